@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `clone3`: a child process in new namespaces, as a safe call.
+//!
+//! Forking a threaded process leaves the child with locks that nobody will ever release. Instead of asking each
+//! caller to promise that it has no threads, [`fork_into`] looks: `/proc/self/task` has one entry a thread, and with
+//! exactly one the child's heap and locks are whole, so that ordinary Rust may run in it.
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::error::{Error, Result, check, raw};
+
+bitflags::bitflags! {
+    /// The namespaces a child gets of its own. Source: `clone(2)`, `namespaces(7)`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Namespaces: u64 {
+        /// User ids, group ids and capabilities.
+        const USER = 0x1000_0000;
+        /// The mount table.
+        const MOUNT = 0x0002_0000;
+        /// Process ids; the child is number 1.
+        const PID = 0x2000_0000;
+        /// Network devices, addresses, ports, and abstract sockets.
+        const NET = 0x4000_0000;
+        /// System V IPC and POSIX message queues.
+        const IPC = 0x0800_0000;
+        /// The host name.
+        const UTS = 0x0400_0000;
+        /// The view of the cgroup tree.
+        const CGROUP = 0x0200_0000;
+    }
+}
+
+/// Which side of the fork the caller is on.
+#[derive(Debug)]
+pub enum Fork {
+    /// The original process, with the child's number in the caller's pid namespace and a descriptor for it.
+    Parent {
+        /// The child's process id, seen from the caller.
+        pid: Pid,
+        /// A descriptor that stays the child's even when the number is used again. Source: `pidfd_open(2)`.
+        pidfd: OwnedFd,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Forks a child into new namespaces. Source: `clone(2)`, section `clone3`.
+///
+/// # Errors
+///
+/// `EBUSY` when the calling process has more than one thread; else what the kernel answers: `EPERM`, `ENOSPC`
+/// (`user.max_user_namespaces` used up), `ENOMEM`, ...
+pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
+    require_single_thread()?;
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: namespaces.bits() | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let size = size_of::<CloneArgs>();
+    // SAFETY: the argument block outlives the call and `pidfd` is a writable int; without CLONE_VM the child gets a
+    // copy of the address space, and the check above saw no second thread that could hold a lock in it.
+    let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
+    match raw("clone3", || format!("{namespaces:?}"), ret)? {
+        0 => Ok(Fork::Child),
+        pid => {
+            // SAFETY: on success the kernel has stored a new descriptor of ours in `pidfd`.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or_else(|| Error::new("clone3", "process id out of range", Errno::RANGE))?;
+            Ok(Fork::Parent { pid, pidfd })
+        }
+    }
+}
+
+/// `CLONE_PIDFD` of `linux/sched.h`.
+const CLONE_PIDFD: u64 = 0x1000;
+
+/// `struct clone_args` up to `CLONE_ARGS_SIZE_VER0`, which every kernel with `clone3` knows.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Checks that this process has one thread. A directory has two links more than it has subdirectories.
+fn require_single_thread() -> Result<()> {
+    let stat = check("stat", || "/proc/self/task".into(), rustix::fs::stat("/proc/self/task"))?;
+    if stat.st_nlink == 3 { Ok(()) } else { Err(Error::new("clone3", "the process has threads", Errno::BUSY)) }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Descriptors: no inherited one survives, and some travel over a socket.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+use crate::error::{Result, check, raw};
+
+/// The most descriptors one message carries here; the kernel's own limit is 253 (`SCM_MAX_FD`).
+pub const MAX_FDS: usize = 16;
+
+/// Marks every descriptor from `first` on to be closed by the next `execve`. Source: `close_range(2)`.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.11: the caller must not go on, as descriptors would leak.
+pub fn close_on_exec_from(first: RawFd) -> Result<()> {
+    let last = libc::c_uint::MAX;
+    // SAFETY: takes three integers; setting close-on-exec invalidates no descriptor.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    raw("close_range", || format!("{first}, ~0, CLOEXEC"), ret).map(drop)
+}
+
+/// Makes a connected pair of sockets that keep message boundaries and report the end of the peer.
+pub fn message_pair() -> Result<(OwnedFd, OwnedFd)> {
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    check("socketpair", || "AF_UNIX, SOCK_SEQPACKET".into(), pair)
+}
+
+/// Sends one message with descriptors. Source: `unix(7)`, `SCM_RIGHTS`.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(crate::Error::new("sendmsg", format!("{} descriptors", fds.len()), rustix::io::Errno::TOOBIG));
+    }
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL);
+    check("sendmsg", || format!("{} bytes, {} descriptors", bytes.len(), fds.len()), sent).map(drop)
+}
+
+/// Receives one message and its descriptors; an empty message means that the peer has gone. Source: `unix(7)`.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        let result = rustix::net::recvmsg(
+            socket.as_fd(),
+            &mut [IoSliceMut::new(buffer)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match result {
+            Err(rustix::io::Errno::INTR) => (),
+            other => break check("recvmsg", String::new, other)?,
+        }
+    };
+    let mut fds = Vec::new();
+    for item in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            fds.extend(received);
+        }
+    }
+    Ok((message.bytes, fds))
+}
