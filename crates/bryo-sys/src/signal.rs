@@ -36,15 +36,15 @@ impl SignalSet {
     }
 
     /// Adds a signal; numbers that are no signal are passed over.
-    pub fn add(mut self, signal: i32) -> Self {
+    pub fn with(mut self, signal: i32) -> Self {
         // SAFETY: `self.0` is an initialised, writable set; a bad number only makes the call fail.
         unsafe { libc::sigaddset(&raw mut self.0, signal) };
         self
     }
 
     /// Takes a signal out.
-    pub fn remove(mut self, signal: i32) -> Self {
-        // SAFETY: as in `add`.
+    pub fn without(mut self, signal: i32) -> Self {
+        // SAFETY: as in `with`.
         unsafe { libc::sigdelset(&raw mut self.0, signal) };
         self
     }

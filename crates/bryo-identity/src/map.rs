@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Id maps: which id inside is which id on the host. Source: `user_namespaces(7)`.
+
+use std::fmt::Write as _;
+
+use crate::error::{Error, Kind, Result};
+use crate::rung::Rung;
+use crate::subid::Range;
+use crate::{HostId, InsideId};
+
+/// How many ids a container has at most: the range that images are made for.
+pub const IDS: u32 = 65536;
+
+/// A run of ids inside and the run of host ids they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// The first id inside.
+    pub inside: InsideId,
+    /// The host id that it is.
+    pub host: HostId,
+    /// How many follow one another.
+    pub count: u32,
+}
+
+/// A user, or a group, and its number inside: what a container runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunIds {
+    /// The user id inside.
+    pub uid: InsideId,
+    /// The group id inside.
+    pub gid: InsideId,
+}
+
+impl RunIds {
+    /// The user `nonroot`.
+    pub const NONROOT: Self = Self { uid: InsideId::NONROOT, gid: InsideId::NONROOT };
+    /// Root inside.
+    pub const ROOT: Self = Self { uid: InsideId::ROOT, gid: InsideId::ROOT };
+}
+
+/// The host ids of whoever calls bryo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The user id on the host.
+    pub uid: HostId,
+    /// The group id on the host.
+    pub gid: HostId,
+}
+
+/// The map of one user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMap {
+    /// The rung of the ladder this map stands on.
+    pub rung: Rung,
+    /// User ids.
+    pub uids: Vec<Mapping>,
+    /// Group ids.
+    pub gids: Vec<Mapping>,
+    ownership: String,
+}
+
+impl IdMap {
+    /// Maps ids from 0 on to subordinate ids, so that the run user is among them whatever its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotMapped`] when the ranges are empty.
+    pub fn subordinate(rung: Rung, uids: &[Range], gids: &[Range], run: RunIds) -> Result<Self> {
+        let (Some(first_uid), Some(first_gid)) = (uids.first(), gids.first()) else {
+            return Err(Error::new(Kind::NotMapped, "no subordinate ids to map"));
+        };
+        let ids = uids.iter().map(|r| r.count).fold(0, u32::saturating_add).min(IDS);
+        let ownership = format!("sub-{}-{}-{ids}", first_uid.start, first_gid.start);
+        Ok(Self { rung, uids: spread(uids, run.uid), gids: spread(gids, run.gid), ownership })
+    }
+
+    /// Maps one id: the run user is the caller.
+    pub fn single(caller: Caller, run: RunIds) -> Self {
+        Self {
+            rung: Rung::Single,
+            uids: vec![Mapping { inside: run.uid, host: caller.uid, count: 1 }],
+            gids: vec![Mapping { inside: run.gid, host: caller.gid, count: 1 }],
+            ownership: format!("single-{}-{}", caller.uid, caller.gid),
+        }
+    }
+
+    /// Makes the run user the caller, and leaves everybody else a subordinate id. For shared host directories.
+    pub fn sharing(mut self, caller: Caller, run: RunIds) -> Self {
+        if self.rung != Rung::Single {
+            self.rung = Rung::Sharing;
+            self.uids = punch(&self.uids, run.uid, caller.uid);
+            self.gids = punch(&self.gids, run.gid, caller.gid);
+        }
+        self
+    }
+
+    /// Names the directory that holds files owned through this map. Maps that differ only in the run user share it.
+    pub fn ownership_key(&self) -> &str {
+        &self.ownership
+    }
+
+    /// Tells whether all files belong to one host id, so that ownership inside cannot be kept.
+    pub fn is_single(&self) -> bool {
+        self.rung == Rung::Single
+    }
+
+    /// Returns the id inside that a worker under this map acts as: root, or the only id there is.
+    pub fn acting(&self) -> RunIds {
+        let first = |maps: &[Mapping]| match host_of(maps, InsideId::ROOT) {
+            Some(_) => InsideId::ROOT,
+            None => maps.first().map_or(InsideId::ROOT, |m| m.inside),
+        };
+        RunIds { uid: first(&self.uids), gid: first(&self.gids) }
+    }
+
+    /// Returns the host id of a user inside.
+    pub fn host_uid(&self, inside: InsideId) -> Option<HostId> {
+        host_of(&self.uids, inside)
+    }
+
+    /// Returns the host id of a group inside.
+    pub fn host_gid(&self, inside: InsideId) -> Option<HostId> {
+        host_of(&self.gids, inside)
+    }
+}
+
+/// Renders mappings as the kernel reads them from `/proc/PID/uid_map`.
+pub fn render(mappings: &[Mapping]) -> String {
+    mappings.iter().fold(String::new(), |mut text, m| {
+        let _ = writeln!(text, "{} {} {}", m.inside, m.host, m.count);
+        text
+    })
+}
+
+fn host_of(mappings: &[Mapping], inside: InsideId) -> Option<HostId> {
+    mappings.iter().find_map(|m| {
+        let n = inside.get().checked_sub(m.inside.get())?;
+        if n < m.count { m.host.offset(n) } else { None }
+    })
+}
+
+/// Lays ids from 0 on over the ranges. A run id beyond them gets a host id of its own: a spare one behind the first
+/// 65536 if there is one, so that no file changes its owner, else the last.
+fn spread(ranges: &[Range], run: InsideId) -> Vec<Mapping> {
+    let mut mappings = Vec::with_capacity(ranges.len() + 1);
+    let mut next = 0;
+    let mut spare = None;
+    for range in ranges {
+        let count = range.count.min(IDS - next);
+        if count < range.count && spare.is_none() {
+            spare = range.start.offset(count);
+        }
+        if count > 0 {
+            // `next` is below 65536, so it is an id.
+            let inside = InsideId::ROOT.offset(next).unwrap_or(InsideId::ROOT);
+            mappings.push(Mapping { inside, host: range.start, count });
+        }
+        next += count;
+    }
+    if run.get() >= next {
+        let host = spare.or_else(|| take_last(&mut mappings));
+        mappings.extend(host.map(|host| Mapping { inside: run, host, count: 1 }));
+    }
+    mappings
+}
+
+/// Takes the last host id out of the mappings, but never the one that is root inside.
+fn take_last(mappings: &mut Vec<Mapping>) -> Option<HostId> {
+    let last = mappings.last_mut()?;
+    let host = last.host.offset(last.count - 1)?;
+    last.count -= 1;
+    if last.count == 0 {
+        mappings.pop();
+    }
+    Some(host)
+}
+
+/// Replaces the host id of one inside id.
+fn punch(mappings: &[Mapping], inside: InsideId, host: HostId) -> Vec<Mapping> {
+    let mut result = Vec::with_capacity(mappings.len() + 2);
+    for m in mappings {
+        let Some(before) = inside.get().checked_sub(m.inside.get()).filter(|n| *n < m.count) else {
+            result.push(*m);
+            continue;
+        };
+        let after = m.count - before - 1;
+        if before > 0 {
+            result.push(Mapping { count: before, ..*m });
+        }
+        if let (true, Some(i), Some(h)) = (after > 0, inside.offset(1), m.host.offset(before + 1)) {
+            result.push(Mapping { inside: i, host: h, count: after });
+        }
+    }
+    result.push(Mapping { inside, host, count: 1 });
+    result.sort_by_key(|m| m.inside);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u32, count: u32) -> Range {
+        Range { start: HostId::new(start).unwrap(), count }
+    }
+
+    fn run(id: u32) -> RunIds {
+        let id = InsideId::new(id).unwrap();
+        RunIds { uid: id, gid: id }
+    }
+
+    fn subordinate(ranges: &[Range], id: u32) -> IdMap {
+        IdMap::subordinate(Rung::Subordinate, ranges, ranges, run(id)).unwrap()
+    }
+
+    const CALLER: Caller = Caller { uid: HostId::new(1000).unwrap(), gid: HostId::new(1000).unwrap() };
+
+    #[test]
+    fn a_full_range_is_one_line() {
+        let map = subordinate(&[range(100_000, 65536)], 65532);
+        assert_eq!(render(&map.uids), "0 100000 65536\n");
+        assert_eq!(map.host_uid(InsideId::NONROOT), HostId::new(165_532));
+        assert_eq!(map.host_uid(InsideId::new(65536).unwrap()), None);
+    }
+
+    #[test]
+    fn two_ranges_follow_one_another() {
+        let map = subordinate(&[range(100_000, 1000), range(300_000, 100_000)], 65532);
+        assert_eq!(render(&map.uids), "0 100000 1000\n1000 300000 64536\n");
+    }
+
+    #[test]
+    fn a_run_user_beyond_the_range_takes_a_spare_id_or_the_last() {
+        assert_eq!(render(&subordinate(&[range(100_000, 65536)], 70_000).uids), "0 100000 65535\n70000 165535 1\n");
+        assert_eq!(render(&subordinate(&[range(100_000, 65600)], 70_000).uids), "0 100000 65536\n70000 165536 1\n");
+        assert_eq!(render(&subordinate(&[range(100_000, 10)], 65532).uids), "0 100000 9\n65532 100009 1\n");
+        assert_eq!(render(&subordinate(&[range(100_000, 1)], 65532).uids), "65532 100000 1\n");
+    }
+
+    #[test]
+    fn sharing_makes_the_run_user_the_caller_and_nobody_else() {
+        let map = subordinate(&[range(100_000, 65536)], 65532).sharing(CALLER, run(65532));
+        assert_eq!(render(&map.uids), "0 100000 65532\n65532 1000 1\n65533 165533 3\n");
+        let map = subordinate(&[range(100_000, 65536)], 0).sharing(CALLER, run(0));
+        assert_eq!(render(&map.uids), "0 1000 1\n1 100001 65535\n");
+        assert_eq!(map.rung, Rung::Sharing);
+    }
+
+    #[test]
+    fn the_ownership_key_does_not_depend_on_the_run_user() {
+        let ranges = [range(100_000, 65536)];
+        assert_eq!(subordinate(&ranges, 5).ownership_key(), subordinate(&ranges, 70_000).ownership_key());
+        assert_ne!(subordinate(&ranges, 5).ownership_key(), IdMap::single(CALLER, run(5)).ownership_key());
+    }
+
+    #[test]
+    fn the_only_id_acts_on_the_single_rung() {
+        assert_eq!(IdMap::single(CALLER, run(65532)).acting(), run(65532));
+        assert_eq!(subordinate(&[range(100_000, 65536)], 65532).acting(), RunIds::ROOT);
+    }
+}

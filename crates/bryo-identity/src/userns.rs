@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Processes in a user namespace with a map.
+//!
+//! ```text
+//! parent                                child
+//! fork_into(USER | ...) ───────────────> runs with the caller's kernel ids, all capabilities inside,
+//! writes the maps                        may open what the caller may open
+//! "go" ───────────────────────────────>  become_root(): waits for it, drops the caller's groups and ids
+//!                                        acts as root inside: on the host, a subordinate id
+//! ```
+//!
+//! The window before `become_root` is what lets a child open a store below a home of mode 0700 although the caller
+//! is not in the map: a process keeps its kernel ids until it changes them.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bryo_sys::check;
+use bryo_sys::clone::{Fork, Namespaces, fork_into};
+use bryo_sys::exec::exit_now;
+use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
+
+use crate::error::{Error, Kind, Result};
+use crate::map::{IdMap, RunIds};
+use crate::rung::Rung;
+use crate::write::{Helpers, Writer};
+
+/// A child in a user namespace of its own. Dropping it ends the child and waits for it.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    reaped: bool,
+}
+
+/// What the child holds: its side of the handshake.
+#[derive(Debug)]
+pub struct Inside {
+    go: OwnedFd,
+    acting: RunIds,
+    setgroups: bool,
+}
+
+/// What a child is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its map.
+    pub map: &'a IdMap,
+    /// The helpers that may write the map.
+    pub helpers: Option<&'a Helpers>,
+    /// Its namespaces besides the user namespace.
+    pub namespaces: Namespaces,
+}
+
+/// A child whose map is not written yet, so that its `/proc` entries can still be opened by the caller.
+#[derive(Debug)]
+pub struct Unmapped {
+    child: Child,
+    go: OwnedFd,
+}
+
+/// Makes a child in new namespaces that runs `body` and exits with its result, and writes its maps.
+///
+/// # Errors
+///
+/// [`Kind::NoUserNamespace`] when the kernel refuses the namespace, [`Kind::MapRefused`] when the map cannot be
+/// written, [`Kind::Threaded`] when the calling process has more than one thread. No child is left in any case.
+pub fn spawn(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Child> {
+    clone(request, body)?.map(request)
+}
+
+/// Makes the child of [`spawn`] and leaves its maps to a call of [`Unmapped::map`].
+///
+/// # Errors
+///
+/// As [`spawn`].
+pub fn clone(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Unmapped> {
+    let (mine, theirs) = pipe()?;
+    let namespaces = request.namespaces | Namespaces::USER;
+    match fork_into(namespaces).map_err(refused)? {
+        Fork::Child => {
+            drop(mine);
+            // A map with subordinate groups or one written by root leaves setgroups(2) allowed.
+            let setgroups = request.map.rung != Rung::Single;
+            let code = body(Inside { go: theirs, acting: request.map.acting(), setgroups });
+            exit_now(code)
+        }
+        Fork::Parent { pid, pidfd } => Ok(Unmapped { child: Child { pid, pidfd, reaped: false }, go: mine }),
+    }
+}
+
+impl Unmapped {
+    /// Returns the child's process id as the caller sees it.
+    pub fn pid(&self) -> Pid {
+        self.child.pid
+    }
+
+    /// Writes the maps and lets the child go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::MapRefused`]; the child is gone then.
+    pub fn map(self, request: Request<'_>) -> Result<Child> {
+        Writer::for_map(request.map, request.helpers)?.write(self.child.pid, request.map)?;
+        check("write", || "go".into(), rustix::io::write(&self.go, b"g"))?;
+        Ok(self.child)
+    }
+}
+
+impl Inside {
+    /// Waits for the map and becomes root inside, or the only id there is, without any group of the caller.
+    ///
+    /// Groups go first: without the ids of root that would not be allowed any more. On the single rung the kernel
+    /// forbids `setgroups`, and the caller's groups stay; `inspect` says so.
+    ///
+    /// # Errors
+    ///
+    /// When the parent is gone, or the kernel refuses an id.
+    pub fn become_root(&self) -> Result<()> {
+        let mut byte = [0];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.go, &mut byte)) {
+            Ok(1) => (),
+            _ => return Err(Error::new(Kind::MapRefused, "the parent gave up")),
+        }
+        let (uid, gid) = (Uid::from_raw(self.acting.uid.get()), Gid::from_raw(self.acting.gid.get()));
+        if self.setgroups {
+            check("setgroups", || "[]".into(), rustix::thread::set_thread_groups(&[]))?;
+        }
+        check("setresgid", || gid.as_raw().to_string(), rustix::thread::set_thread_res_gid(gid, gid, gid))?;
+        check("setresuid", || uid.as_raw().to_string(), rustix::thread::set_thread_res_uid(uid, uid, uid))?;
+        Ok(())
+    }
+}
+
+impl Child {
+    /// Returns the process id as the caller sees it.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Returns a descriptor that is readable once the child has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits for the end and returns the exit code, or 128 and the signal's number.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else has reaped the child.
+    pub fn wait(mut self) -> Result<i32> {
+        self.reap()
+    }
+
+    fn reap(&mut self) -> Result<i32> {
+        self.reaped = true;
+        let status = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
+        });
+        let status = check("waitid", || self.pid.as_raw_nonzero().to_string(), status)?;
+        Ok(status.map_or(255, |s| s.exit_status().unwrap_or_else(|| 128 + s.terminating_signal().unwrap_or(0))))
+    }
+
+    /// Sends a signal; a child that has ended already is no error.
+    pub fn signal(&self, signal: Signal) {
+        // The only failure left with a valid descriptor is that the child has ended.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.signal(Signal::KILL);
+            let _ = self.reap();
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let (read, write) = check("pipe2", || "CLOEXEC".into(), pipe)?;
+    Ok((write, read))
+}
+
+fn refused(e: bryo_sys::Error) -> Error {
+    match e.errno() {
+        bryo_sys::Errno::BUSY => Error::caused(Kind::Threaded, "cannot make a user namespace", e),
+        _ => Error::caused(Kind::NoUserNamespace, "cannot make a user namespace", e),
+    }
+}
