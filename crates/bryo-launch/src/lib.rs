@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an OCI runtime spec to a confined process, or to no process.
+
+pub mod plan;

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to launch: everything decided, nothing left to choose.
+
+use std::path::PathBuf;
+
+use bryo_identity::Helpers;
+use bryo_identity::map::IdMap;
+use oci_spec::runtime::Spec;
+
+/// A container to be. The launcher obeys it to the letter or starts nothing.
+///
+/// The runtime spec says how the process is confined: user, environment, namespaces, mounts, capabilities, filters.
+/// What the spec has no words for stands beside it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The OCI runtime spec. Its mounts are made in their order, over the root file system.
+    pub spec: Spec,
+    /// Where the root file system comes from.
+    pub root: RootFs,
+    /// Which ids inside are which ids on the host.
+    pub ids: IdMap,
+    /// The helpers that write the map.
+    pub helpers: Option<Helpers>,
+    /// Small files that are bound read-only over the root file system, such as `/etc/hosts`.
+    pub files: Vec<GeneratedFile>,
+    /// Directories (paths inside) that stay writable while the root is read-only, with no set-user-id and no devices.
+    /// What is written there goes to the container's own layer. A path that does not exist is passed over.
+    pub state: Vec<PathBuf>,
+    /// Passes the caller's standard input on; without it the payload reads `/dev/null`.
+    pub interactive: bool,
+    /// Runs the payload below a small init that reaps orphans and forwards signals.
+    pub init: bool,
+    /// Confines the payload to its root file system with Landlock as well.
+    pub landlock: Landlock,
+}
+
+/// How much Landlock is asked for. Source: `landlock(7)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landlock {
+    /// Not at all, for payloads that mount.
+    Off,
+    /// As far as this kernel has it; what was enforced is reported.
+    WhereAvailable,
+    /// The container does not start without it.
+    Required,
+}
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone)]
+pub enum RootFs {
+    /// An overlay of read-only layers and the container's own layer.
+    Overlay {
+        /// Paths on the host, top layer first.
+        lowers: Vec<PathBuf>,
+        /// The container's directory on the host, mode 0777 below a directory that only the caller can enter.
+        /// The launcher makes `upper` and `work` in it, owned by root inside.
+        scratch: PathBuf,
+        /// On the root rung: the map that the layers' files are owned through, to be translated to the container's own.
+        owned_by: Option<IdMap>,
+    },
+    /// An empty root in memory, to be filled by mounts.
+    Empty {
+        /// Symbolic links to make: path inside and what it points to.
+        links: Vec<(PathBuf, PathBuf)>,
+        /// Directories to make: path inside and mode.
+        directories: Vec<(PathBuf, u32)>,
+    },
+}
+
+/// A file made for this container.
+#[derive(Debug, Clone)]
+pub struct GeneratedFile {
+    /// Absolute path inside.
+    pub path: PathBuf,
+    /// What it says.
+    pub content: Vec<u8>,
+    /// Permission bits; it belongs to root inside.
+    pub mode: u32,
+}
