@@ -26,6 +26,8 @@ pub struct Plan {
     /// Directories (paths inside) that stay writable while the root is read-only, with no set-user-id and no devices.
     /// What is written there goes to the container's own layer. A path that does not exist is passed over.
     pub state: Vec<PathBuf>,
+    /// Named volumes; they are mounted after the mounts of the spec.
+    pub volumes: Vec<Volume>,
     /// Passes the caller's standard input on; without it the payload reads `/dev/null`.
     pub interactive: bool,
     /// Runs the payload below a small init that reaps orphans and forwards signals.
@@ -76,4 +78,17 @@ pub struct GeneratedFile {
     pub content: Vec<u8>,
     /// Permission bits; it belongs to root inside.
     pub mode: u32,
+}
+
+/// A named volume: a directory of the store that outlives the container.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// The volume's directory on the host, mode 0777 below a directory that only the caller can enter. The launcher
+    /// makes `_data` in it, with the owner, mode and content that the image has at the target, or else owned by the run
+    /// user; a volume that has `_data` is left as it is.
+    pub directory: PathBuf,
+    /// Absolute path inside.
+    pub target: PathBuf,
+    /// Mounts it read-only.
+    pub read_only: bool,
 }
