@@ -2,3 +2,4 @@
 //! From an OCI runtime spec to a confined process, or to no process.
 
 pub mod plan;
+pub mod seccomp;
