@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Lists what can be done.
+default:
+    @just --list
+
+# Formatting, lints, licences, documentation.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+    scripts/deny
+    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/*
+
+# All tests, or those that the arguments name: just test -p bryo-tests network::
+test *args:
+    scripts/test {{ args }}
+
+# Start and pull beside the peers, as ratios of one run.
+bench *which:
+    scripts/bench {{ which }}
+
+# The static binary.
+build:
+    cargo static
+
+# Builds bryo and shows what it does.
+try:
+    scripts/try
+
+# The handbook, in target/book.
+book:
+    mdbook build docs
