@@ -41,31 +41,18 @@ mod tests;
 
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag};
 
+pub use bryo_sys::seccomp::SockFilter;
 pub use error::{Error, Kind};
 
 use assembler::{Assembler, Label};
 use names::Abi;
 use rules::{Action, Profile, Rule};
 
-/// One instruction of classic BPF, laid out like the kernel's `struct sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct SockFilter {
-    /// The operation.
-    pub code: u16,
-    /// How many instructions a conditional jump skips when it holds.
-    pub jt: u8,
-    /// How many instructions a conditional jump skips when it does not hold.
-    pub jf: u8,
-    /// The constant operand.
-    pub k: u32,
-}
-
 /// A program ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The instructions, at most [`MAX_INSTRUCTIONS`].
-    pub filter: Vec<SockFilter>,
+    pub filters: Vec<SockFilter>,
     /// The `SECCOMP_FILTER_FLAG_*` bits that the profile asked for; none when it named none.
     pub flags: u32,
 }
@@ -93,7 +80,7 @@ fn compile_for(abis: &[Abi], profile: &LinuxSeccomp) -> Result<Program, Error> {
         otherwise = asm.equal(abi.audit_arch(), table, otherwise);
     }
     let start = asm.load(assembler::ARCH, otherwise);
-    Ok(Program { filter: asm.finish(start)?, flags })
+    Ok(Program { filters: asm.finish(start)?, flags })
 }
 
 /// Lists the ABIs that the program covers, the most frequent first.

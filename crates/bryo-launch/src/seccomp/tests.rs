@@ -45,7 +45,7 @@ fn profile(default: Verb, rules: Vec<LinuxSyscall>) -> LinuxSeccomp {
 
 fn program(abis: &[Abi], profile: &LinuxSeccomp) -> Program {
     let program = compile_for(abis, profile).unwrap();
-    verify(&program.filter);
+    verify(&program.filters);
     program
 }
 
@@ -62,7 +62,7 @@ fn answer(program: &Program, abi: Abi, name: &str, args: &[u64]) -> u32 {
 fn answer_number(program: &Program, abi: Abi, number: u32, args: &[u64]) -> u32 {
     let mut call = Call { arch: abi.audit_arch(), number, ..Call::default() };
     call.args[..args.len()].copy_from_slice(args);
-    run(&program.filter, &call).0
+    run(&program.filters, &call).0
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn x32_numbers_get_enosys_whatever_the_profile_says() {
         let program = super::compile(&profile).unwrap();
         for number in [0x4000_0000, 0x4000_0000 + 520, 0x8000_0000, u32::MAX] {
             let call = Call { arch: Abi::X86_64.audit_arch(), number, ..Call::default() };
-            assert_eq!(run(&program.filter, &call).0, ENOSYS);
+            assert_eq!(run(&program.filters, &call).0, ENOSYS);
         }
     }
 }
@@ -127,7 +127,7 @@ fn a_foreign_abi_gets_enosys_even_under_a_permissive_default() {
     for arch in [Abi::I386.audit_arch(), Abi::Aarch64.audit_arch(), 0, u32::MAX] {
         for number in [0, 1, 11, 102, 435, u32::MAX] {
             let call = Call { arch, number, ..Call::default() };
-            assert_eq!(run(&program.filter, &call).0, ENOSYS);
+            assert_eq!(run(&program.filters, &call).0, ENOSYS);
         }
     }
 }
@@ -299,7 +299,7 @@ fn long_programs_jump_correctly_and_too_long_ones_are_refused() {
         profile(Verb::ScmpActErrno, values.chain([other]).collect())
     };
     let long = program(X86_64, &many(700));
-    assert!(long.filter.len() > 2800);
+    assert!(long.filters.len() > 2800);
     for value in 0..701_u64 {
         let expected = if value < 700 { ALLOW } else { EPERM };
         assert_eq!(answer(&long, Abi::X86_64, "dup", &[value << 20]), expected);
