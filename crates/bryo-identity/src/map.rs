@@ -94,6 +94,25 @@ impl IdMap {
         self
     }
 
+    /// Returns the map of an id-mapped mount that shows files owned through `self` as if they were owned through
+    /// `to`. Source: `mount_setattr(2)`, ID-mapped mounts.
+    pub fn translation(&self, to: &Self) -> Self {
+        let pairs = |from: &[Mapping], to: &[Mapping]| {
+            let pair = |m: &Mapping| {
+                let t = to.iter().find(|t| t.inside == m.inside)?;
+                // An id as the file system has it is the inside of such a map, and what it is shown as the outside.
+                Some(Mapping { inside: InsideId::new(m.host.get())?, host: t.host, count: m.count.min(t.count) })
+            };
+            from.iter().filter_map(pair).collect()
+        };
+        Self {
+            rung: Rung::Root,
+            uids: pairs(&self.uids, &to.uids),
+            gids: pairs(&self.gids, &to.gids),
+            ownership: self.ownership.clone(),
+        }
+    }
+
     /// Names the directory that holds files owned through this map. Maps that differ only in the run user share it.
     pub fn ownership_key(&self) -> &str {
         &self.ownership

@@ -4,11 +4,11 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::HostId;
 use crate::error::{Error, Kind, Result};
 use crate::map::{Caller, IDS, IdMap, RunIds};
 use crate::subid::{self, Owner, Range};
 use crate::write::Helpers;
-use crate::HostId;
 
 /// A rung of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -113,6 +113,8 @@ impl Abi {
     pub(super) fn number(self, name: &str) -> Option<u32> {
         let (table, name) = match self {
             Self::X86_64 => (&X86_64, name),
+            // Named by a Rust keyword, the crate's table has it in escaped form.
+            Self::I386 if name == "break" => (&I386, "r#break"),
             Self::I386 => (&I386, name),
             // The kernel's generic table and every profile say `newfstatat`.
             Self::Aarch64 if name == "newfstatat" => (&AARCH64, "fstatat"),
@@ -166,6 +168,7 @@ mod tests {
             ("file_setattr", 469, 469, 469),
             ("newfstatat", 262, u32::MAX, 79),
             ("socketcall", u32::MAX, 102, u32::MAX),
+            ("break", u32::MAX, 17, u32::MAX),
         ];
         for (name, x86_64, i386, aarch64) in expected {
             let numbers = [(Abi::X86_64, x86_64), (Abi::I386, i386), (Abi::Aarch64, aarch64)];

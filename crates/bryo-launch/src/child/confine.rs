@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stage 3: give up everything the payload must not have.
+//!
+//! The order is forced. The keyring, limits and the bounding set need capabilities or system calls that are gone
+//! later; groups go before the group id and that before the user id, each needing what the next gives up; the
+//! remaining capabilities go when no step needs them; `no_new_privs` is what lets Landlock and seccomp be applied
+//! without privilege; the filter is last, because it forbids most of the above.
+
+use bryo_sys::{Errno, check};
+use rustix::fs::Mode;
+use rustix::process::{Gid, Signal, Uid};
+
+use crate::child::landlock;
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::Plan;
+use crate::prepare::PreparedProcess;
+
+/// Ties this process to its parent's life: a foreground container does not outlive the command that runs it.
+pub(super) fn die_with_parent() -> Result<()> {
+    let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    Ok(check("prctl", || "PR_SET_PDEATHSIG, SIGKILL".into(), set)?)
+}
+
+/// Starts a session of its own, with its terminal if it has one.
+pub(super) fn session(process: &PreparedProcess) -> Result<()> {
+    check("setsid", String::new, rustix::process::setsid())?;
+    if process.terminal {
+        let set = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
+        check("ioctl", || "TIOCSCTTY".into(), set).context(Kind::System, || "cannot take the terminal".into())?;
+    }
+    Ok(())
+}
+
+/// Applies everything, up to and including the system call filter.
+pub(super) fn apply(plan: &Plan, process: &PreparedProcess) -> Result<()> {
+    keyring()?;
+    for (resource, limit) in &process.rlimits {
+        let set = rustix::process::setrlimit(*resource, *limit);
+        check("setrlimit", || format!("{resource:?}, {limit:?}"), set).context(Kind::Confinement, || {
+            "cannot set a limit; the caller's own hard limit cannot be exceeded".into()
+        })?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(process.umask));
+    process.caps.drop_bounding()?;
+    become_user(plan, process)?;
+    process.caps.apply()?;
+    // The change of ids cleared it; a container must not outlive its parent because it changed its user.
+    die_with_parent()?;
+    enter_directory(process)?;
+    if process.no_new_privileges {
+        check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))
+            .context(Kind::Confinement, || "cannot give up new privileges".into())?;
+        landlock::restrict(plan.landlock)?;
+    }
+    signals()?;
+    bryo_sys::fd::close_on_exec_from(3)
+        .context(Kind::Confinement, || "cannot close the other descriptors (Linux 5.11 or newer is needed)".into())?;
+    if let Some(program) = &process.seccomp {
+        bryo_sys::seccomp::install(&program.filters, program.flags)
+            .context(Kind::Confinement, || "cannot install the system call filter".into())?;
+    }
+    Ok(())
+}
+
+/// The caller's keys stay with the caller. A kernel without keyrings has none to give away.
+fn keyring() -> Result<()> {
+    match bryo_sys::process::new_session_keyring() {
+        Err(e) if e.errno() != Errno::NOSYS => {
+            Err(Error::sys(Kind::Confinement, "cannot leave the caller's keyring", &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn become_user(plan: &Plan, process: &PreparedProcess) -> Result<()> {
+    let what = || format!("cannot become user {}:{}", process.uid, process.gid);
+    let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+    if !plan.ids.is_single() {
+        let set = rustix::thread::set_thread_groups(&groups);
+        check("setgroups", || format!("{:?}", process.groups), set).context(Kind::Confinement, what)?;
+    } else if !groups.is_empty() {
+        return Err(Error::new(Kind::Confinement, "with a single id there are no supplementary groups"));
+    }
+    // Without this the change to another user would clear the capabilities that were asked for.
+    if !process.caps.permitted.is_empty() {
+        check("prctl", || "PR_SET_KEEPCAPS".into(), rustix::thread::set_keep_capabilities(true))?;
+    }
+    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+    check("setresgid", || process.gid.to_string(), rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .context(Kind::Confinement, what)?;
+    check("setresuid", || process.uid.to_string(), rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .context(Kind::Confinement, what)
+}
+
+/// Enters the working directory as the run user, and makes sure that it is one (CVE-2024-21626).
+fn enter_directory(process: &PreparedProcess) -> Result<()> {
+    let what = || format!("working directory {}", process.cwd.display());
+    check("chdir", || process.cwd.display().to_string(), rustix::process::chdir(&process.cwd))
+        .context(Kind::WorkingDirectory, what)?;
+    let cwd =
+        check("getcwd", String::new, rustix::process::getcwd(Vec::new())).context(Kind::WorkingDirectory, what)?;
+    if cwd.to_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::WorkingDirectory, format!("{} lies outside the container", process.cwd.display())))
+}
+
+/// Gives the payload every signal unblocked and with its default action.
+fn signals() -> Result<()> {
+    bryo_sys::signal::reset_all();
+    Ok(bryo_sys::signal::SignalSet::empty().block()?)
+}

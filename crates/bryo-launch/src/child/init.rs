@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The small init of `--init`: reaps orphans, passes signals on, and ends with the payload's status.
+//!
+//! It is this very process, confined like the payload. Never having been executed inside, it stays undumpable, so
+//! that nothing in the container can look into it or through its `/proc` entries.
+
+use std::os::fd::OwnedFd;
+
+use bryo_sys::check;
+use bryo_sys::clone::{Fork, Namespaces, fork_into};
+use bryo_sys::signal::{SignalSet, next};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::child::{NOT_STARTED, confine, exec};
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::prepare::PreparedProcess;
+use crate::sync::ChildEnd;
+
+/// Starts the payload and stays above it; returns its exit code.
+pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32 {
+    let forked = SignalSet::full().block().and_then(|()| fork_into(Namespaces::empty()));
+    let main = match forked {
+        Ok(Fork::Child) => {
+            sync.failed(&exec::confined(plan, process));
+            return NOT_STARTED;
+        }
+        Ok(Fork::Parent { pid, .. }) => pid,
+        Err(error) => {
+            sync.failed(&error.into());
+            return NOT_STARTED;
+        }
+    };
+    match confine_self(plan, process) {
+        Ok(inbox) => {
+            // From here the payload alone holds the socket, and its execve is what closes it.
+            drop(sync);
+            supervise(main, &inbox).unwrap_or(NOT_STARTED)
+        }
+        Err(error) => {
+            sync.failed(&error);
+            NOT_STARTED
+        }
+    }
+}
+
+fn confine_self(plan: &Plan, process: &PreparedProcess) -> Result<OwnedFd> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = check("open", || "/dev/null".into(), null)?;
+    // The payload closing its output must be seen as the end of it.
+    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
+    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
+    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
+    confine::apply(plan, process)?;
+    // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
+    // process of a pid namespace.
+    SignalSet::full().block()?;
+    Ok(SignalSet::full().descriptor()?)
+}
+
+fn supervise(main: Pid, inbox: &OwnedFd) -> Result<i32> {
+    loop {
+        // Before waiting for signals: the payload may have ended before they were blocked.
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == main {
+                return Ok(status.exit_status().unwrap_or_else(|| 128 + status.terminating_signal().unwrap_or(0)));
+            }
+        }
+        let mut ready = [rustix::event::PollFd::new(inbox, rustix::event::PollFlags::IN)];
+        let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut ready, None));
+        check("poll", String::new, polled)?;
+        while let Some(number) = next(inbox)? {
+            match Signal::from_named_raw(number) {
+                Some(Signal::CHILD) | None => (),
+                Some(signal) => {
+                    // The payload may have ended a moment ago; then the loop ends above.
+                    let _ = rustix::process::kill_process(main, signal);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Landlock below everything else: only what lies under the container's root can be opened. Source: `landlock(7)`.
+//!
+//! The mount namespace already shows nothing else. Landlock covers the ways around it: a descriptor or a
+//! `/proc/PID/exe` link that leads to a file of the host (CVE-2019-5736, CVE-2024-21626) cannot be opened anew.
+
+use bryo_sys::root::Root;
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus,
+};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::Landlock;
+
+/// The rights that are handled: those of ABI 5 (Linux 6.10). Kernels with fewer enforce what they know.
+const RIGHTS: ABI = ABI::V5;
+
+/// The first ABI that can rename and link across directories (`LANDLOCK_ACCESS_FS_REFER`, Linux 5.19). Below it every
+/// such rename fails, which package managers and databases do not survive.
+const FIRST_USABLE: u8 = 2;
+
+/// Tells which ABI will be enforced, 0 for none.
+pub(super) fn available(wanted: Landlock) -> Result<u8> {
+    if wanted == Landlock::Off {
+        return Ok(0);
+    }
+    let abi = bryo_sys::process::landlock_abi();
+    let usable = if abi >= FIRST_USABLE { abi } else { 0 };
+    if usable == 0 && wanted == Landlock::Required {
+        return Err(Error::new(
+            Kind::Confinement,
+            "this kernel has no Landlock (ABI 2, Linux 5.19, or newer is needed)",
+        ));
+    }
+    Ok(usable)
+}
+
+/// Confines this process and all it will start to the root directory.
+pub(super) fn restrict(wanted: Landlock) -> Result<()> {
+    if available(wanted)? == 0 {
+        return Ok(());
+    }
+    let root = Root::open(std::path::Path::new("/"))?;
+    let rights = AccessFs::from_all(RIGHTS);
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(rights)
+        .and_then(Ruleset::create)
+        .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(&root, rights)))
+        .and_then(|ruleset| ruleset.restrict_self())
+        .map_err(|e| Error::new(Kind::Confinement, format!("cannot apply Landlock: {e}")))?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err(Error::new(Kind::Confinement, "Landlock was offered by the kernel and did not take hold"));
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The child: from a fresh clone to the payload.
+//!
+//! | stage | file | namespaces | kernel ids | capabilities | may allocate | ends by |
+//! |---|---|---|---|---|---|---|
+//! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
+//! | 2 build | `rootfs.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
+//! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
+//! | 4 execute | `exec.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
+//!
+//! The child may allocate because its parent had one thread when it was cloned (`bryo_sys::clone` makes sure), so
+//! that the heap it inherited is whole. It never returns to the parent's code: [`main`] ends in `execve` or in an
+//! exit code.
+//!
+//! Its peer is the parent, over `sync.rs`. What it faces: the root file system's content, in every name of which may
+//! be a trap, and nothing that runs: no process of the container exists before the payload.
+
+mod confine;
+mod dev;
+mod exec;
+mod init;
+mod landlock;
+mod open;
+mod rootfs;
+mod streams;
+mod volume;
+
+use std::os::fd::OwnedFd;
+
+use bryo_identity::userns::Inside;
+
+use crate::Enforced;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::prepare::Prepared;
+use crate::sync::ChildEnd;
+
+/// The exit code of a child that never became a payload; the parent hears the reason over the socket.
+const NOT_STARTED: i32 = 125;
+
+/// Runs the child.
+pub(crate) fn main(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: ChildEnd, inside: &Inside) -> i32 {
+    if let Err(error) = build(plan, prepared, layers, &sync, inside) {
+        sync.failed(&error);
+        return NOT_STARTED;
+    }
+    if plan.init {
+        return init::run(plan, &prepared.process, sync);
+    }
+    sync.failed(&exec::confined(plan, &prepared.process));
+    NOT_STARTED
+}
+
+fn build(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd, inside: &Inside) -> Result<()> {
+    let opened = open::open(plan, prepared, layers)?;
+    inside.become_root()?;
+    confine::die_with_parent()?;
+    rootfs::build(plan, prepared, opened)?;
+    let (ours, theirs) = streams::make(plan, &prepared.process)?;
+    let landlock_abi = landlock::available(plan.landlock)?;
+    sync.ready(&theirs, Enforced { landlock_abi })?;
+    // The parent must be the only one to hold its ends, or nobody would ever see an end of file.
+    drop(theirs);
+    sync.wait_exec()?;
+    ours.install()
+}

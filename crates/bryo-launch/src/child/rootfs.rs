@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stage 2: the root file system and everything mounted on it.
+//!
+//! The order is the protection. What needs the host's mounts (the layers, a new `/proc`, which the kernel gives only
+//! to whoever already sees one) is made detached. Then the root is put in place, entered, and the host's tree is
+//! taken away: from there on no path, whatever the image put into it, can lead to the host, because the host is not
+//! in this mount namespace any more. Only then are names of the image looked up.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
+use bryo_sys::root::Root;
+use bryo_sys::{Errno, check};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::UnmountFlags;
+
+use crate::child::open::Opened;
+use crate::child::{dev, volume};
+use crate::error::{Context, Error, Kind, Result};
+use crate::overlay::Overlay;
+use crate::plan::{GeneratedFile, Plan, RootFs};
+use crate::prepare::{MountOp, Prepared, What};
+
+pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<()> {
+    let Opened { lowers, scratch, binds, devices, volumes } = opened;
+    let base = base(&lowers, scratch.as_ref())?;
+    drop(lowers);
+    let trees = prepared.mounts.iter().zip(binds).map(detached).collect::<Result<Vec<_>>>()?;
+    let files = generated(&plan.files)?;
+    let root = enter(base, scratch)?;
+    if let RootFs::Empty { links, directories } = &plan.root {
+        skeleton(&root, links, directories)?;
+    }
+    state(&root, &plan.state)?;
+    let mut devices = Some(devices);
+    for (op, tree) in prepared.mounts.iter().zip(trees) {
+        put(&root, op, tree)?;
+        if is_dev(op) {
+            dev::fill(&root, devices.take().unwrap_or_default())?;
+        }
+    }
+    for (plan, directory) in plan.volumes.iter().zip(volumes) {
+        volume::mount(&root, plan, &directory, &prepared.process)?;
+    }
+    for (file, tree) in plan.files.iter().zip(files) {
+        let target = root.create_file(&file.path, Mode::from_raw_mode(0o644));
+        attach(tree, target.context(Kind::RootFs, || format!("cannot place {}", file.path.display()))?)?;
+    }
+    root.create_dir_all(&prepared.process.cwd, Mode::from_raw_mode(0o755))
+        .context(Kind::WorkingDirectory, || format!("working directory {}", prepared.process.cwd.display()))?;
+    restrict(&root, prepared)
+}
+
+/// Makes the root's mount, detached.
+fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>) -> Result<OwnedFd> {
+    let Some(scratch) = scratch else {
+        let fs = NewFs::open("tmpfs")?;
+        fs.set("mode", "0755")?;
+        return Ok(fs.mount(Attr::NOSUID | Attr::NODEV)?);
+    };
+    let own = |name: &str| -> Result<OwnedFd> {
+        let made = rustix::fs::mkdirat(scratch, name, Mode::from_raw_mode(0o755));
+        match made {
+            // A container that is started again keeps its layer.
+            Ok(()) | Err(Errno::EXIST) => (),
+            Err(e) => check("mkdirat", || name.into(), Err(e)).context(Kind::RootFs, || "own layer".into())?,
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(scratch, name, flags, Mode::empty());
+        check("openat", || name.into(), fd).context(Kind::RootFs, || "own layer".into())
+    };
+    let overlay = Overlay { lowers, upper: Some((own("upper")?, own("work")?)) };
+    overlay.mount(Attr::NODEV).map_err(|e| {
+        let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
+        Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, "cannot mount the layers", &e)
+    })
+}
+
+/// Makes what an entry of the spec mounts, detached, with its flags.
+fn detached((op, bind): (&MountOp, Option<OwnedFd>)) -> Result<OwnedFd> {
+    let what = || format!("cannot mount {}", op.target.display());
+    match (&op.what, bind) {
+        (What::Bind { .. }, Some(tree)) => {
+            let change = Change { private: true, ..Change::set(op.attr) };
+            set_attr(&tree, change).context(Kind::RootFs, what)?;
+            Ok(tree)
+        }
+        (What::New { options, .. }, _) if is_dev(op) => dev::make(options, op.attr),
+        (What::New { kind, options }, _) => {
+            let fs = NewFs::open(kind).context(Kind::RootFs, what)?;
+            for (key, value) in options {
+                match value {
+                    Some(value) => fs.set(key, value),
+                    None => fs.flag(key),
+                }
+                .context(Kind::RootFs, what)?;
+            }
+            fs.mount(op.attr).map_err(|e| {
+                let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
+                Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, what(), &e)
+            })
+        }
+        (What::Bind { source, .. }, None) => {
+            Err(Error::new(Kind::RootFs, format!("{} was not opened", source.display())))
+        }
+    }
+}
+
+/// Writes the generated files into a directory in memory and returns a read-only tree for each.
+fn generated(files: &[GeneratedFile]) -> Result<Vec<OwnedFd>> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fs = NewFs::open("tmpfs")?;
+    fs.set("mode", "0755")?;
+    let directory = fs.mount(Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?;
+    let write = |(n, file): (usize, &GeneratedFile)| -> Result<OwnedFd> {
+        let name = n.to_string();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&directory, &name, flags, Mode::from_raw_mode(0o600));
+        let fd = check("openat", || name.clone(), fd)?;
+        check("write", || file.path.display().to_string(), write_all(&fd, &file.content))?;
+        // After the writing: creation modes are cut by the umask.
+        check("fchmod", || name.clone(), rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode)))?;
+        let tree = clone_tree(&directory, &name, false)?;
+        set_attr(&tree, Change::set(Attr::RDONLY))?;
+        Ok(tree)
+    };
+    files.iter().enumerate().map(write).collect()
+}
+
+fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let n = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?;
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+/// Puts the root in place, makes it `/` and takes the host's tree away. Source: `pivot_root(2)`, the `"."` trick.
+fn enter(base: OwnedFd, scratch: Option<OwnedFd>) -> Result<Root> {
+    let what = || "cannot enter the root file system".to_owned();
+    // Any directory serves as the place: it is gone a moment later, with all that is around it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = match scratch {
+        Some(scratch) => scratch,
+        None => check("open", || "/tmp".into(), rustix::fs::openat(CWD, "/tmp", flags, Mode::empty()))?,
+    };
+    attach(&base, &place).context(Kind::RootFs, what)?;
+    drop(place);
+    check("fchdir", || "new root".into(), rustix::process::fchdir(&base)).context(Kind::RootFs, what)?;
+    check("pivot_root", || "., .".into(), rustix::process::pivot_root(".", ".")).context(Kind::RootFs, what)?;
+    check("umount2", || "., MNT_DETACH".into(), rustix::mount::unmount(".", UnmountFlags::DETACH))
+        .context(Kind::RootFs, what)?;
+    check("chdir", || "/".into(), rustix::process::chdir("/")).context(Kind::RootFs, what)?;
+    Root::open(Path::new("/")).context(Kind::RootFs, what)
+}
+
+/// Fills an empty root with the links and directories of the plan.
+fn skeleton(root: &Root, links: &[(PathBuf, PathBuf)], directories: &[(PathBuf, u32)]) -> Result<()> {
+    for (path, mode) in directories {
+        root.create_dir_all(path, Mode::from_raw_mode(0o755))?;
+        let made = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        check("fchmod", || path.display().to_string(), rustix::fs::fchmod(made, Mode::from_raw_mode(*mode)))?;
+    }
+    for (path, to) in links {
+        let parent = root.create_dir_all(path.parent().unwrap_or(Path::new("/")), Mode::from_raw_mode(0o755))?;
+        let name = path.file_name().unwrap_or_default();
+        check("symlinkat", || path.display().to_string(), rustix::fs::symlinkat(to, &parent, name))?;
+    }
+    Ok(())
+}
+
+/// Keeps directories writable: each becomes a mount of its own before the root is made read-only.
+fn state(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let what = || format!("state directory {}", path.display());
+        let directory = match root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            result => result.context(Kind::RootFs, what)?,
+        };
+        let tree = clone_tree(&directory, "", false).context(Kind::RootFs, what)?;
+        set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV)).context(Kind::RootFs, what)?;
+        attach(tree, directory).context(Kind::RootFs, what)?;
+    }
+    Ok(())
+}
+
+/// Attaches a detached mount at its place, which is made when it is missing.
+fn put(root: &Root, op: &MountOp, tree: OwnedFd) -> Result<()> {
+    let what = || format!("cannot mount on {}", op.target.display());
+    let stat = check("fstat", || op.target.display().to_string(), rustix::fs::fstat(&tree))?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let target = if directory {
+        root.create_dir_all(&op.target, Mode::from_raw_mode(0o755))
+    } else {
+        root.create_file(&op.target, Mode::from_raw_mode(0o644))
+    }
+    .context(Kind::RootFs, what)?;
+    // Where /proc or /sys should be, a link would let the image choose what is seen there (CVE-2019-19921).
+    if matches!(op.target.to_str(), Some("/proc" | "/sys" | "/dev")) && root.kind(&op.target)? != FileType::Directory {
+        return Err(Error::new(Kind::RootFs, format!("{} of the image is not a directory", op.target.display())));
+    }
+    attach(tree, target).context(Kind::RootFs, what)
+}
+
+/// Masks, read-only paths, and last the read-only root: each takes away what the steps before still needed.
+fn restrict(root: &Root, prepared: &Prepared) -> Result<()> {
+    for path in &prepared.read_only {
+        let Some(target) = existing(root, path)? else { continue };
+        let what = || format!("cannot make {} read-only", path.display());
+        let tree = clone_tree(&target, "", true).context(Kind::Confinement, what)?;
+        set_attr(&tree, Change::set(Attr::RDONLY | Attr::NOSUID | Attr::NODEV | Attr::NOEXEC))
+            .context(Kind::Confinement, what)?;
+        attach(tree, target).context(Kind::Confinement, what)?;
+    }
+    let mut empty = None;
+    for path in &prepared.masked {
+        let Some(target) = existing(root, path)? else { continue };
+        let what = || format!("cannot mask {}", path.display());
+        let stat = check("fstat", || path.display().to_string(), rustix::fs::fstat(&target))?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if empty.is_none() {
+            empty = Some(Masks::make()?);
+        }
+        let tree = empty.as_ref().map(|m: &Masks| m.tree(directory)).transpose()?;
+        if let Some(tree) = tree {
+            attach(tree, target).context(Kind::Confinement, what)?;
+        }
+    }
+    if prepared.root_read_only {
+        let change = Change { recursive: false, ..Change::set(Attr::RDONLY) };
+        set_attr(root, change).context(Kind::Confinement, || "cannot make the root read-only".into())?;
+    }
+    Ok(())
+}
+
+/// What is mounted over a masked path: an empty read-only directory or file that nobody can open.
+struct Masks {
+    directory: OwnedFd,
+}
+
+impl Masks {
+    fn make() -> Result<Self> {
+        let fs = NewFs::open("tmpfs")?;
+        fs.set("mode", "0755")?;
+        let directory = fs.mount(Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?;
+        check("mkdirat", || "mask".into(), rustix::fs::mkdirat(&directory, "d", Mode::from_raw_mode(0o555)))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        check("openat", || "mask".into(), rustix::fs::openat(&directory, "f", flags, Mode::empty()))?;
+        Ok(Self { directory })
+    }
+
+    fn tree(&self, directory: bool) -> Result<OwnedFd> {
+        let tree = clone_tree(&self.directory, if directory { "d" } else { "f" }, false)?;
+        set_attr(&tree, Change::set(Attr::RDONLY))?;
+        Ok(tree)
+    }
+}
+
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
+    match root.resolve(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        Err(e) => Err(Error::sys(Kind::Confinement, format!("cannot look at {}", path.display()), &e)),
+    }
+}
+
+fn is_dev(op: &MountOp) -> bool {
+    op.target == Path::new("/dev") && matches!(op.what, What::New { kind: "tmpfs", .. })
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Id-mapped layers: one store on disk, and for each container of root a range of ids that is its own.
+//!
+//! Runs in the parent, which is root of the host here: only root may give a mount of an ordinary file system a map.
+
+use std::os::fd::OwnedFd;
+
+use bryo_identity::map::IdMap;
+use bryo_identity::userns::{self, Request};
+use bryo_sys::clone::Namespaces;
+use bryo_sys::mount::{clone_tree, set_idmap};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::{Plan, RootFs};
+
+/// Returns the layers of a plan as detached mounts in the container's ids, or nothing when no translation is asked for.
+pub(crate) fn translate(plan: &Plan) -> Result<Vec<OwnedFd>> {
+    let RootFs::Overlay { lowers, owned_by: Some(owner), .. } = &plan.root else { return Ok(Vec::new()) };
+    let namespace = namespace_of(&owner.translation(&plan.ids))?;
+    let translated = |path: &std::path::PathBuf| {
+        let what = || format!("cannot map the ids of layer {}", path.display());
+        let tree = clone_tree(CWD, &path.to_string_lossy(), false).context(Kind::RootFs, what)?;
+        set_idmap(&tree, &namespace).context(Kind::RootFs, what)?;
+        Ok(tree)
+    };
+    lowers.iter().map(translated).collect()
+}
+
+/// Makes a user namespace with a map and nothing in it: the form in which the kernel takes the map of a mount.
+fn namespace_of(map: &IdMap) -> Result<OwnedFd> {
+    let request = Request { map, helpers: None, namespaces: Namespaces::empty() };
+    // The process is only there to hold the namespace until it is opened, and is ended by the drop.
+    let holder = userns::clone(request, |_| {
+        loop {
+            std::thread::park();
+        }
+    })?;
+    let path = format!("/proc/{}/ns/user", holder.pid().as_raw_nonzero());
+    let holder = holder.map(request)?;
+    let namespace = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    drop(holder);
+    namespace.map_err(|e| Error::sys(Kind::Identity, "cannot map ids", &bryo_sys::Error::new("open", path, e)))
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Moves bytes and signals between the caller and a running container, until it has ended and said everything.
+//!
+//! One thread and one `poll`. A direction waits either for input or for room, never for both, so that one that stands
+//! still does not hold up the others, and nothing is read that could not be passed on: memory stays bounded. None of
+//! the caller's descriptors is switched to non-blocking mode: that would change it for everybody who shares it.
+
+mod channel;
+mod terminal;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use bryo_sys::check;
+use bryo_sys::signal::{SignalSet, next};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
+
+use crate::error::Result;
+use crate::{Running, Streams};
+
+use channel::Channel;
+pub use terminal::{RawTerminal, size_of};
+
+/// The caller's standard streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Where input comes from.
+    pub stdin: BorrowedFd<'a>,
+    /// Where output goes.
+    pub stdout: BorrowedFd<'a>,
+    /// Where errors go.
+    pub stderr: BorrowedFd<'a>,
+}
+
+/// How the caller's streams and signals are passed on.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The caller's streams.
+    pub caller: Caller<'a>,
+    /// Reads the caller's standard input.
+    pub interactive: bool,
+    /// Passes signals on to the container.
+    pub proxy_signals: bool,
+    /// Signals of [`signals`], read from here.
+    pub inbox: &'a OwnedFd,
+}
+
+/// The signals that a caller blocks before the start, so that none is lost, and that [`run`] passes on.
+///
+/// Left out are those that stop a job, so that the shell's job control goes on working, and those that a fault of the
+/// process itself raises.
+pub fn signals() -> SignalSet {
+    let kept = [
+        Signal::TSTP,
+        Signal::TTIN,
+        Signal::TTOU,
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::FPE,
+        Signal::ILL,
+        Signal::TRAP,
+        Signal::ABORT,
+        Signal::SYS,
+    ];
+    kept.iter().fold(SignalSet::full(), |set, signal| set.without(signal.as_raw()))
+}
+
+/// Relays until process 1 of the container has ended and its output is passed on.
+///
+/// # Errors
+///
+/// Only when waiting itself fails; a stream that breaks ends its direction, as a pipe would.
+pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result<()> {
+    let raw = match (&streams.console, options.interactive) {
+        (Some(_), true) => RawTerminal::enter(options.caller.stdin)?,
+        _ => None,
+    };
+    let console = streams.console.as_ref().map(OwnedFd::try_clone).transpose().ok().flatten();
+    let mut channels = channels(streams, options);
+    let mut ended = false;
+    loop {
+        if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
+            return Ok(());
+        }
+        let ready = wait(running, options, &channels, ended)?;
+        for (channel, flags) in channels.iter_mut().zip(&ready.channels) {
+            if !flags.is_empty() {
+                channel.step();
+            }
+        }
+        ended |= ready.ended;
+        if ready.signal {
+            signals_in(running, options, console.as_ref(), raw.as_ref())?;
+        }
+    }
+}
+
+/// What `poll` found.
+struct Ready {
+    channels: Vec<PollFlags>,
+    ended: bool,
+    signal: bool,
+}
+
+fn wait(running: &Running, options: &Options<'_>, channels: &[Channel<'_>], ended: bool) -> Result<Ready> {
+    let mut fds = vec![PollFd::new(options.inbox, PollFlags::IN)];
+    if !ended {
+        fds.push(PollFd::from_borrowed_fd(running.pidfd(), PollFlags::IN));
+    }
+    let first = fds.len();
+    let mut places = Vec::with_capacity(channels.len());
+    for channel in channels {
+        // Input is of no use to a container that has ended.
+        let waiting = channel.waits_for().filter(|_| !(ended && channel.is_input()));
+        places.push(waiting.is_some());
+        fds.extend(waiting.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+    }
+    let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+    check("poll", || format!("{} descriptors", fds.len()), polled)?;
+    let mut found = fds[first..].iter().map(PollFd::revents);
+    let channels = places.iter().map(|p| if *p { found.next() } else { None }.unwrap_or(PollFlags::empty()));
+    let channels = channels.collect();
+    let ended_now = !ended && !fds[1].revents().is_empty();
+    Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty() })
+}
+
+fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {
+    let caller = options.caller;
+    let mut channels = Vec::with_capacity(3);
+    if let Some(console) = streams.console {
+        if options.interactive {
+            channels.extend(console.try_clone().ok().map(|c| Channel::input(caller.stdin, c, true)));
+        }
+        channels.push(Channel::output(console, caller.stdout));
+    }
+    channels.extend(streams.stdin.map(|s| Channel::input(caller.stdin, s, false)));
+    channels.extend(streams.stdout.map(|s| Channel::output(s, caller.stdout)));
+    channels.extend(streams.stderr.map(|s| Channel::output(s, caller.stderr)));
+    channels
+}
+
+fn signals_in(
+    running: &Running,
+    options: &Options<'_>,
+    console: Option<&OwnedFd>,
+    raw: Option<&RawTerminal<'_>>,
+) -> Result<()> {
+    while let Some(number) = next(options.inbox)? {
+        match (Signal::from_named_raw(number), console) {
+            (Some(Signal::WINCH), Some(console)) => terminal::copy_size(options.caller, console),
+            // A job that was stopped finds the terminal as the shell left it.
+            (Some(Signal::CONT), _) => {
+                if let Some(raw) = raw {
+                    raw.again();
+                }
+            }
+            (Some(Signal::CHILD | Signal::WINCH | Signal::PIPE | Signal::URG), _) | (None, _) => (),
+            (Some(signal), _) if options.proxy_signals => running.signal(signal),
+            (Some(_), _) => (),
+        }
+    }
+    Ok(())
+}

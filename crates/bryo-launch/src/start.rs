@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The parent's side: from a plan to a running container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bryo_identity::userns::{self, Child, Request};
+use bryo_sys::check;
+use bryo_sys::clone::Namespaces;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{Pid, Signal};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::Plan;
+use crate::prepare::prepare;
+use crate::sync::{ChildEnd, ParentEnd};
+use crate::{Enforced, Streams, child, idmap};
+
+/// A container that is complete but for its network, and waits for the word to execute its payload.
+///
+/// Dropping it ends it: nothing has run.
+#[derive(Debug)]
+pub struct Starting {
+    child: Child,
+    sync: ParentEnd,
+    user: OwnedFd,
+    network: Option<OwnedFd>,
+}
+
+/// A container whose payload runs. Dropping it kills all its processes.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    user: OwnedFd,
+    streams: Streams,
+    enforced: Enforced,
+}
+
+/// Makes the container of a plan, up to the payload.
+///
+/// The calling process must have one thread. Where a step does not need the one before, it runs beside it: the child
+/// opens the layers while the helpers write the maps, and mounts while the caller attaches the network.
+///
+/// # Errors
+///
+/// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
+pub fn start(plan: &Plan) -> Result<Starting> {
+    let prepared = prepare(&plan.spec)?;
+    let layers = idmap::translate(plan)?;
+    let (parent_end, child_end) = bryo_sys::fd::message_pair()?;
+    let request = Request { map: &plan.ids, helpers: plan.helpers.as_ref(), namespaces: prepared.namespaces };
+    let mut ours = Some(ParentEnd(parent_end));
+    let theirs = ChildEnd(child_end);
+    let unmapped = userns::clone(request, |inside| {
+        // The child's copy of the parent's end must go, or it would never see that the parent is gone.
+        drop(ours.take());
+        child::main(plan, &prepared, layers, theirs, &inside)
+    })?;
+    let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
+    // Now, while the child still has the caller's ids: afterwards its /proc entries belong to nobody.
+    let namespace = |name: &str| -> Result<OwnedFd> {
+        let path = format!("/proc/{}/ns/{name}", unmapped.pid().as_raw_nonzero());
+        let fd = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Ok(check("open", || path, fd)?)
+    };
+    let user = namespace("user")?;
+    let network = prepared.namespaces.contains(Namespaces::NET).then(|| namespace("net")).transpose()?;
+    let child = unmapped.map(request)?;
+    Ok(Starting { child, sync, user, network })
+}
+
+impl Starting {
+    /// Returns the process id on the host of what will be process 1 inside.
+    pub fn pid(&self) -> Pid {
+        self.child.pid()
+    }
+
+    /// Returns the container's user namespace.
+    pub fn user_namespace(&self) -> BorrowedFd<'_> {
+        self.user.as_fd()
+    }
+
+    /// Returns the container's network namespace, unless it shares the host's.
+    pub fn network_namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.network.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Executes the payload and returns once it runs.
+    ///
+    /// # Errors
+    ///
+    /// What the child reports: a mount that failed, a program that does not exist, ...
+    pub fn release(self) -> Result<Running> {
+        // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
+        let _ = self.sync.exec();
+        let (streams, enforced) = self.sync.wait_ready()?;
+        self.sync.wait_running()?;
+        Ok(Running { child: self.child, user: self.user, streams, enforced })
+    }
+}
+
+impl Running {
+    /// Returns the process id on the host of process 1 inside.
+    pub fn pid(&self) -> Pid {
+        self.child.pid()
+    }
+
+    /// Returns a descriptor that is readable once process 1 inside has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd()
+    }
+
+    /// Returns the container's user namespace, in which what it leaves behind can be removed.
+    pub fn user_namespace(&self) -> BorrowedFd<'_> {
+        self.user.as_fd()
+    }
+
+    /// Tells what was enforced.
+    pub fn enforced(&self) -> Enforced {
+        self.enforced
+    }
+
+    /// Gives the caller's ends of the standard streams away, once.
+    pub fn take_streams(&mut self) -> Streams {
+        std::mem::take(&mut self.streams)
+    }
+
+    /// Sends a signal to process 1 inside.
+    pub fn signal(&self, signal: Signal) {
+        self.child.signal(signal);
+    }
+
+    /// Waits for the end of process 1 and returns its exit code, or 128 and the number of the signal that ended it,
+    /// with the user namespace, which stays alive for the clean-up.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else has reaped it.
+    pub fn wait(self) -> Result<(i32, OwnedFd)> {
+        let code = self.child.wait().map_err(|e| Error::new(Kind::System, e.to_string()))?;
+        Ok((code, self.user))
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The conversation between the parent and the child that becomes the container.
+//!
+//! ```text
+//! parent                                   child
+//! clone ─────────────────────────────────> opens what only the caller may open
+//! writes the id maps, "go" (own pipe) ───> becomes root inside, mounts, pivots, makes its standard streams
+//!                        <── Ready + fds ─ everything is in place; the fds are our ends of the streams
+//! (attaches the network)
+//! Exec ──────────────────────────────────> drops to the run user, filters, execve
+//!                        <─────── Failed ─ at any point: kind, errno, words; the child is gone
+//!                        <─ end of stream ─ the socket closes on execve: the payload runs
+//! ```
+//!
+//! Messages are whole (`SOCK_SEQPACKET`). Anything unexpected is a failure, and the parent kills the child.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bryo_sys::fd::{receive, send};
+
+use crate::error::{Error, Kind, Result};
+use crate::{Enforced, Streams};
+
+/// The longest message, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 4096;
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(pub OwnedFd);
+
+/// The parent's end.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(pub OwnedFd);
+
+impl ChildEnd {
+    /// Tells the parent that everything is in place, and hands it its ends of the streams.
+    pub fn ready(&self, streams: &Streams, enforced: Enforced) -> Result<()> {
+        let present = [&streams.stdin, &streams.stdout, &streams.stderr, &streams.console];
+        let mask = present.iter().enumerate().fold(0_u8, |m, (i, fd)| m | u8::from(fd.is_some()) << i);
+        let fds: Vec<BorrowedFd<'_>> = present.iter().filter_map(|fd| fd.as_ref().map(AsFd::as_fd)).collect();
+        Ok(send(&self.0, &[b'R', mask, enforced.landlock_abi], &fds)?)
+    }
+
+    /// Waits for the word to execute the payload.
+    pub fn wait_exec(&self) -> Result<()> {
+        let mut byte = [0; 1];
+        match receive(&self.0, &mut byte)? {
+            (1, _) if byte == *b"E" => Ok(()),
+            _ => Err(Error::new(Kind::Lost, "the parent gave up")),
+        }
+    }
+
+    /// Reports a failure. Nothing can be done when that fails too: the parent sees the end of the child.
+    pub fn failed(&self, error: &Error) {
+        let _ = send(&self.0, &error.encode(), &[]);
+    }
+}
+
+impl ParentEnd {
+    /// Lets the child execute the payload as soon as it is ready.
+    pub fn exec(&self) -> Result<()> {
+        Ok(send(&self.0, b"E", &[])?)
+    }
+
+    /// Waits until the child is ready.
+    pub fn wait_ready(&self) -> Result<(Streams, Enforced)> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let (n, fds) = receive(&self.0, &mut buffer)?;
+        match &buffer[..n] {
+            [b'R', mask, landlock_abi] => {
+                let mut fds = fds.into_iter();
+                let mut take = |bit: u8| if mask >> bit & 1 == 1 { fds.next() } else { None };
+                let streams = Streams { stdin: take(0), stdout: take(1), stderr: take(2), console: take(3) };
+                Ok((streams, Enforced { landlock_abi: *landlock_abi }))
+            }
+            message => Err(failure(message)),
+        }
+    }
+
+    /// Waits until the payload runs.
+    pub fn wait_running(&self) -> Result<()> {
+        let mut buffer = [0; MAX_MESSAGE];
+        match receive(&self.0, &mut buffer)? {
+            (0, _) => Ok(()),
+            (n, _) => Err(failure(&buffer[..n])),
+        }
+    }
+}
+
+fn failure(message: &[u8]) -> Error {
+    match message.first() {
+        Some(b'F') => Error::decode(message),
+        None => Error::new(Kind::Lost, "the container's process ended while it was being set up"),
+        Some(other) => Error::new(Kind::Lost, format!("unexpected message {other:#x} from the container's process")),
+    }
+}
