@@ -1,2 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images: references, registries, archives, the store, and layers unpacked safely.
+//!
+//! Guarantees: bytes are what their digest says, and nothing is ever written outside the root it
+//! belongs to. Trusts nothing it reads. Faces: registries, archives and layers made by anyone.
+//! This crate prints nothing and reads no environment; its caller passes every path in.
+
+pub mod digest;
+pub mod error;
+pub mod reference;
+pub mod store;
+pub mod unpack;
+
+pub use digest::Digest;
+pub use error::{Error, Kind, Result};
