@@ -35,9 +35,18 @@ pub struct Child {
 /// What the child holds: its side of the handshake.
 #[derive(Debug)]
 pub struct Inside {
-    go: OwnedFd,
+    door: Door,
     acting: RunIds,
     setgroups: bool,
+}
+
+/// How a child comes into its namespace.
+#[derive(Debug)]
+enum Door {
+    /// It was born in it, and waits here for the word that the map is written.
+    New(OwnedFd),
+    /// It joins one that another process has made.
+    Existing(OwnedFd),
 }
 
 /// What a child is made from.
@@ -81,10 +90,26 @@ pub fn clone(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<U
             drop(mine);
             // A map with subordinate groups or one written by root leaves setgroups(2) allowed.
             let setgroups = request.map.rung != Rung::Single;
-            let code = body(Inside { go: theirs, acting: request.map.acting(), setgroups });
+            let code = body(Inside { door: Door::New(theirs), acting: request.map.acting(), setgroups });
             exit_now(code)
         }
         Fork::Parent { pid, pidfd } => Ok(Unmapped { child: Child { pid, pidfd, reaped: false }, go: mine }),
+    }
+}
+
+/// Makes a child that enters an existing user namespace when it calls [`Inside::become_root`]. The caller must be the
+/// one who made the namespace: to him it obeys even when its processes have ended.
+///
+/// # Errors
+///
+/// [`Kind::Threaded`], or what `clone3(2)` answers.
+pub fn enter(namespace: OwnedFd, map: &IdMap, body: impl FnOnce(Inside) -> i32) -> Result<Child> {
+    match fork_into(Namespaces::empty()).map_err(refused)? {
+        Fork::Child => {
+            let setgroups = map.rung != Rung::Single;
+            exit_now(body(Inside { door: Door::Existing(namespace), acting: map.acting(), setgroups }))
+        }
+        Fork::Parent { pid, pidfd } => Ok(Child { pid, pidfd, reaped: false }),
     }
 }
 
@@ -107,7 +132,7 @@ impl Unmapped {
 }
 
 impl Inside {
-    /// Waits for the map and becomes root inside, or the only id there is, without any group of the caller.
+    /// Enters the namespace once it has its map, and becomes root inside, or the only id there is, without any group of the caller.
     ///
     /// Groups go first: without the ids of root that would not be allowed any more. On the single rung the kernel
     /// forbids `setgroups`, and the caller's groups stay; `inspect` says so.
@@ -116,10 +141,19 @@ impl Inside {
     ///
     /// When the parent is gone, or the kernel refuses an id.
     pub fn become_root(&self) -> Result<()> {
-        let mut byte = [0];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.go, &mut byte)) {
-            Ok(1) => (),
-            _ => return Err(Error::new(Kind::MapRefused, "the parent gave up")),
+        match &self.door {
+            Door::New(go) => {
+                let mut byte = [0];
+                let read = rustix::io::retry_on_intr(|| rustix::io::read(go, &mut byte));
+                if !matches!(read, Ok(1)) {
+                    return Err(Error::new(Kind::MapRefused, "the parent gave up"));
+                }
+            }
+            Door::Existing(namespace) => {
+                let user = Some(rustix::thread::LinkNameSpaceType::User);
+                let joined = rustix::thread::move_into_link_name_space(namespace.as_fd(), user);
+                check("setns", || "CLONE_NEWUSER".into(), joined)?;
+            }
         }
         let (uid, gid) = (Uid::from_raw(self.acting.uid.get()), Gid::from_raw(self.acting.gid.get()));
         if self.setgroups {

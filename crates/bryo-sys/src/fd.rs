@@ -56,7 +56,9 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Vec<Owned
             RecvFlags::CMSG_CLOEXEC,
         );
         match result {
-            Err(rustix::io::Errno::INTR) => (),
+            // A peer that ended with a message of ours unread resets the connection, once, ahead of what it had sent
+            // before: its last words are still to be received.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => (),
             other => break check("recvmsg", String::new, other)?,
         }
     };

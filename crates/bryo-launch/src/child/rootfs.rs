@@ -89,6 +89,8 @@ fn detached((op, bind): (&MountOp, Option<OwnedFd>)) -> Result<OwnedFd> {
         (What::New { options, .. }, _) if is_dev(op) => dev::make(options, op.attr),
         (What::New { kind, options }, _) => {
             let fs = NewFs::open(kind).context(Kind::RootFs, what)?;
+            // What mount(8) shows in its first column.
+            fs.set("source", kind).context(Kind::RootFs, what)?;
             for (key, value) in options {
                 match value {
                     Some(value) => fs.set(key, value),

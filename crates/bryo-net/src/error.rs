@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong with networks.
+
+use std::fmt;
+
+/// The result of a network operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of failure an [`Error`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// `pasta` is not installed.
+    NoPasta,
+    /// `/dev/net/tun` is missing or closed to the caller.
+    NoTun,
+    /// The host itself has no way out.
+    NoRoute,
+    /// The helper program failed.
+    Helper,
+}
+
+/// A failure: operation, object, cause.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Tells which kind of failure this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
