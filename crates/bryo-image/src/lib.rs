@@ -7,7 +7,11 @@
 
 pub mod digest;
 pub mod error;
+pub mod progress;
+pub mod pull;
+pub mod push;
 pub mod reference;
+pub mod registry;
 pub mod store;
 pub mod unpack;
 

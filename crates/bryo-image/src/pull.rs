@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Pulling an image: layers are fetched, verified, decompressed and unpacked at the same time.
+//!
+//! Guarantees: the image gets its name only when every blob and every unpacked layer is in place; a layer is
+//! in place only if both the blob's digest and the diff id are right. What an interrupted pull leaves is a
+//! partial blob, which the next one continues, and nothing else. Faces: the registry, and a `kill -9` at any
+//! moment.
+//!
+//! ```text
+//! socket ──> hash ──> partial blob ──(sendfile, follows the growing file)──> pipe ──> unpacking process
+//!            one thread per layer          a second thread
+//! ```
+//!
+//! The file stands between the two on purpose: a slow unpack does not hold up the connection until the server
+//! closes it, a retry in the middle is invisible to the unpacker, and the bytes get there without being
+//! copied through this process again.
+
+use std::cell::Cell;
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::progress::{Event, PlannedLayer, Progress};
+use crate::reference::Reference;
+use crate::registry::{BlobWatch, Client, Endpoint, Platform, RegistryOptions, Resolved, Transfer, cancelled, resolve};
+use crate::store::{BlobSlot, BlobWriter, Image, ImageRecord, Layer, NewImage, Store};
+use crate::unpack::{Compression, Limits, UnpackHandle, UnpackJob, Worker};
+
+const PIPE_SIZE: usize = 1 << 20;
+const SEND_MAX: u64 = 1 << 20;
+const PROGRESS_STEP: u64 = 1 << 20;
+
+/// How to pull.
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    /// How the registry is reached.
+    pub registry: RegistryOptions,
+    /// The platform to choose; `None` for this machine's.
+    pub platform: Option<Platform>,
+    /// How many layers are transferred at the same time.
+    pub concurrency: usize,
+    /// What the image may cost.
+    pub limits: Limits,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self { registry: RegistryOptions::default(), platform: None, concurrency: 3, limits: Limits::default() }
+    }
+}
+
+/// Pulls an image into the store and unpacks its layers for the worker's id map.
+///
+/// What is there already is not fetched again. Starts threads, all of which have ended when it returns.
+///
+/// # Errors
+/// [`Kind::NotFound`] for an unknown image, [`Kind::Unreachable`], [`Kind::Unauthorized`],
+/// [`Kind::DigestMismatch`] if the registry's bytes are not what their digest or size says,
+/// [`Kind::Platform`], [`Kind::UnsupportedMedia`], [`Kind::Limit`], [`Kind::Corrupt`], [`Kind::NoSpace`].
+pub fn pull(
+    store: &Store,
+    worker: &Worker,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    pull_inner(store, worker, reference, options, progress).map_err(|error| error.within(format!("pull {reference}")))
+}
+
+fn pull_inner(
+    store: &Store,
+    worker: &Worker,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    let pin = store.pin()?;
+    let client = Client::new(&options.registry);
+    let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
+    let stop = AtomicBool::new(false);
+    let resolved = {
+        let session = client.session()?;
+        resolve(&Transfer::new(&session, &endpoints, progress, &stop), reference, options.platform.as_ref())?
+    };
+    let image = parse(reference, &resolved)?;
+    let jobs = plan(store, worker.ownership_key(), &image, &options.limits)?;
+    let name = reference.to_string();
+    announce(&name, &image, &jobs, progress);
+    let pull = Pull { store, worker, client: &client, endpoints: &endpoints, progress, limits: options.limits, stop };
+    pull.run(jobs, options.concurrency)?;
+    let record = enter(store, name.clone(), &resolved)?;
+    progress.event(Event::Done { reference: &name, manifest: &resolved.digest });
+    let image = store.image(&record)?;
+    drop(pin);
+    Ok(image)
+}
+
+/// One layer's work.
+#[derive(Clone, Copy, Debug)]
+struct Job<'a> {
+    layer: &'a Layer,
+    compression: Compression,
+    unpack: bool,
+}
+
+fn parse(reference: &Reference, resolved: &Resolved) -> Result<Image> {
+    let record = ImageRecord {
+        reference: Some(reference.to_string()),
+        manifest: resolved.digest.clone(),
+        size: resolved.bytes.len() as u64,
+        media_type: resolved.media_type.clone(),
+        config: Some(resolved.config_digest.clone()),
+        source: resolved.source.clone(),
+    };
+    Image::parse(&record, &resolved.bytes, &resolved.config)
+}
+
+/// Lists what is missing: every blob once, every diff id once, largest first, so that the last thread to
+/// finish has little left.
+fn plan<'a>(store: &Store, key: &str, image: &'a Image, limits: &Limits) -> Result<Vec<Job<'a>>> {
+    let mut blobs = HashSet::new();
+    let mut trees: HashSet<&Digest> = HashSet::new();
+    let mut jobs = Vec::new();
+    for layer in &image.layers {
+        let compression = Compression::from_media_type(&layer.media_type)?;
+        if layer.size > limits.compressed {
+            let what = format!("fetch layer {}: {} bytes, more than {}", layer.digest, layer.size, limits.compressed);
+            return Err(Error::new(Kind::Limit, what));
+        }
+        let fetch = blobs.insert(&layer.digest) && store.has_blob(&layer.digest) != Some(layer.size);
+        let unpack = trees.insert(&layer.diff_id) && !store.has_layer(key, &layer.diff_id);
+        if fetch || unpack {
+            jobs.push(Job { layer, compression, unpack });
+        }
+    }
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.layer.size));
+    Ok(jobs)
+}
+
+fn announce(name: &str, image: &Image, jobs: &[Job<'_>], progress: &dyn Progress) {
+    let mut seen = HashSet::new();
+    let layers: Vec<PlannedLayer<'_>> = image
+        .layers
+        .iter()
+        .filter(|layer| seen.insert(&layer.digest))
+        .map(|layer| PlannedLayer { digest: &layer.digest, size: layer.size })
+        .collect();
+    progress.event(Event::Resolved { reference: name, manifest: &image.manifest_digest, layers: &layers });
+    for layer in layers {
+        if !jobs.iter().any(|job| job.layer.digest == *layer.digest) {
+            progress.event(Event::LayerExists { digest: layer.digest });
+        }
+    }
+}
+
+/// Enters the image: content before reference.
+fn enter(store: &Store, reference: String, resolved: &Resolved) -> Result<ImageRecord> {
+    let documents = [(&resolved.config_digest, &resolved.config), (&resolved.digest, &resolved.bytes)];
+    for (digest, bytes) in documents {
+        store.put_blob_stream(digest, Some(bytes.len() as u64), &mut bytes.as_slice())?;
+    }
+    store.commit_image(&NewImage {
+        reference: Some(reference),
+        manifest: resolved.digest.clone(),
+        size: resolved.bytes.len() as u64,
+        media_type: resolved.media_type.clone(),
+        config: resolved.config_digest.clone(),
+        source: resolved.source.clone(),
+    })
+}
+
+/// What the threads of one pull share.
+struct Pull<'p> {
+    store: &'p Store,
+    worker: &'p Worker,
+    client: &'p Client<'p>,
+    endpoints: &'p [Endpoint],
+    progress: &'p dyn Progress,
+    limits: Limits,
+    /// Set by the first failure; the others end soon after.
+    stop: AtomicBool,
+}
+
+impl Pull<'_> {
+    fn run(&self, jobs: Vec<Job<'_>>, concurrency: usize) -> Result<()> {
+        let threads = concurrency.clamp(1, jobs.len().max(1));
+        let queue = Mutex::new(VecDeque::from(jobs));
+        let first_error = Mutex::new(None);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    if let Err(error) = self.work(&queue) {
+                        // Whoever comes second only failed because it was told to stop.
+                        if !self.stop.swap(true, Ordering::Relaxed) {
+                            first_error.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
+                        }
+                    }
+                });
+            }
+        });
+        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn work(&self, queue: &Mutex<VecDeque<Job<'_>>>) -> Result<()> {
+        let session = self.client.session()?;
+        let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
+        loop {
+            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(job) = job else { return Ok(()) };
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(cancelled());
+            }
+            self.layer(&transfer, job)?;
+            self.progress.event(Event::LayerDone { digest: &job.layer.digest });
+        }
+    }
+
+    fn layer(&self, transfer: &Transfer<'_>, job: Job<'_>) -> Result<()> {
+        let Layer { digest, size, .. } = job.layer;
+        let BlobSlot::Write(writer) = self.store.begin_blob(digest, Some(*size))? else {
+            self.progress.event(Event::LayerStart { digest, resumed: *size, total: *size });
+            self.progress.event(Event::LayerVerified { digest });
+            return self.unpack_stored(job);
+        };
+        // Wrong bytes may be an earlier pull's or a mirror's. The registry itself gets one chance to do better.
+        let doubtful = !writer.is_empty() || self.endpoints.len() > 1;
+        match self.fetch(transfer, job, writer) {
+            Err(error) if error.kind() == Kind::DigestMismatch && doubtful => {
+                match self.store.begin_blob(digest, Some(*size))? {
+                    BlobSlot::Write(mut writer) => {
+                        writer.restart()?;
+                        self.fetch(&transfer.origin_only(), job, writer)
+                    }
+                    BlobSlot::Present => self.unpack_stored(job),
+                }
+            }
+            result => result,
+        }
+    }
+
+    fn unpack_stored(&self, job: Job<'_>) -> Result<()> {
+        if !job.unpack {
+            return Ok(());
+        }
+        let blob = self.store.open_blob(&job.layer.digest)?;
+        self.start_unpack(job, blob.into())?.wait()?.commit()?;
+        Ok(())
+    }
+
+    fn start_unpack(&self, job: Job<'_>, input: OwnedFd) -> Result<UnpackHandle> {
+        let unpack = UnpackJob {
+            diff_id: Some(job.layer.diff_id.clone()),
+            compression: Some(job.compression),
+            blob_size: Some(job.layer.size),
+            limits: self.limits,
+        };
+        self.worker.unpack(unpack, input)
+    }
+
+    /// Downloads a layer while its unpacking follows.
+    fn fetch(&self, transfer: &Transfer<'_>, job: Job<'_>, mut writer: BlobWriter) -> Result<()> {
+        let Layer { digest, size, .. } = job.layer;
+        let resumed = writer.len();
+        self.progress.event(Event::LayerStart { digest, resumed, total: *size });
+        let tail = Tail::default();
+        let watch = Watch { tail: &tail, progress: self.progress, digest, reported: Cell::new(resumed) };
+        let download = |writer: &mut BlobWriter| {
+            watch.available(writer.len())?;
+            transfer.blob(digest, *size, writer, &watch)
+        };
+        if !job.unpack {
+            download(&mut writer)?;
+            writer.commit()?;
+            self.progress.event(Event::LayerVerified { digest });
+            return Ok(());
+        }
+        let (read_end, write_end) = pipe()?;
+        let source = writer.reader()?;
+        let handle = self.start_unpack(job, read_end)?;
+        let downloaded = thread::scope(|scope| {
+            scope.spawn(|| feed(&source, write_end, &tail));
+            let result = download(&mut writer).and_then(|()| writer.commit());
+            tail.finish(result.is_ok());
+            result
+        });
+        if downloaded.is_ok() {
+            self.progress.event(Event::LayerVerified { digest });
+        }
+        let unpacked = handle.wait();
+        match (downloaded, unpacked) {
+            (Ok(()), unpacked) => unpacked?.commit().map(drop),
+            // The unpacker refused the layer, and the download ended because of that.
+            (Err(_), Err(refused)) if tail.state().broken => Err(refused),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+/// How far a blob's file has grown, for the thread that follows it.
+#[derive(Debug, Default)]
+struct Tail {
+    state: Mutex<TailState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct TailState {
+    available: u64,
+    /// Whether no more bytes come, and if so whether the blob is complete and verified.
+    finished: Option<bool>,
+    /// Whether the unpacker has stopped reading.
+    broken: bool,
+}
+
+impl Tail {
+    fn state(&self) -> MutexGuard<'_, TailState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, verified: bool) {
+        self.state().finished = Some(verified);
+        self.changed.notify_one();
+    }
+
+    /// Waits for bytes after `sent` and returns the new end, or `None` when no more are to be sent.
+    fn wait_beyond(&self, sent: u64) -> Option<u64> {
+        let mut state = self.state();
+        loop {
+            match (state.available > sent, state.finished) {
+                (_, Some(false)) | (false, Some(true)) => return None,
+                (true, _) => return Some(state.available),
+                (false, None) => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+struct Watch<'w> {
+    tail: &'w Tail,
+    progress: &'w dyn Progress,
+    digest: &'w Digest,
+    reported: Cell<u64>,
+}
+
+impl BlobWatch for Watch<'_> {
+    fn available(&self, len: u64) -> Result<()> {
+        {
+            let mut state = self.tail.state();
+            if state.broken {
+                return Err(cancelled());
+            }
+            state.available = len;
+        }
+        self.tail.changed.notify_one();
+        if len.abs_diff(self.reported.get()) >= PROGRESS_STEP {
+            self.reported.set(len);
+            self.progress.event(Event::LayerProgress { digest: self.digest, done: len });
+        }
+        Ok(())
+    }
+}
+
+/// Sends a growing file into a pipe. Closing the pipe, by returning, is the end of the stream.
+fn feed(source: &File, pipe: OwnedFd, tail: &Tail) {
+    let mut sent = 0_u64;
+    while let Some(end) = tail.wait_beyond(sent) {
+        let count = usize::try_from((end - sent).min(SEND_MAX)).unwrap_or(usize::MAX);
+        // The offset moves with every byte sent.
+        match rustix::fs::sendfile(&pipe, source, Some(&mut sent), count) {
+            Ok(0) => thread::yield_now(), // Truncated for a new start: the file will grow again.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => {
+                tail.state().broken = true;
+                return;
+            }
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|errno| Error::io("make a pipe to the unpacker", io::Error::from(errno)))?;
+    // A larger pipe only means fewer switches between the two processes: the limit for ordinary users may
+    // be spent, and the default size serves as well.
+    rustix::pipe::fcntl_setpipe_size(&write_end, PIPE_SIZE).unwrap_or_default();
+    Ok((read_end, write_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn the_feeder_follows_a_growing_file() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let source = file.reopen().unwrap();
+        let (read_end, write_end) = pipe().unwrap();
+        let tail = Tail::default();
+        let expected: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let received = thread::scope(|scope| {
+            scope.spawn(|| feed(&source, write_end, &tail));
+            let reader = scope.spawn(|| {
+                let mut bytes = Vec::new();
+                File::from(read_end).read_to_end(&mut bytes).unwrap();
+                bytes
+            });
+            let mut written = 0;
+            for part in expected.chunks(700_001) {
+                file.write_all(part).unwrap();
+                written += part.len() as u64;
+                tail.state().available = written;
+                tail.changed.notify_one();
+            }
+            tail.finish(true);
+            reader.join().unwrap()
+        });
+        assert!(received == expected);
+    }
+
+    #[test]
+    fn a_failed_download_ends_the_stream_and_a_gone_reader_is_noticed() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[7; 100]).unwrap();
+        let source = file.reopen().unwrap();
+        let (read_end, write_end) = pipe().unwrap();
+        let tail = Tail::default();
+        tail.state().available = 100;
+        tail.finish(false);
+        feed(&source, write_end, &tail);
+        let mut bytes = Vec::new();
+        File::from(read_end).read_to_end(&mut bytes).unwrap();
+        assert!(bytes.is_empty());
+
+        let (read_end, write_end) = pipe().unwrap();
+        let tail = Tail::default();
+        tail.state().available = 100;
+        drop(read_end);
+        feed(&source, write_end, &tail);
+        assert!(tail.state().broken);
+    }
+}
