@@ -113,7 +113,13 @@ impl Error {
         };
         match source.downcast::<Self>() {
             Ok(inner) => inner.within(what),
-            Err(source) if kind == Kind::Corrupt => Self::new(kind, what).with_source(source),
+            // Decoders report damage in their own words, the system by a number.
+            Err(source) if source.to_string().contains("too much memory") => {
+                Self::new(Kind::Limit, what).with_source(source)
+            }
+            Err(source) if kind == Kind::Corrupt || source.raw_os_error().is_none() => {
+                Self::new(Kind::Corrupt, what).with_source(source)
+            }
             Err(source) => Self::io(what, source),
         }
     }
