@@ -15,6 +15,7 @@ pub mod process;
 pub mod root;
 pub mod seccomp;
 pub mod signal;
+pub mod tree;
 
 pub use error::{Error, Result, check};
 pub use rustix::io::Errno;
