@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers: plans, records, life cycle, policy.
+
+pub mod profile;
