@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A profile in the shape the compiler works on: validated, with plain conditions and the kernel's return words.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Verb, LinuxSyscall};
@@ -75,6 +76,9 @@ pub(super) struct Rule {
     pub(super) action: Action,
 }
 
+/// A call's number and its rules, in the order of the profile.
+pub(super) type Call<'a> = (u32, Cow<'a, [Rule]>);
+
 /// A validated profile.
 #[derive(Debug)]
 pub(super) struct Profile<'a> {
@@ -104,7 +108,7 @@ impl<'a> Profile<'a> {
     }
 
     /// Yields the rules of each listed call of an ABI in the order of the profile, the calls by number.
-    pub(super) fn rules_by_number(&self, abi: Abi) -> Vec<(u32, Vec<Rule>)> {
+    pub(super) fn rules_by_number(&self, abi: Abi) -> Vec<Call<'_>> {
         let mut found: Vec<(u32, &Entry)> = Vec::with_capacity(512);
         for entry in &self.entries {
             let numbers = entry.names.iter().filter_map(|name| abi.number(name));
@@ -112,10 +116,7 @@ impl<'a> Profile<'a> {
         }
         // Stable, so that the order of the profile stays within one number.
         found.sort_by_key(|&(number, _)| number);
-        let mut calls: Vec<(u32, Vec<Rule>)> = found
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(|same| (same[0].0, same.iter().flat_map(|(_, e)| &e.rules).cloned().collect()))
-            .collect();
+        let mut calls: Vec<Call> = found.chunk_by(|a, b| a.0 == b.0).map(|same| (same[0].0, rules_of(same))).collect();
         if abi == Abi::I386 {
             for multiplexer in &multiplexer::I386 {
                 self.demultiplex(abi, multiplexer, &mut calls);
@@ -125,7 +126,7 @@ impl<'a> Profile<'a> {
     }
 
     /// Replaces the rules of a multiplexer by rules for each call that it carries.
-    fn demultiplex(&self, abi: Abi, multiplexer: &Multiplexer, calls: &mut Vec<(u32, Vec<Rule>)>) {
+    fn demultiplex(&self, abi: Abi, multiplexer: &Multiplexer, calls: &mut Vec<Call>) {
         let Some(number) = abi.number(multiplexer.name) else { return };
         let rules = self.rules_by_name();
         let carried = |name: &str| {
@@ -133,8 +134,8 @@ impl<'a> Profile<'a> {
             strictest_outcome(rules, self.default)
         };
         match calls.binary_search_by_key(&number, |call| call.0) {
-            Ok(at) => calls[at].1 = multiplexer.rules(&calls[at].1, carried),
-            Err(at) => calls.insert(at, (number, multiplexer.rules(&[], carried))),
+            Ok(at) => calls[at].1 = multiplexer.rules(&calls[at].1, carried).into(),
+            Err(at) => calls.insert(at, (number, multiplexer.rules(&[], carried).into())),
         }
     }
 
@@ -146,6 +147,15 @@ impl<'a> Profile<'a> {
             }
         }
         rules
+    }
+}
+
+/// Yields the rules of all entries that name one call.
+fn rules_of<'p>(same: &[(u32, &'p Entry<'p>)]) -> Cow<'p, [Rule]> {
+    match same {
+        // Nearly every call; its rules are not worth a copy each.
+        [(_, entry)] => Cow::Borrowed(&entry.rules),
+        _ => same.iter().flat_map(|(_, entry)| &entry.rules).cloned().collect(),
     }
 }
 
