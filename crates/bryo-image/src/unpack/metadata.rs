@@ -118,7 +118,7 @@ impl Metadata {
             match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
                 Ok(()) => {}
                 // A file system without such attributes, or a map whose only id is not root.
-                Err(Errno::OPNOTSUPP | Errno::PERM) => dropped += 1,
+                Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => dropped += 1,
                 Err(error) => {
                     let name = String::from_utf8_lossy(name);
                     return Err(Error::io(format!("set attribute {name:?} of {path}"), error));

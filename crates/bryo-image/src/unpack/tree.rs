@@ -201,6 +201,10 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<
 
 /// Removes everything below a directory, however deep it is.
 pub(super) fn remove_content(top: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    // Opened anew: a descriptor that was sent may be one that cannot be read.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::openat(top, c".", flags, Mode::empty())?;
+    let top = top.as_fd();
     let mut moved = 0;
     loop {
         let before = moved;

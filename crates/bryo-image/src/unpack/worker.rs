@@ -41,7 +41,7 @@ struct Shared {
     key: String,
     state: Mutex<State>,
     changed: Condvar,
-    _child: Child,
+    child: Child,
 }
 
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ impl Worker {
                 key: map.ownership_key().to_owned(),
                 state: Mutex::default(),
                 changed: Condvar::new(),
-                _child: spawned.map_err(identity)?,
+                child: spawned.map_err(identity)?,
             }),
         };
         worker.shared.wait(0)?;
@@ -114,6 +114,11 @@ impl Worker {
     /// Returns the name of the directory below `layers/` that this worker owns.
     pub fn ownership_key(&self) -> &str {
         &self.shared.key
+    }
+
+    /// Returns the worker's process id on the host.
+    pub fn process_id(&self) -> u32 {
+        self.shared.child.pid().as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Starts unpacking one layer from the read end of a pipe or from a file, at its current offset.
