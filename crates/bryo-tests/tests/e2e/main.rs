@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end-to-end tests: one program, a module a feature.
+//!
+//! One part is run by its name: `scripts/test -p bryo-tests network::`. Tests that need what a machine does not have
+//! say so loudly and are counted.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod bad_input;
+mod config;
+mod confinement;
+mod crash;
+mod demo;
+mod doctor;
+mod escapes;
+mod exits;
+mod files;
+mod host_system;
+mod identity;
+mod network;
+mod pull;
+mod run;
+mod services;
+mod stdio;
+mod store;
+mod support;
+mod tty;
+mod unpack;
+mod users;
+
+/// A module that nobody names is a test that never runs.
+#[test]
+fn every_module_is_named() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
+    let main = std::fs::read_to_string(dir.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").unwrap();
+        assert!(module == "main" || main.contains(&format!("\nmod {module};\n")), "{name} is not run");
+    }
+}

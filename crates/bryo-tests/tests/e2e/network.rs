@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The network: private by default, none, or the host's.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use bryo_tests::host::{Process, address, mark};
+use bryo_tests::images::BUSYBOX;
+use bryo_tests::{Home, User, skip};
+
+/// Tells whether a private network can be had here, and skips the test when not.
+fn pasta() -> bool {
+    if !skip::have("pasta") {
+        return false;
+    }
+    let usable = std::fs::metadata("/dev/net/tun")
+        .is_ok_and(|m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()) & 0o006 == 0o006);
+    if !usable {
+        skip::skip("/dev/net/tun cannot be opened by ordinary users");
+    }
+    usable
+}
+
+/// A server on an address of this host that says hello to whoever connects.
+fn greeter(host: &str) -> u16 {
+    let listener = TcpListener::bind((host, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _gone = client.write_all(b"hello from the host\n");
+        }
+    });
+    port
+}
+
+/// What a container gets from a server: `hello from the host`, or nothing.
+fn fetch(home: &Home, network: &[&str], host: &str, port: u16) -> String {
+    let script = format!("echo | timeout 5 nc {host} {port}");
+    home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat()).text()
+}
+
+#[test]
+fn the_default_reaches_out() {
+    if !pasta() {
+        return;
+    }
+    let Some(address) = address() else { return skip::skip("this machine has no address but the loopback's") };
+    let port = greeter(&address.to_string());
+    for user in User::all() {
+        let home = Home::shared(&user);
+        assert_eq!(fetch(&home, &[], &address.to_string(), port), "hello from the host", "{}", user.name);
+        assert_eq!(fetch(&home, &["--network", "private"], &address.to_string(), port), "hello from the host");
+    }
+}
+
+#[test]
+fn the_hosts_loopback_cannot_be_reached() {
+    let port = greeter("127.0.0.1");
+    for user in User::all() {
+        let home = Home::shared(&user);
+        let route = "ip route show default 2>/dev/null | awk '{print $3}'";
+        let gateway = home.bryo(&["run", "--rm", BUSYBOX, "sh", "-c", route]).text();
+        for target in ["127.0.0.1", "localhost", gateway.trim(), "169.254.1.1", "169.254.1.2", "10.0.2.2"] {
+            if !target.is_empty() {
+                assert_eq!(fetch(&home, &[], target, port), "", "{target} is the host's loopback for {}", user.name);
+            }
+        }
+        // The control: on the host's network the same server is there.
+        assert_eq!(fetch(&home, &["--network", "host"], "127.0.0.1", port), "hello from the host");
+    }
+}
+
+#[test]
+fn names_are_resolved_as_on_the_host() {
+    if !pasta() {
+        return;
+    }
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::shared(&user);
+    let config = home.bryo(&["run", "--rm", BUSYBOX, "cat", "/etc/resolv.conf"]).ok();
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = |text: &str| text.lines().filter(|l| l.starts_with("nameserver")).count();
+    assert!(servers(&host) == 0 || servers(&config) > 0, "{config}");
+    for line in config.lines().filter(|l| l.starts_with("nameserver")) {
+        assert!(!line.contains("127.") && !line.contains("::1"), "the host's loopback is not there: {line}");
+    }
+    let known = home.tool("getent", &["hosts", "deb.debian.org"]);
+    if known.status.code() != Some(0) {
+        return skip::skip("the host itself resolves no names");
+    }
+    home.bryo(&["run", "--rm", BUSYBOX, "nslookup", "deb.debian.org"]).ok();
+}
+
+#[test]
+fn low_ports_are_everybodys_inside() {
+    for user in User::all() {
+        let home = Home::shared(&user);
+        for network in [&[][..], &["--network", "none"]] {
+            let script = "nc -l -p 80 -s 127.0.0.1 > /tmp/got & sleep 0.5; echo through | nc 127.0.0.1 80 -w 1; sleep 0.2; cat /tmp/got";
+            let output = home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", script]].concat());
+            assert!(output.text().contains("through"), "{output}");
+        }
+    }
+}
+
+#[test]
+fn none_is_the_loopback_and_nothing_else() {
+    for user in User::all() {
+        let home = Home::shared(&user);
+        let script = "ls /sys/class/net; cat /proc/net/route | tail -n +2; cat /proc/net/dev | grep -c :";
+        assert_eq!(home.run(&[BUSYBOX, "sh", "-c", script]).ok(), "lo\n1", "{}", user.name);
+        assert!(home.run(&[BUSYBOX, "ip", "addr", "show", "lo"]).ok().contains("LOOPBACK,UP"));
+    }
+}
+
+#[test]
+fn host_is_the_hosts_own_network() {
+    for user in User::all() {
+        let home = Home::shared(&user);
+        let mark = mark();
+        let _run = home.start(&["run", "--rm", "--network", "host", BUSYBOX, "sleep", &mark]);
+        let payload = Process::with_args(&["sleep", &mark]);
+        assert_eq!(payload.namespace("net"), Process(std::process::id()).namespace("net"));
+        assert_ne!(payload.namespace("user"), Process(std::process::id()).namespace("user"));
+    }
+}
+
+/// CVE-2020-15257: nothing of the engine listens where a container on the host's network could call.
+#[test]
+fn the_engine_has_no_socket_that_can_be_called() {
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::shared(&user);
+    let sockets = home.bryo(&["run", "--rm", "--network", "host", BUSYBOX, "cat", "/proc/net/unix"]).ok();
+    assert!(!sockets.to_lowercase().contains("bryo"), "{sockets}");
+}
+
+#[test]
+fn an_unknown_network_is_an_error() {
+    let Some(user) = User::ordinary() else { return };
+    Home::shared(&user).bryo(&["run", "--network", "moon", BUSYBOX, "true"]).fails(125, &["moon"]);
+}
+
+#[test]
+fn the_network_helper_ends_with_the_container() {
+    if !pasta() {
+        return;
+    }
+    for user in User::all() {
+        let home = Home::alone(&user);
+        home.load(&bryo_tests::images::busybox());
+        home.bryo(&["run", "--rm", BUSYBOX, "true"]).ok();
+        let before = bryo_tests::listing::Snapshot::take(&home);
+        home.bryo(&["run", "--rm", BUSYBOX, "true"]).ok();
+        before.assert_nothing_left(&home);
+        let mark = mark();
+        let run = home.start(&["run", "--rm", BUSYBOX, "sleep", &mark]);
+        Process::with_args(&["sleep", &mark]);
+        run.signal(rustix::process::Signal::KILL);
+        drop(run);
+        let helper = |p: &Process| p.read("comm").is_some_and(|c| c.starts_with("pasta"));
+        bryo_tests::program::eventually("pasta is gone after kill -9", || {
+            let now = bryo_tests::listing::Snapshot::take(&home);
+            (!now.processes.difference(&before.processes).any(helper)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn the_network_does_not_hold_the_payload_up_for_long() {
+    if !pasta() {
+        return;
+    }
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::shared(&user);
+    home.bryo(&["run", "--rm", BUSYBOX, "true"]).ok();
+    let start = Instant::now();
+    home.bryo(&["run", "--rm", BUSYBOX, "true"]).ok();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_connection_moves_bytes_both_ways_intact() {
+    if !pasta() {
+        return;
+    }
+    let (Some(user), Some(address)) = (User::ordinary(), address()) else { return };
+    let home = Home::shared(&user);
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        all
+    });
+    let script = format!("dd if=/dev/zero bs=1M count=16 2>/dev/null | tr '\\0' 'b' | nc {address} {port}");
+    home.bryo(&["run", "--rm", BUSYBOX, "sh", "-c", &script]);
+    let all = server.join().unwrap();
+    assert_eq!(all.len(), 16 << 20);
+    assert!(all.iter().all(|b| *b == b'b'));
+}
