@@ -286,23 +286,33 @@ impl Pull<'_> {
         let (read_end, write_end) = pipe()?;
         let source = writer.reader()?;
         let handle = self.start_unpack(job, read_end)?;
-        let downloaded = thread::scope(|scope| {
-            scope.spawn(|| feed(&source, write_end, &tail));
-            let result = download(&mut writer).and_then(|()| writer.commit());
-            tail.finish(result.is_ok());
-            result
+        let (downloaded, unpacked) = thread::scope(|scope| {
+            let follower = scope.spawn(|| {
+                feed(&source, write_end, &tail);
+                let unpacked = handle.wait();
+                tail.state().hopeless = unpacked.as_ref().is_err_and(|error| !blames_content(error.kind()));
+                unpacked
+            });
+            let downloaded = download(&mut writer).and_then(|()| writer.commit());
+            tail.finish(downloaded.is_ok());
+            if downloaded.is_ok() {
+                self.progress.event(Event::LayerVerified { digest });
+            }
+            (downloaded, follower.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        if downloaded.is_ok() {
-            self.progress.event(Event::LayerVerified { digest });
-        }
-        let unpacked = handle.wait();
         match (downloaded, unpacked) {
             (Ok(()), unpacked) => unpacked?.commit().map(drop),
-            // The unpacker refused the layer, and the download ended because of that.
-            (Err(_), Err(refused)) if tail.state().broken => Err(refused),
+            // The download ended because the unpacker had.
+            (Err(_), Err(refused)) if tail.state().hopeless => Err(refused),
             (Err(error), _) => Err(error),
         }
     }
+}
+
+/// Tells errors of the unpacker that wrong bytes explain. The download then goes on, since only the blob's
+/// digest tells whether the registry lied about the bytes or the image is like that.
+fn blames_content(kind: Kind) -> bool {
+    matches!(kind, Kind::Corrupt | Kind::UnsupportedMedia | Kind::DigestMismatch | Kind::EscapesRoot)
 }
 
 /// How far a blob's file has grown, for the thread that follows it.
@@ -317,8 +327,8 @@ struct TailState {
     available: u64,
     /// Whether no more bytes come, and if so whether the blob is complete and verified.
     finished: Option<bool>,
-    /// Whether the unpacker has stopped reading.
-    broken: bool,
+    /// Whether the unpacker has failed for a reason that more bytes cannot change.
+    hopeless: bool,
 }
 
 impl Tail {
@@ -355,7 +365,7 @@ impl BlobWatch for Watch<'_> {
     fn available(&self, len: u64) -> Result<()> {
         {
             let mut state = self.tail.state();
-            if state.broken {
+            if state.hopeless {
                 return Err(cancelled());
             }
             state.available = len;
@@ -378,10 +388,7 @@ fn feed(source: &File, pipe: OwnedFd, tail: &Tail) {
         match rustix::fs::sendfile(&pipe, source, Some(&mut sent), count) {
             Ok(0) => thread::yield_now(), // Truncated for a new start: the file will grow again.
             Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => {
-                tail.state().broken = true;
-                return;
-            }
+            Err(_) => return, // The reader is gone, and will say why.
         }
     }
 }
@@ -446,7 +453,6 @@ mod tests {
         let tail = Tail::default();
         tail.state().available = 100;
         drop(read_end);
-        feed(&source, write_end, &tail);
-        assert!(tail.state().broken);
+        feed(&source, write_end, &tail); // Returns, although nothing is finished.
     }
 }
