@@ -5,6 +5,7 @@
 //! belongs to. Trusts nothing it reads. Faces: registries, archives and layers made by anyone.
 //! This crate prints nothing and reads no environment; its caller passes every path in.
 
+pub mod archive;
 pub mod digest;
 pub mod error;
 pub mod progress;

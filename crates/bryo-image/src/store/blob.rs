@@ -6,13 +6,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use rustix::fs::FlockOperation;
 
 use super::{Store, make_dir};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher, HashingWriter};
 use crate::error::{Error, Kind, Result};
 
 /// What [`Store::begin_blob`] found.
@@ -119,6 +119,42 @@ impl Store {
             writer.write_all(&buffer[..n]).map_err(|error| Error::io(format!("write blob {expected}"), error))?;
         }
         writer.commit()
+    }
+
+    /// Stores a blob whose digest is not known yet; returns its SHA-256 digest and its size in bytes.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`] if the disk is full.
+    pub fn put_blob_of_unknown_digest(&self, reader: &mut dyn Read) -> Result<(Digest, u64)> {
+        let partial = tempfile::Builder::new()
+            .prefix("unknown-")
+            .tempfile_in(self.partial_dir())
+            .map_err(|error| Error::io("create a partial blob", error))?;
+        rustix::fs::flock(&partial, FlockOperation::LockExclusive)
+            .map_err(|error| Error::io("lock a partial blob", error))?;
+        let mut writer = HashingWriter::new(partial, Algorithm::Sha256);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::from_read("read a blob", error)),
+            };
+            writer.write_all(&buffer[..n]).map_err(|error| Error::io("write a blob", error))?;
+        }
+        let (partial, digest, size) = writer.finish();
+        if self.has_blob(&digest) != Some(size) {
+            let fail = |error| Error::io(format!("rename blob {digest}"), error);
+            partial.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(fail)?;
+            partial.persist(self.blob_path(&digest)).map_err(|error| fail(error.error))?;
+        }
+        Ok((digest, size))
+    }
+
+    /// Makes a file without a name on the store's file system, for what is too large for memory.
+    pub(crate) fn spool(&self) -> Result<File> {
+        tempfile::tempfile_in(self.partial_dir()).map_err(|error| Error::io("create a temporary file", error))
     }
 
     /// Starts or resumes writing a blob. Waits while another process writes the same one.

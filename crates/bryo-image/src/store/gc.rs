@@ -84,6 +84,13 @@ struct Marked {
     layers: BTreeSet<String>,
 }
 
+/// What the store had at a moment: blobs, and layers by id map and name.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<(String, String)>,
+}
+
 impl Store {
     /// Removes what nothing refers to. Layers of other id maps than the worker's stay.
     ///
@@ -113,6 +120,42 @@ impl Store {
         }
         drop(lock);
         Ok(report)
+    }
+
+    /// Lists what there is before an operation, for [`discard_new`](Self::discard_new); `None` if it cannot be listed.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        let insert = |digest: &Digest, _: &fs::Metadata, _: &std::path::Path| {
+            snapshot.blobs.insert(digest.clone());
+            Ok(())
+        };
+        self.each_blob(insert).ok()?;
+        snapshot.layers.extend(self.layer_names().ok()?);
+        Some(snapshot)
+    }
+
+    /// Removes what a failed operation has left: new blobs and layers that nothing refers to. Whoever adds an image at
+    /// the same time may be about to refer to them; then they stay for the next collection.
+    pub(crate) fn discard_new(&self, before: Option<&Snapshot>, worker: &Worker) {
+        let discard = || -> Result<()> {
+            let Some(before) = before else { return Ok(()) };
+            let lock = self.lock_file("gc.lock")?;
+            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Ok(());
+            }
+            let mut marked = self.mark()?;
+            marked.blobs.extend(before.blobs.iter().cloned());
+            self.sweep_blobs(&marked, &mut GcReport::default())?;
+            for layer in self.layer_names()? {
+                let known = before.layers.contains(&layer) || marked.layers.contains(&layer.1);
+                if !known && layer.0 == worker.ownership_key() {
+                    worker.remove_layer(&layer.1)?;
+                }
+            }
+            Ok(())
+        };
+        // The operation's own error is the one to tell.
+        discard().unwrap_or_default();
     }
 
     /// Counts what the store takes. Takes no lock: it is a picture of a moment.

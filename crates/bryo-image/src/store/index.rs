@@ -122,6 +122,13 @@ impl Entry {
     }
 }
 
+impl NewImage {
+    /// Returns the entry that it will get.
+    pub(crate) fn record(&self) -> ImageRecord {
+        Entry::new(self).record()
+    }
+}
+
 impl ImageRecord {
     /// Returns the image's id: the configuration's digest, or the manifest's if that is not known.
     pub fn id(&self) -> &Digest {

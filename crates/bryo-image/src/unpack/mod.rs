@@ -19,6 +19,7 @@ mod child;
 mod entry;
 mod export;
 mod metadata;
+mod missing;
 mod pax;
 mod protocol;
 mod sparse;
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use worker::{UnpackHandle, Unpacked, Worker};
 
-pub(crate) use stream::{Sniffed, sniff};
+pub(crate) use stream::sniff;
 pub(crate) use tar::{MemberKind, TarReader};
 
 use crate::digest::Digest;
