@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Finding, making and holding containers.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::{Id, Record};
+use crate::error::{Error, Kind, Result};
+
+/// Names of containers. Source: Docker's `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
+const MAX_NAME: usize = 128;
+
+/// The directories that hold containers and their names.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    containers: PathBuf,
+    names: PathBuf,
+}
+
+/// A container that this process supervises. While the value lives, everybody else sees the container as alive.
+#[derive(Debug)]
+pub struct Held {
+    dir: PathBuf,
+    name: Option<PathBuf>,
+    lock: File,
+}
+
+impl Containers {
+    /// Uses the directories below the root of the data; they are made when the first container is.
+    pub fn new(data: &Path) -> Self {
+        Self { containers: data.join("containers"), names: data.join("names") }
+    }
+
+    /// Makes the directory of a new container, takes its name, and holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NameInUse`], [`Kind::InvalidOption`] for a name that is none, [`Kind::NoSpace`], [`Kind::Io`].
+    pub fn create(&self, id: &Id, name: &str) -> Result<Held> {
+        check_name(name)?;
+        let dir = self.containers.join(id.as_str());
+        match private_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                private_dir_all(&self.containers).map_err(|e| Error::io("cannot make", &self.containers, e))?;
+                private_dir(&dir).map_err(|e| Error::io("cannot make", &dir, e))?;
+            }
+            other => other.map_err(|e| Error::io("cannot make", &dir, e))?,
+        }
+        let lock = match lock_file(&dir) {
+            Ok(lock) => lock,
+            Err(e) => {
+                let _ = std::fs::remove_dir_all(&dir);
+                return Err(e);
+            }
+        };
+        let mut held = Held { dir, name: None, lock };
+        match self.take_name(name, id) {
+            Ok(path) => held.name = Some(path),
+            Err(e) => {
+                held.discard();
+                return Err(e);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Reads all records, newest first. What cannot be read is passed over: it is being made or being removed.
+    pub fn all(&self) -> Vec<Record> {
+        let Ok(entries) = std::fs::read_dir(&self.containers) else { return Vec::new() };
+        let ids = entries.filter_map(|e| Id::parse(&e.ok()?.file_name().to_string_lossy()));
+        let mut records: Vec<Record> = ids.filter_map(|id| self.read(&id).ok()).collect();
+        records.sort_by(|a, b| b.created.cmp(&a.created));
+        records
+    }
+
+    /// Finds a container by name, id, or an id's unique beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSuchContainer`], or [`Kind::Ambiguous`].
+    pub fn find(&self, name: &str) -> Result<Record> {
+        let none = || Error::new(Kind::NoSuchContainer, format!("no such container: {}", name.escape_debug()));
+        if check_name(name).is_err() {
+            return Err(none());
+        }
+        let by_name = std::fs::read_to_string(self.names.join(name)).ok().and_then(|id| Id::parse(&id));
+        if let Some(record) = by_name.and_then(|id| self.read(&id).ok()) {
+            return Ok(record);
+        }
+        let entries = std::fs::read_dir(&self.containers).map_err(|_| none())?;
+        let ids = entries.filter_map(|e| Id::parse(&e.ok()?.file_name().to_string_lossy()));
+        let mut found = ids.filter(|id| id.as_str().starts_with(name));
+        match (found.next(), found.next()) {
+            (Some(id), None) => self.read(&id).map_err(|_| none()),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Kind::Ambiguous, format!("more than one container's id begins with {name}")))
+            }
+            (None, _) => Err(none()),
+        }
+    }
+
+    /// Reads one record, with the state that the kernel knows.
+    fn read(&self, id: &Id) -> Result<Record> {
+        let path = self.containers.join(id.as_str()).join("container.json");
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
+        let mut record: Record = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display())))?;
+        if record.state.status == "running" && !self.is_held(id) {
+            // Its supervisor was killed, and the container with it.
+            record.state.status = "exited".into();
+            record.state.pid = 0;
+            record.state.exit_code.get_or_insert(137);
+        }
+        Ok(record)
+    }
+
+    /// Tells whether a process supervises a container.
+    pub fn is_held(&self, id: &Id) -> bool {
+        let path = self.containers.join(id.as_str()).join("lock");
+        let Ok(file) = File::open(path) else { return false };
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    }
+
+    /// Takes hold of a container that nobody supervises, to remove it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Running`] when somebody does.
+    pub fn hold(&self, record: &Record) -> Result<Held> {
+        let dir = self.containers.join(record.id.as_str());
+        Ok(Held { lock: lock_file(&dir)?, dir, name: Some(self.names.join(&record.name)) })
+    }
+
+    /// Returns the ids of directories that nobody supervises and that are of no use: without a record, or of a
+    /// container that was to go away when it ended.
+    pub fn abandoned(&self) -> Vec<Id> {
+        let Ok(entries) = std::fs::read_dir(&self.containers) else { return Vec::new() };
+        let ids = entries.filter_map(|e| Id::parse(&e.ok()?.file_name().to_string_lossy()));
+        ids.filter(|id| !self.is_held(id) && self.read(id).map_or(true, |r| r.auto_remove)).collect()
+    }
+
+    /// Takes hold of an abandoned directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Running`] when somebody has taken it meanwhile.
+    pub fn hold_abandoned(&self, id: &Id) -> Result<Held> {
+        let dir = self.containers.join(id.as_str());
+        let name = self.read(id).ok().map(|r| self.names.join(r.name));
+        Ok(Held { lock: lock_file(&dir)?, dir, name })
+    }
+
+    /// Removes names whose container is gone.
+    pub fn sweep_names(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.names) else { return };
+        for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+            let id = std::fs::read_to_string(&path).ok().and_then(|id| Id::parse(&id));
+            if !id.is_some_and(|id| self.containers.join(id.as_str()).exists()) {
+                // Somebody else may have swept it a moment ago.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn take_name(&self, name: &str, id: &Id) -> Result<PathBuf> {
+        let path = self.names.join(name);
+        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = match open() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                private_dir_all(&self.names).map_err(|e| Error::io("cannot make", &self.names, e))?;
+                open()
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !self.is_taken(&path) => {
+                let _ = std::fs::remove_file(&path);
+                open()
+            }
+            other => other,
+        }
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::new(Kind::NameInUse, format!("the name {name} is used by another container"))
+            }
+            _ => Error::io("cannot make", &path, e),
+        })?;
+        file.write_all(id.as_str().as_bytes()).map_err(|e| Error::io("cannot write", &path, e))?;
+        Ok(path)
+    }
+
+    /// Tells whether a name belongs to a container, or is being taken this moment.
+    fn is_taken(&self, path: &Path) -> bool {
+        let id = std::fs::read_to_string(path).ok();
+        id.is_none_or(|id| id.is_empty() || Id::parse(&id).is_some_and(|id| self.containers.join(id.as_str()).exists()))
+    }
+}
+
+impl Held {
+    /// Returns the container's directory on the host.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes the directory in which the container's own layer is kept: open to the ids of the container, below a
+    /// directory that only the caller can enter.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSpace`], [`Kind::Io`].
+    pub fn layer(&self) -> Result<PathBuf> {
+        let path = self.dir.join("layer");
+        let made = DirBuilder::new().mode(0o777).create(&path);
+        // The mode of mkdir is cut by the umask.
+        made.and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)))
+            .map_err(|e| Error::io("cannot make", &path, e))?;
+        Ok(path)
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSpace`], [`Kind::Io`].
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let (path, temporary) = (self.dir.join("container.json"), self.dir.join(".container.json"));
+        let bytes = serde_json::to_vec(record)
+            .map_err(|e| Error::new(Kind::Corrupt, format!("cannot write down the container: {e}")))?;
+        std::fs::write(&temporary, bytes).map_err(|e| Error::io("cannot write", &temporary, e))?;
+        std::fs::rename(&temporary, &path).map_err(|e| Error::io("cannot write", &path, e))
+    }
+
+    /// Removes the directory and the name. The layer must be gone, or empty but for the launcher's own directories.
+    pub fn discard(self) {
+        // The name last: as long as it is taken the directory is findable by it.
+        let _ = std::fs::remove_dir_all(&self.dir);
+        if let Some(name) = &self.name {
+            let _ = std::fs::remove_file(name);
+        }
+        drop(self.lock);
+    }
+}
+
+fn lock_file(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(|e| Error::io("cannot open", &path, e))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(Kind::Running, "the container is running")),
+        Err(e) => Err(Error::io("cannot lock", &path, e.into())),
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if first && rest && name.len() <= MAX_NAME {
+        return Ok(());
+    }
+    let why = "a name begins with a letter or digit and goes on with letters, digits, '_', '.' and '-'";
+    Err(Error::new(Kind::InvalidOption, format!("invalid container name {name:?}: {why}")))
+}
+
+fn private_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn private_dir_all(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}

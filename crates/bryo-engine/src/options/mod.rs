@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a caller asks of a container: the flags of `run`, parsed and strict.
+//!
+//! A value that is not understood is an error here, before anything has happened. The defaults are those of bryo's
+//! policy; each field that relaxes one says so.
+
+mod mount;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Capability, PosixRlimit};
+
+pub use mount::{Mount, Source};
+pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
+
+/// Everything that can be asked of one container.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The image, by name, id or transport.
+    pub image: String,
+    /// Arguments that replace the image's command.
+    pub command: Vec<String>,
+    /// Replaces the image's entrypoint; an empty one takes it away.
+    pub entrypoint: Option<Vec<String>>,
+    /// The container's name.
+    pub name: Option<String>,
+    /// Removes the container when it ends.
+    pub remove: bool,
+    /// `name|uid[:group|gid]`.
+    pub user: Option<String>,
+    /// Supplementary groups, names or ids.
+    pub groups: Vec<String>,
+    /// Working directory, absolute.
+    pub workdir: Option<PathBuf>,
+    /// `NAME=VALUE`, in order; later ones win.
+    pub env: Vec<String>,
+    /// Names of variables to take out of the image's environment.
+    pub unset_env: Vec<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Bind mounts, volumes and tmpfs.
+    pub mounts: Vec<Mount>,
+    /// Makes the root writable. Relaxes: the root is read-only.
+    pub writable: bool,
+    /// With a read-only root, leaves the state directories read-only too, as Docker's `--read-only` does.
+    pub strict_read_only: bool,
+    /// Capabilities to add. Relaxes: none without root inside, few with it.
+    pub cap_add: Vec<Capability>,
+    /// Adds all capabilities.
+    pub cap_add_all: bool,
+    /// Capabilities to take away.
+    pub cap_drop: Vec<Capability>,
+    /// Takes all capabilities away.
+    pub cap_drop_all: bool,
+    /// What `--security-opt` and `--privileged` changed.
+    pub security: Security,
+    /// The network.
+    pub network: Option<Network>,
+    /// Extra lines of `/etc/hosts`: name and address.
+    pub hosts: Vec<(String, String)>,
+    /// Name servers, search domains and options that replace the host's.
+    pub dns: Dns,
+    /// Limits of the process. Source: `setrlimit(2)`.
+    pub ulimits: Vec<PosixRlimit>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Kernel parameters of the container's own namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Runs a small init above the payload.
+    pub init: bool,
+    /// Passes standard input on.
+    pub interactive: bool,
+    /// Gives the payload a terminal.
+    pub tty: bool,
+    /// Does not pass signals on.
+    pub no_signal_proxy: bool,
+    /// When to pull.
+    pub pull: Option<Pull>,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the runtime spec.
+    pub annotations: BTreeMap<String, String>,
+    /// Maps the run user to the caller, as `:me` on a mount does.
+    pub keep_id: bool,
+    /// A file that gets the container's id.
+    pub cidfile: Option<PathBuf>,
+}
+
+/// What `--security-opt` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Lets set-user-id programs work. Relaxes `no_new_privs`.
+    pub new_privileges: bool,
+    /// The system call filter.
+    pub seccomp: Seccomp,
+    /// Landlock: unset is "where available".
+    pub landlock: Option<bool>,
+    /// Leaves `/proc` and `/sys` unmasked. Relaxes the masks.
+    pub unmask_all: bool,
+    /// Single paths that are not masked.
+    pub unmask: Vec<PathBuf>,
+    /// More paths to mask.
+    pub mask: Vec<PathBuf>,
+}
+
+/// Which system call filter is installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// The built-in allowlist.
+    #[default]
+    Builtin,
+    /// None.
+    Unconfined,
+    /// One in Docker's or the OCI's form, read from a file by the caller.
+    Profile(Vec<u8>),
+}
+
+/// The network of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Its own, connected to the outside.
+    Private,
+    /// Its own, with nothing but loopback.
+    None,
+    /// The host's.
+    Host,
+}
+
+impl Network {
+    /// Parses the word of the command line; Docker's `bridge` is the private network.
+    pub fn parse(text: &str) -> crate::error::Result<Self> {
+        match text {
+            "private" | "default" | "bridge" | "pasta" => Ok(Self::Private),
+            "none" => Ok(Self::None),
+            "host" => Ok(Self::Host),
+            other => Err(crate::error::Error::new(
+                crate::error::Kind::InvalidOption,
+                format!("unknown network {other:?}: private, none and host are known"),
+            )),
+        }
+    }
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// Every time.
+    Always,
+    /// When it is not there.
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// Resolver settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Name servers.
+    pub servers: Vec<String>,
+    /// Search domains.
+    pub search: Vec<String>,
+    /// Options.
+    pub options: Vec<String>,
+}
