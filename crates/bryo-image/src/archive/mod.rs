@@ -155,6 +155,14 @@ impl Loader<'_> {
     }
 
     fn unpack(&self, image: &Image) -> Result<()> {
+        let missing = self.store.missing_layers(image, self.worker.ownership_key());
+        for layer in &image.layers {
+            // Unpacking verifies the diff id of the blobs it reads. The others may claim that of a layer which is
+            // there already: nobody would run them, but they would be saved and pushed under its name.
+            if !missing.contains(&layer) && layer.digest != layer.diff_id {
+                save::uncompressed(self.store, layer, &mut std::io::sink())?;
+            }
+        }
         self.worker.unpack_missing(self.store, image, &self.options.limits, &|_| {})
     }
 

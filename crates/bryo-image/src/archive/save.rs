@@ -17,7 +17,7 @@ use crate::digest::{Digest, HashingWriter};
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::store::{Image, ImageRecord, Layer, Store};
-use crate::unpack::{Compression, Limits, sniff};
+use crate::unpack::{Limits, sniff};
 
 /// The form of a saved archive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,23 +151,30 @@ fn save_docker(store: &Store, images: &[ImageRecord], builder: &mut Output<'_>) 
 /// Appends a layer uncompressed. Its size must be known first, so a compressed one is spooled.
 fn append_layer(store: &Store, layer: &Layer, builder: &mut Output<'_>) -> Result<()> {
     let name = format!("{}.tar", layer.diff_id.hex());
-    let mut blob = store.open_blob(&layer.digest)?;
-    let sniffed = sniff(&mut blob)?;
-    if sniffed.compression == Compression::None {
-        drop(sniffed);
-        blob.rewind().map_err(write_error)?;
-        return append(builder, &name, layer.size, &mut blob);
+    if layer.digest == layer.diff_id {
+        return append(builder, &name, layer.size, &mut store.open_blob(&layer.digest)?);
     }
-    let mut reader = sniffed.decompress(Limits::default().zstd_window_log)?;
-    let mut writer = HashingWriter::new(store.spool()?, layer.diff_id.algorithm());
-    copy(&mut reader, &mut writer)?;
-    let (mut spool, found, size) = writer.finish();
-    if found != layer.diff_id {
-        let what = format!("verify layer {}: its diff id is {found}", layer.digest);
-        return Err(Error::new(Kind::DigestMismatch, what));
-    }
+    let mut spool = store.spool()?;
+    let size = uncompressed(store, layer, &mut spool)?;
     spool.rewind().map_err(write_error)?;
     append(builder, &name, size, &mut spool)
+}
+
+/// Writes a layer's archive uncompressed, and returns its size in bytes.
+///
+/// # Errors
+/// [`Kind::DigestMismatch`] if it has not the diff id that it claims.
+pub(super) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
+    let mut reader = sniff(store.open_blob(&layer.digest)?)?.decompress(Limits::default().zstd_window_log)?;
+    let mut writer = HashingWriter::new(output, layer.diff_id.algorithm());
+    copy(&mut reader, &mut writer)?;
+    match writer.finish() {
+        (_, found, size) if found == layer.diff_id => Ok(size),
+        (_, found, _) => {
+            let what = format!("verify layer {}: its diff id is {found}, not {}", layer.digest, layer.diff_id);
+            Err(Error::new(Kind::DigestMismatch, what))
+        }
+    }
 }
 
 fn append(builder: &mut Output<'_>, name: &str, size: u64, data: &mut dyn Read) -> Result<()> {
