@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Sourced by scripts/bench: running as the ordinary user, cleaning up, printing ratios.
+
+# Runs a command as the user who is measured, with nothing of our environment.
+as_user() {
+    local become=()
+    [ "$(id -un)" = "$BENCH_USER" ] || become=(setpriv "--reuid=$BENCH_USER" "--regid=$BENCH_USER" --init-groups)
+    (cd "$BENCH/home" && "${become[@]}" env -i "HOME=$BENCH/home" "XDG_RUNTIME_DIR=$BENCH/home/run" \
+        PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 "$@")
+}
+
+bench_clean() {
+    [ -z "${REGISTRY_PID:-}" ] || kill "$REGISTRY_PID" 2>/dev/null || true
+    as_user podman system reset -f >/dev/null 2>&1 || true
+    # What subordinate ids own can be removed by root, or inside a namespace that has them.
+    rm -rf "$BENCH" 2>/dev/null || as_user unshare --map-auto --map-root-user rm -rf "$BENCH/home"
+    rm -rf "$BENCH"
+    [ -z "${BENCH_NS:-}" ] || { umount /sys/fs/cgroup/hugetlb && rmdir /sys/fs/cgroup/hugetlb; }
+}
+
+# Prints the median of each command in a result of hyperfine, and how many times as long as the first it took.
+ratios() {
+    jq -r '.results[0].median as $first | .results[] |
+        "\(.command)\t\(.median * 10000 | round / 10) ms\t+-\(.stddev * 10000 | round / 10)\t\(.median / $first * 100 | round / 100) x"' \
+        "$1" | column -t -s "$(printf '\t')"
+}
+
+# Runs a command as the user and prints the largest sum of resident memory of all its processes, in MiB.
+peak_memory() {
+    as_user setsid --wait "$@" >/dev/null 2>&1 &
+    local waiter=$! leader='' peak=0 now
+    while kill -0 "$waiter" 2>/dev/null; do
+        leader=${leader:-$(pgrep -n -u "$BENCH_USER" -f "^${1//\//\\/}" || true)}
+        now=$(ps -e -o sid=,rss= | awk -v s="$leader" '$1 == s { sum += $2 } END { print int(sum / 1024) }')
+        [ "$now" -le "$peak" ] || peak=$now
+        sleep 0.02
+    done
+    wait "$waiter"
+    echo "$peak"
+}
