@@ -140,7 +140,7 @@ pub struct Hasher(State);
 
 #[derive(Clone)]
 enum State {
-    Sha256(Sha256),
+    Sha256(Box<Sha256>),
     Sha512(Box<Sha512>),
 }
 
@@ -148,7 +148,7 @@ impl Hasher {
     /// Starts a digest over no bytes.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha256 => State::Sha256(Box::new(Sha256::new())),
             Algorithm::Sha512 => State::Sha512(Box::new(Sha512::new())),
         })
     }

@@ -42,7 +42,7 @@ pub(super) fn read(
         let bytes = read_blob(blobs, descriptor)?;
         let media_type = descriptor.media_type().to_string();
         let (manifest, media_type) = choose(loader, blobs, bytes, media_type, 0)?;
-        store_blobs(loader, blobs, &manifest, &media_type, |digest| layout_path(digest))?;
+        store_blobs(loader, blobs, &manifest, &media_type, layout_path)?;
         let references = reference(names, fallback).into_iter().collect();
         images.push(Incoming { references, manifest, media_type });
     }
