@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From an image, a few flags and facts of the host to a plan. Pure: it looks at nothing and changes nothing.
+//!
+//! This is where the policy is applied, and nowhere else: what a container may do by default, and what each flag
+//! relaxes. The launcher only obeys; what it obeyed is what `inspect` shows.
+
+mod capabilities;
+mod files;
+pub mod host;
+mod mounts;
+mod process;
+mod spec;
+
+use std::path::{Path, PathBuf};
+
+use bryo_identity::Helpers;
+use bryo_identity::map::IdMap;
+use bryo_launch::plan::{Landlock, Plan, RootFs, Volume};
+use oci_spec::image::ImageConfiguration;
+
+use crate::container::Id;
+use crate::derive::Facts;
+use crate::error::Result;
+use crate::options::{Network, RunOptions, Source};
+
+/// Everything a plan is made from.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The container's id.
+    pub id: &'a Id,
+    /// What was asked for.
+    pub options: &'a RunOptions,
+    /// The image's configuration; a bare root file system has none.
+    pub image: Option<&'a ImageConfiguration>,
+    /// The run user and the places where it may write.
+    pub facts: &'a Facts,
+    /// The network, with the site's default applied.
+    pub network: Network,
+    /// The host.
+    pub host: &'a HostFacts,
+    /// The id map.
+    pub ids: IdMap,
+    /// The helpers that write it.
+    pub helpers: Option<Helpers>,
+    /// Where the root file system comes from.
+    pub root: RootFs,
+    /// The directory of the volumes on the host.
+    pub volumes: &'a Path,
+    /// Whether Landlock is asked for, unless the options say.
+    pub landlock: Landlock,
+}
+
+/// What a plan depends on in the host.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// The text of `/etc/resolv.conf`.
+    pub resolver: String,
+    /// Whether `/sys/fs/cgroup` is a unified (version 2) tree.
+    pub unified_cgroup: bool,
+    /// The kernel's version, major and minor.
+    pub kernel: (u32, u32),
+    /// Rows and columns of the caller's terminal.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// A plan, and what a person should know of it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// Whether the container's name queries go to the forwarder of the network helper.
+    pub forward_dns: bool,
+    /// Notes, one line each: what was asked for and has no effect.
+    pub notes: Vec<String>,
+    /// What was relaxed, in the words of the command line.
+    pub relaxed: Vec<String>,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+///
+/// [`crate::error::Kind::NoCommand`], [`crate::error::Kind::InvalidOption`] and
+/// [`crate::error::Kind::Unsupported`] for what contradicts itself or cannot be enforced.
+pub fn plan(input: Input<'_>) -> Result<Planned> {
+    let capabilities = capabilities::of(input.options, input.facts.uid);
+    let files = files::generate(&input);
+    let (mounts, volumes) = mounts::of(&input)?;
+    let process = process::of(&input, &capabilities)?;
+    let spec = spec::assemble(&input, process, mounts, &capabilities)?;
+    let notes = capabilities.without_effect.clone();
+    let relaxed = relaxed(input.options);
+    let state =
+        if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
+    let plan = Plan {
+        spec,
+        root: input.root,
+        ids: input.ids,
+        helpers: input.helpers,
+        files: files.files,
+        state,
+        volumes,
+        interactive: input.options.interactive,
+        init: input.options.init,
+        landlock: match input.options.security.landlock {
+            Some(true) => Landlock::Required,
+            Some(false) => Landlock::Off,
+            // A payload that mounts is forbidden to by any Landlock domain.
+            None if capabilities.mounts() => Landlock::Off,
+            None => input.landlock,
+        },
+    };
+    Ok(Planned { plan, forward_dns: files.forward_dns, notes, relaxed })
+}
+
+/// Named volumes in the launcher's terms.
+fn volumes(input: &Input<'_>) -> Vec<Volume> {
+    let volume = |mount: &crate::options::Mount| match &mount.source {
+        Source::Volume(name) => Some(Volume {
+            directory: input.volumes.join(name),
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+        }),
+        _ => None,
+    };
+    input.options.mounts.iter().filter_map(volume).collect()
+}
+
+/// Lists what was asked for beyond the default, in the words of the command line.
+fn relaxed(options: &RunOptions) -> Vec<String> {
+    let security = &options.security;
+    let seccomp = match security.seccomp {
+        crate::options::Seccomp::Builtin => None,
+        crate::options::Seccomp::Unconfined => Some("--security-opt seccomp=unconfined"),
+        crate::options::Seccomp::Profile(_) => Some("--security-opt seccomp=FILE"),
+    };
+    let flags = [
+        (options.writable, "--writable"),
+        (security.new_privileges, "--security-opt no-new-privileges=false"),
+        (security.landlock == Some(false), "--security-opt landlock=off"),
+        (security.unmask_all || !security.unmask.is_empty(), "--security-opt unmask"),
+        (options.network == Some(Network::Host), "--network host"),
+        (options.cap_add_all, "--cap-add ALL"),
+        (options.keep_id || options.mounts.iter().any(|m| m.me), "--userns keep-id (or :me)"),
+    ];
+    let caps = options.cap_add.iter().map(|c| format!("--cap-add {c}"));
+    let user = options.user.iter().filter(|u| matches!(u.split(':').next(), Some("root" | "0")));
+    let set = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| (*flag).to_owned());
+    set.chain(seccomp.map(str::to_owned)).chain(caps).chain(user.map(|u| format!("--user {u}"))).collect()
+}
+
+/// Returns the path with single slashes and without `.`; the spec wants it absolute.
+fn absolute(path: &Path) -> PathBuf {
+    Path::new("/").join(path).components().collect()
+}
