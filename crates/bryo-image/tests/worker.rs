@@ -77,7 +77,7 @@ fn a_layer_belongs_to_ids_inside() {
     let archive = sample();
     let diff_id = unpack(&worker, &archive);
     let root = store.layer_dir(worker.ownership_key(), &diff_id).join("fs");
-    let exported = export(&worker, &[diff_id.clone()]);
+    let exported = export(&worker, std::slice::from_ref(&diff_id));
     assert!(exported.contains(&("srv/secret".into(), 33, 44, 0o000)) || map.is_single());
     assert!(exported.contains(&("srv/su".into(), 0, 0, if map.is_single() { 0o755 } else { 0o4755 })));
     let root_meta = fs::metadata(&root).unwrap();
