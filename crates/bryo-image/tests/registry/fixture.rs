@@ -229,7 +229,7 @@ impl Fixture {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or_default();
     entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 

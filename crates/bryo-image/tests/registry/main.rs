@@ -4,6 +4,9 @@
 //! Each test is a process of its own, run by this file's `main`: the unpacking process can only be made by a
 //! process with one thread.
 
+// A harness of its own is not known as a test to the lints.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
 mod access;
 mod faults;
 mod fixture;
