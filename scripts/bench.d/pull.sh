@@ -6,8 +6,10 @@ set -euo pipefail
 echo "== pull: four layers from a registry on loopback"
 work=$BENCH/pull
 mkdir -p "$work"
-mmdebstrap --quiet --variant=minbase bookworm "$work/1.tar"
-# Real files of this machine, as many as make the layer large enough: names come sorted, so each run has the same.
+# The tests keep a Debian of their own.
+kept=${BRYO_TEST_DIR:-/var/tmp/bryo-tests-$(id -u)}/images/rootfs-debian.1.tar
+cp "$kept" "$work/1.tar" 2>/dev/null || mmdebstrap --quiet --variant=minbase bookworm "$work/1.tar"
+# Real files of this machine, in the order of their names, so that each run has the same.
 layer() {
     local to=$1 dir=$2 bytes=$3
     (cd / && find "$dir" -xdev -type f -size -64M -printf '%s\t%p\n' 2>/dev/null | sort -k2 |
