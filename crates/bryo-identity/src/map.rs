@@ -74,6 +74,11 @@ impl IdMap {
         Ok(Self { rung, uids: spread(uids, run.uid), gids: spread(gids, run.gid), ownership })
     }
 
+    /// Takes a map that was written down. It has no ownership key: it serves to act on files, not to find them.
+    pub fn restored(rung: Rung, uids: Vec<Mapping>, gids: Vec<Mapping>) -> Self {
+        Self { rung, uids, gids, ownership: String::new() }
+    }
+
     /// Maps one id: the run user is the caller.
     pub fn single(caller: Caller, run: RunIds) -> Self {
         Self {

@@ -4,7 +4,8 @@
 //! The order is forced. The keyring, limits and the bounding set need capabilities or system calls that are gone
 //! later; groups go before the group id and that before the user id, each needing what the next gives up; the
 //! remaining capabilities go when no step needs them; `no_new_privs` is what lets Landlock and seccomp be applied
-//! without privilege; the filter is last, because it forbids most of the above.
+//! without privilege; the filter is last, because it forbids most of the above. Where new privileges are allowed on
+//! request, filter and Landlock come while the capabilities for them are still held.
 
 use bryo_sys::{Errno, check};
 use rustix::fs::Mode;
@@ -41,25 +42,36 @@ pub(super) fn apply(plan: &Plan, process: &PreparedProcess) -> Result<()> {
         })?;
     }
     rustix::process::umask(Mode::from_raw_mode(process.umask));
+    bryo_sys::fd::close_on_exec_from(3)
+        .context(Kind::Confinement, || "cannot close the other descriptors (Linux 5.11 or newer is needed)".into())?;
     process.caps.drop_bounding()?;
+    if process.no_new_privileges {
+        check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))
+            .context(Kind::Confinement, || "cannot give up new privileges".into())?;
+    } else {
+        // Only with capabilities can a process be filtered that may still gain some; they go in the next steps.
+        landlock::restrict(plan.landlock)?;
+        filter(process)?;
+    }
     become_user(plan, process)?;
     process.caps.apply()?;
     // The change of ids cleared it; a container must not outlive its parent because it changed its user.
     die_with_parent()?;
     enter_directory(process)?;
-    if process.no_new_privileges {
-        check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))
-            .context(Kind::Confinement, || "cannot give up new privileges".into())?;
-        landlock::restrict(plan.landlock)?;
-    }
     signals()?;
-    bryo_sys::fd::close_on_exec_from(3)
-        .context(Kind::Confinement, || "cannot close the other descriptors (Linux 5.11 or newer is needed)".into())?;
-    if let Some(program) = &process.seccomp {
-        bryo_sys::seccomp::install(&program.filters, program.flags)
-            .context(Kind::Confinement, || "cannot install the system call filter".into())?;
+    if process.no_new_privileges {
+        landlock::restrict(plan.landlock)?;
+        filter(process)?;
     }
     Ok(())
+}
+
+fn filter(process: &PreparedProcess) -> Result<()> {
+    match &process.seccomp {
+        Some(program) => bryo_sys::seccomp::install(&program.filters, program.flags)
+            .context(Kind::Confinement, || "cannot install the system call filter".into()),
+        None => Ok(()),
+    }
 }
 
 /// The caller's keys stay with the caller. A kernel without keyrings has none to give away.

@@ -8,6 +8,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::watch::{Seen, Watch};
+
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -26,6 +28,8 @@ pub(super) struct Channel<'a> {
     splices: bool,
     /// The most that is written at once without risking to block.
     portion: usize,
+    /// Looks at what passes, when it goes to a terminal.
+    watch: Option<Watch>,
     /// Whether the end of input is typed, as on a terminal, instead of closed.
     terminal: bool,
 }
@@ -60,7 +64,7 @@ impl<'a> Channel<'a> {
     /// Carries the caller's input to the container.
     pub fn input(from: BorrowedFd<'a>, to: OwnedFd, terminal: bool) -> Self {
         let splices = !terminal && is_pipe_or_file(from);
-        Self { ends: Ends::In { from, to }, state: State::Empty, splices, portion: PIPE_BUF, terminal }
+        Self { ends: Ends::In { from, to }, state: State::Empty, splices, portion: PIPE_BUF, watch: None, terminal }
     }
 
     /// Carries the container's output to the caller.
@@ -68,7 +72,19 @@ impl<'a> Channel<'a> {
         let file = kind(to) == Some(FileType::RegularFile);
         let splices = is_pipe_or_file(to) && kind(from.as_fd()) == Some(FileType::Fifo);
         let portion = if file { CHUNK } else { PIPE_BUF };
-        Self { ends: Ends::Out { from, to }, state: State::Empty, splices, portion, terminal: false }
+        Self {
+            ends: Ends::Out { from, to },
+            state: State::Empty,
+            splices,
+            portion,
+            watch: rustix::termios::isatty(to).then(Watch::default),
+            terminal: false,
+        }
+    }
+
+    /// Returns what was seen on the way to a terminal.
+    pub fn seen(&self) -> Seen {
+        self.watch.as_ref().map(|w| w.seen).unwrap_or_default()
     }
 
     /// Tells whether this is the direction into the container.
@@ -96,7 +112,12 @@ impl<'a> Channel<'a> {
         match self.next(state) {
             // A file opened for appending, say: copied from now on.
             Err(Errno::INVAL) if self.splices => self.splices = false,
-            Ok(Some(state)) => self.state = state,
+            Ok(Some(state)) => {
+                if let (Some(watch), State::Holding(bytes, 0)) = (&mut self.watch, &state) {
+                    watch.look(bytes);
+                }
+                self.state = state;
+            }
             // What made the input ready is gone again.
             Err(Errno::AGAIN | Errno::INTR) => self.state = State::Empty,
             // The end of input, a reader that has gone, a terminal whose last user has left (EIO).

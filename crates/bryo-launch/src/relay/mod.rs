@@ -7,6 +7,7 @@
 
 mod channel;
 mod terminal;
+mod watch;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -20,6 +21,7 @@ use crate::{Running, Streams};
 
 use channel::Channel;
 pub use terminal::{RawTerminal, size_of};
+pub use watch::Seen;
 
 /// The caller's standard streams.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +72,7 @@ pub fn signals() -> SignalSet {
 /// # Errors
 ///
 /// Only when waiting itself fails; a stream that breaks ends its direction, as a pipe would.
-pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result<()> {
+pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result<Seen> {
     let raw = match (&streams.console, options.interactive) {
         (Some(_), true) => RawTerminal::enter(options.caller.stdin)?,
         _ => None,
@@ -80,7 +82,7 @@ pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result
     let mut ended = false;
     loop {
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
-            return Ok(());
+            return Ok(channels.iter().map(Channel::seen).fold(Seen::default(), Seen::or));
         }
         let ready = wait(running, options, &channels, ended)?;
         for (channel, flags) in channels.iter_mut().zip(&ready.channels) {
