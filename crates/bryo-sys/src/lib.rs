@@ -5,6 +5,7 @@
 //! an error reads like a line of strace. Trusts nothing and decides nothing. What `rustix` already offers in a safe
 //! form is called from there; this crate holds what it lacks, and the one error type for both.
 
+pub mod attempt;
 pub mod clone;
 mod error;
 pub mod exec;

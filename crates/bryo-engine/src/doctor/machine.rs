@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Checks of the machine: filters, control groups, network helpers, surroundings, kernel, space.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bryo_identity::rung::Rung;
+use bryo_net::pasta::Pasta;
+use rustix::fs::Access;
+
+use super::facts::Cgroup;
+use super::{Cause, Check, Patient, State, diagnose, facts, ids, trial};
+
+pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
+    let mut checks = vec![seccomp(patient), landlock(patient), cgroup(patient)];
+    checks.extend(network(patient));
+    checks.extend([ports(), surroundings(patient), kernel(patient), space(patient), runtime(patient)]);
+    checks
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn seccomp(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("seccomp", "seccomp filters");
+    match diagnose::seccomp() {
+        true => Check::ok(id, title, "available").vital(),
+        false => Check::new(id, title, State::Missing, "not in this kernel")
+            .advised(Cause::NoSeccomp.advice(&patient.person))
+            .vital(),
+    }
+}
+
+fn landlock(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("landlock", "Landlock");
+    match bryo_sys::process::landlock_abi() {
+        abi if abi >= diagnose::FIRST_LANDLOCK => Check::ok(id, title, format!("ABI {abi}")),
+        abi => Check::new(id, title, State::Degraded, format!("ABI {abi}"))
+            .advised(Cause::NoLandlock.advice(&patient.person)),
+    }
+}
+
+/// What limits of a container need.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+fn cgroup(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("cgroup", "cgroup delegation");
+    let lack = |found: String, cause: Cause| {
+        Check::new(id, title, State::Degraded, found).advised(cause.advice(&patient.person))
+    };
+    let own = match facts::own_cgroup(&read("/proc/self/cgroup")) {
+        Cgroup::V2(own) => own,
+        Cgroup::V1 => return lack("version 1".into(), Cause::CgroupV1),
+        Cgroup::None => return lack("none".into(), Cause::CgroupV1),
+    };
+    let top = Path::new("/sys/fs/cgroup");
+    let uid = patient.host.caller.uid;
+    // The session's own group belongs to root; systemd gives its users a subtree beside it.
+    let manager = PathBuf::from(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
+    let open = |group: &Path| {
+        let procs = top.join(group).join("cgroup.procs");
+        rustix::fs::access(procs, Access::WRITE_OK).is_ok()
+    };
+    let Some(group) = [own, manager].into_iter().find(|g| open(g)) else {
+        return lack("version 2, no group that you may write".into(), Cause::NoDelegation);
+    };
+    let controllers = read(top.join(&group).join("cgroup.controllers"));
+    let lacking: Vec<_> =
+        CONTROLLERS.into_iter().filter(|c| !controllers.split_whitespace().any(|h| h == *c)).collect();
+    let found = format!("{} in /{}", controllers.trim(), group.display());
+    match lacking.is_empty() {
+        true => Check::ok(id, title, found),
+        false => lack(format!("{found}; not {}", lacking.join(", ")), Cause::NoDelegation),
+    }
+}
+
+/// Three checks of one walk: each sees only what the one before leaves over.
+fn network(patient: &Patient<'_>) -> [Check; 3] {
+    let titles = [("pasta", "pasta"), ("tun", "/dev/net/tun"), ("route", "default route")];
+    let failed = Pasta::find().err();
+    let (at, cause) = match failed.as_ref().map(bryo_net::Error::kind) {
+        None => (3, Cause::NoRoute),
+        Some(bryo_net::Kind::NoPasta) => (0, Cause::NoPasta),
+        Some(bryo_net::Kind::NoTun) => (1, Cause::NoTun),
+        Some(_) => (2, Cause::NoRoute),
+    };
+    let mut n = 0;
+    titles.map(|(id, title)| {
+        n += 1;
+        match (n - 1).cmp(&at) {
+            std::cmp::Ordering::Less => Check::ok(id, title, "works"),
+            std::cmp::Ordering::Equal => {
+                let found = failed.as_ref().map_or_else(String::new, ToString::to_string);
+                Check::new(id, title, State::Degraded, found).advised(cause.advice(&patient.person))
+            }
+            std::cmp::Ordering::Greater => {
+                Check { state: State::Degraded, ..Check::unanswered(id, title, titles[at].1) }
+            }
+        }
+    })
+}
+
+fn ports() -> Check {
+    let (id, title) = ("ports", "low ports on the host");
+    let first = diagnose::sysctl("net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);
+    Check::ok(id, title, format!("published ports may begin at {first}; inside a container every port is free"))
+}
+
+fn surroundings(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("nesting", "nesting");
+    let marks = ["/run/.containerenv", "/.dockerenv", "/run/systemd/container"];
+    let marks: Vec<&str> = marks.into_iter().filter(|m| Path::new(m).exists()).collect();
+    let signs = ids::nesting(&marks, &read("/proc/self/uid_map"), &read("/proc/self/status"));
+    if signs.is_empty() {
+        return Check::ok(id, title, "nothing surrounds bryo");
+    }
+    let check = Check::new(id, title, State::Degraded, format!("bryo runs {}", signs.join(", ")));
+    match facts::own_status(&read("/proc/self/status")).no_new_privs && patient.host.rung() == Rung::Subordinate {
+        true => check.advised(Cause::CallerConfined.advice(&patient.person)),
+        false => check,
+    }
+}
+
+fn kernel(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("kernel", "kernel");
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let version = facts::kernel_version(&release).unwrap_or((0, 0));
+    let faster = if version >= (6, 5) { "all features used" } else { "layers are given in one option (before 6.5)" };
+    match version {
+        (0, 0) => Check::ok(id, title, release),
+        v if v < (5, 12) => {
+            Check::new(id, title, State::Missing, release).advised(Cause::OldKernel.advice(&patient.person)).vital()
+        }
+        _ => Check::ok(id, title, format!("{release}: {faster}")),
+    }
+}
+
+/// Below this the store is called full, in bytes: less than a small image.
+const LEAST_SPACE: u64 = 256 << 20;
+
+/// Below this the store is called full, in files.
+const LEAST_FILES: u64 = 10_000;
+
+fn space(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("space", "space for the store");
+    let below = trial::nearest_existing(&patient.input.store);
+    let Ok(stat) = rustix::fs::statvfs(&below) else {
+        let advice = Cause::StoreClosed.advice(&patient.person);
+        return Check::new(id, title, State::Missing, format!("cannot look at {}", below.display())).advised(advice);
+    };
+    let (bytes, files) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_favail);
+    // A file system such as btrfs makes its inodes as it goes, and says 0 of 0.
+    let counted = stat.f_files > 0;
+    let inodes = if counted { format!(" and {files} files") } else { String::new() };
+    let found = format!("{} MiB{inodes} free in {}", bytes >> 20, below.display());
+    match bytes < LEAST_SPACE || (counted && files < LEAST_FILES) {
+        true => Check::new(id, title, State::Degraded, found).advised(Cause::StoreFull.advice(&patient.person)),
+        false => Check::ok(id, title, found),
+    }
+}
+
+fn runtime(patient: &Patient<'_>) -> Check {
+    let (id, title) = ("runtime-directory", "XDG_RUNTIME_DIR");
+    let lack = |found: String| {
+        Check::new(id, title, State::Degraded, found).advised(Cause::RuntimeDirectory.advice(&patient.person))
+    };
+    let Some(path) = &patient.input.runtime else {
+        return match patient.host.rung() {
+            Rung::Root => Check::ok(id, title, "not set, and not needed by root"),
+            _ => lack("not set".into()),
+        };
+    };
+    match std::fs::metadata(path) {
+        Ok(m) if m.uid() != patient.host.caller.uid.get() => lack(format!("{} belongs to {}", path.display(), m.uid())),
+        Ok(m) if m.mode() & 0o077 != 0 => lack(format!("{} has mode {:04o}", path.display(), m.mode() & 0o7777)),
+        Ok(_) => Check::ok(id, title, path.display().to_string()),
+        Err(e) => lack(format!("{}: {e}", path.display())),
+    }
+}
