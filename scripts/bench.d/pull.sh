@@ -4,17 +4,15 @@
 set -euo pipefail
 
 echo "== pull: four layers from a registry on loopback"
-work=$BENCH/pull
-mkdir -p "$work"
+work=$BENCH/pull && mkdir -p "$work"
 # The tests keep a Debian of their own.
 kept=${BRYO_TEST_DIR:-/var/tmp/bryo-tests-$(id -u)}/images/rootfs-debian.1.tar
 cp "$kept" "$work/1.tar" 2>/dev/null || mmdebstrap --quiet --variant=minbase bookworm "$work/1.tar"
 # Real files of this machine, in the order of their names, so that each run has the same.
 layer() {
-    local to=$1 dir=$2 bytes=$3
-    (cd / && find "$dir" -xdev -type f -size -64M -printf '%s\t%p\n' 2>/dev/null | sort -k2 |
-        awk -F '\t' -v max="$bytes" '{ sum += $1; if (sum <= max) print $2 }' |
-        tar -cf "$to" --no-recursion --owner=0 --group=0 -T -)
+    (cd / && find "$2" -xdev -type f -size -64M -printf '%s\t%p\n' 2>/dev/null | sort -k2 |
+        awk -F '\t' -v max="$3" '{ sum += $1; if (sum <= max) print $2 }' |
+        tar -cf "$1" --no-recursion --owner=0 --group=0 -T -)
 }
 layer "$work/2.tar" usr/lib 450000000
 layer "$work/3.tar" usr/share 350000000

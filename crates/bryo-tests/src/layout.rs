@@ -2,7 +2,8 @@
 //! Writing OCI image layouts by hand, independently of bryo. Source: OCI image-spec, "Image Layout".
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -78,15 +79,16 @@ pub fn pack(dir: &Path, file: &Path) {
 
 /// Returns a layer with busybox, all its applets, the usual directories, and passwd and group files.
 pub fn busybox_layer() -> Vec<u8> {
-    let program = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|p| fs::read(p).ok());
+    let busybox = busybox().expect("the user of a test was asked for first, which skips it where busybox is missing");
+    let program = fs::read(busybox).unwrap();
     let mut tar = Tar::default();
     for dir in ["bin/", "dev/", "etc/", "home/", "proc/", "sys/", "usr/", "usr/bin/", "var/", "var/lib/", "run/"] {
         tar = tar.dir(dir, 0o755);
     }
     tar = tar.dir("root/", 0o700).dir("tmp/", 0o1777);
     tar = tar.owned_dir("home/app/", 0o755, (1000, 1000)).owned_dir("var/lib/app/", 0o755, (1000, 1000));
-    tar = tar.file("bin/busybox", 0o755, &program.expect("busybox-static is installed"));
-    for applet in applets() {
+    tar = tar.file("bin/busybox", 0o755, &program);
+    for applet in applets(busybox) {
         tar = tar.hardlink(&format!("bin/{applet}"), "bin/busybox");
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n\
@@ -95,11 +97,29 @@ pub fn busybox_layer() -> Vec<u8> {
     tar = tar.file("etc/passwd", 0o644, passwd.as_bytes()).file("etc/group", 0o644, group.as_bytes());
     tar = tar.file("etc/shadow", 0o600, b"root:*:1::::::\n").file("bin/notexec", 0o644, b"#!/bin/sh\n");
     tar = tar.file("bin/badformat", 0o755, b"\x7fELF, but not much of one");
-    tar.file("bin/setuid", 0o4755, &fs::read("/bin/busybox").unwrap_or_default()).finish()
+    tar.file("bin/setuid", 0o4755, &program).finish()
 }
 
-fn applets() -> Vec<String> {
-    let out = std::process::Command::new("busybox").arg("--list").output().unwrap();
+/// Finds a static busybox: the installed one, else one from the package, which anybody may fetch and unpack.
+pub fn busybox() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let is_static = |path: &Path| fs::read(path).is_ok_and(|b| !b.windows(9).any(|w| w == b"/ld-linux"));
+    let found = FOUND.get_or_init(|| {
+        let installed = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+        if let Some(path) = installed.into_iter().find(|p| is_static(p)) {
+            return Some(path);
+        }
+        let dir = crate::dirs::sub("busybox", 0o755);
+        let mut fetch = std::process::Command::new("sh");
+        fetch.args(["-c", "apt-get download busybox-static && dpkg -x busybox-static_*.deb ."]).current_dir(&dir);
+        let _perhaps = fetch.output();
+        [dir.join("bin/busybox"), dir.join("usr/bin/busybox")].into_iter().find(|p| is_static(p))
+    });
+    found.as_deref()
+}
+
+fn applets(busybox: &Path) -> Vec<String> {
+    let out = std::process::Command::new(busybox).arg("--list").output().unwrap();
     let all = String::from_utf8(out.stdout).unwrap();
     all.lines().filter(|a| *a != "busybox").map(str::to_owned).collect()
 }

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::dirs;
 use crate::skip::skip;
+use crate::{dirs, layout};
 
 /// Which ids a user's containers get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,17 @@ pub struct User {
 }
 
 impl User {
-    /// An ordinary user: whoever runs the tests, or `bryo-tester` when root does.
+    /// An ordinary user: whoever runs the tests, or `bryo-tester` when root does. Tests that ask get images.
     pub fn ordinary() -> Option<Self> {
+        if layout::busybox().is_none() {
+            skip("busybox-static is not installed");
+            return None;
+        }
+        Self::ordinary_without_images()
+    }
+
+    /// An ordinary user for tests that need no image: `host:` is everywhere.
+    pub fn ordinary_without_images() -> Option<Self> {
         let name = if is_root() { "bryo-tester".to_owned() } else { own_name() };
         Self::named(&name)
     }
@@ -71,7 +80,7 @@ impl User {
         if is_root() {
             return Self::named("bryo-single");
         }
-        let user = Self::ordinary()?;
+        let user = Self::ordinary_without_images()?;
         if user.rung == Rung::Single {
             return Some(user);
         }
@@ -98,9 +107,14 @@ impl User {
         None
     }
 
-    /// Every kind of user that this run can become; skips are counted.
+    /// Every kind of user that this run can become; skips are counted. Tests that ask get images.
     pub fn all() -> Vec<Self> {
-        let mut users: Vec<Self> = Self::ordinary().into_iter().collect();
+        if Self::ordinary().is_none() { Vec::new() } else { Self::all_without_images() }
+    }
+
+    /// Every kind of user that this run can become, for tests that need no image.
+    pub fn all_without_images() -> Vec<Self> {
+        let mut users: Vec<Self> = Self::ordinary_without_images().into_iter().collect();
         if users.first().is_none_or(|u| u.rung != Rung::Single) {
             users.extend(Self::without_range());
         }

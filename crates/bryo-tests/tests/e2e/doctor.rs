@@ -5,7 +5,7 @@ use bryo_tests::{Home, User};
 
 #[test]
 fn it_names_everything_it_looks_at_and_the_rung() {
-    for user in User::all() {
+    for user in User::all_without_images() {
         let home = Home::new(&user);
         let output = home.bryo(&["doctor"]);
         let text = output.text().to_lowercase();
@@ -45,7 +45,7 @@ fn a_lack_comes_with_what_is_lost_and_the_line_that_mends_it() {
 
 #[test]
 fn a_start_without_user_namespaces_fails_in_doctors_words() {
-    let Some(user) = User::ordinary() else { return };
+    let Some(user) = User::ordinary_without_images() else { return };
     if user.rung == bryo_tests::user::Rung::Single || !bryo_tests::user::is_root() {
         return bryo_tests::skip::skip("taking user namespaces away needs root");
     }

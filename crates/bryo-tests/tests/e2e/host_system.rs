@@ -6,7 +6,7 @@ use bryo_tests::{Home, User};
 
 #[test]
 fn a_program_of_this_machine_runs_as_nobody() {
-    for user in User::all() {
+    for user in User::all_without_images() {
         let home = Home::new(&user);
         assert_eq!(home.bryo(&["run", "host:", "whoami"]).ok(), "nonroot", "{}", user.name);
         assert_eq!(home.run(&["host:", "id", "-u"]).ok(), "65532");
@@ -17,7 +17,7 @@ fn a_program_of_this_machine_runs_as_nobody() {
 
 #[test]
 fn homes_keys_and_sockets_are_out_of_sight() {
-    for user in User::all() {
+    for user in User::all_without_images() {
         let home = Home::new(&user);
         let canary = home.write(&format!("w/canary-{}", mark()), "mine").display().to_string();
         home.run(&["host:", "test", "-e", &canary]).code(1);
@@ -43,7 +43,7 @@ fn homes_keys_and_sockets_are_out_of_sight() {
 
 #[test]
 fn the_system_cannot_be_changed_through_it() {
-    for user in User::all() {
+    for user in User::all_without_images() {
         let home = Home::new(&user);
         let file = format!("/usr/bryo-{}", mark());
         for words in [&[][..], &["--user", "root"]] {
@@ -57,7 +57,7 @@ fn the_system_cannot_be_changed_through_it() {
 
 #[test]
 fn set_user_id_programs_of_the_host_have_no_power_inside() {
-    let Some(user) = User::ordinary() else { return };
+    let Some(user) = User::ordinary_without_images() else { return };
     let home = Home::new(&user);
     let output = home.run(&["host:", "sh", "-c", "grep NoNewPrivs /proc/self/status; su -c id root </dev/null"]);
     assert!(output.text().contains("1") && !output.text().contains("uid=0"), "{output}");
@@ -65,7 +65,7 @@ fn set_user_id_programs_of_the_host_have_no_power_inside() {
 
 #[test]
 fn a_shared_directory_is_where_work_is_done() {
-    let Some(user) = User::ordinary() else { return };
+    let Some(user) = User::ordinary_without_images() else { return };
     let home = Home::new(&user);
     let dir = home.mkdir("w/work");
     let share = format!("{}:/work:me", dir.display());

@@ -14,6 +14,7 @@ mod doctor;
 mod escapes;
 mod exits;
 mod files;
+mod handbook;
 mod host_system;
 mod identity;
 mod network;

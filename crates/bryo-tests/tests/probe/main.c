@@ -53,6 +53,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "probe: not as root of this machine\n");
         return 3;
     }
+    // What is open from here on came through the exec.
+    close(fd);
     facts();
     filesystem_attempts();
     identity_attempts();
