@@ -22,17 +22,18 @@ bench_clean() {
 # Prints the median of each command in a result of hyperfine, and how many times as long as the first it took.
 ratios() {
     jq -r '.results[0].median as $first | .results[] |
-        "\(.command)\t\(.median * 10000 | round / 10) ms\t+-\(.stddev * 10000 | round / 10)\t\(.median / $first * 100 | round / 100) x"' \
+        "\(.command)\t\(.median * 10000 | round / 10) ms\t+-\((.stddev // 0) * 10000 | round / 10)\t\(.median / $first * 100 | round / 100) x"' \
         "$1" | column -t -s "$(printf '\t')"
 }
 
 # Runs a command as the user and prints the largest sum of resident memory of all its processes, in MiB.
 peak_memory() {
     as_user setsid --wait "$@" >/dev/null 2>&1 &
-    local waiter=$! leader='' peak=0 now
+    local waiter=$! session='' peak=0 now
     while kill -0 "$waiter" 2>/dev/null; do
-        leader=${leader:-$(pgrep -n -u "$BENCH_USER" -f "^${1//\//\\/}" || true)}
-        now=$(ps -e -o sid=,rss= | awk -v s="$leader" '$1 == s { sum += $2 } END { print int(sum / 1024) }')
+        # The newest of that name may be a child: the session is what they all share.
+        session=${session:-$(ps -o sid= -p "$(pgrep -n -f "^$1 pull" || echo 0)" | tr -d ' ')}
+        now=$(ps -e -o sid=,rss= | awk -v s="${session:-none}" '$1 == s { sum += $2 } END { print int(sum / 1024) }')
         [ "$now" -le "$peak" ] || peak=$now
         sleep 0.02
     done
