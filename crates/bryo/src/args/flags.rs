@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The flags that have an effect, by what they are about. Their documentation is the text of `bryo run --help`.
+
+use std::path::PathBuf;
+
+use bryo_engine::error::{Error, Kind, Result};
+use bryo_engine::options::{self, Mount, Network, RunOptions, Seccomp};
+use clap::Args;
+
+use super::refused::Refused;
+use super::{Environment, values};
+
+/// Everything on the command line of `bryo run`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    pub(super) general: General,
+    #[command(flatten)]
+    pub(super) identity: Identity,
+    #[command(flatten)]
+    pub(super) process: Process,
+    #[command(flatten)]
+    pub(super) files: Files,
+    #[command(flatten)]
+    pub(super) confinement: Confinement,
+    #[command(flatten)]
+    pub(super) network: NetworkFlags,
+    #[command(flatten)]
+    pub(super) labels: Labels,
+    #[command(flatten)]
+    pub(super) refused: Refused,
+    /// The image, and the command with its arguments in place of the image's own
+    #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true)]
+    pub(super) image_and_command: Vec<String>,
+}
+
+/// The container as a whole.
+#[derive(Debug, Clone, Args)]
+pub(super) struct General {
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// When to pull the image: always, missing or never
+    #[arg(long, value_name = "WHEN")]
+    pull: Option<String>,
+    /// Platform of the image: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Show no progress of a pull
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+    /// Write the container's id to a file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Show what would be started, and start nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Accepted: health checks are never run
+    #[arg(long, hide = true)]
+    no_healthcheck: bool,
+}
+
+impl General {
+    pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
+        options.name = given(self.name);
+        options.remove = self.rm;
+        options.pull = given(self.pull).as_deref().map(values::pull).transpose()?;
+        options.platform = given(self.platform).map(values::platform).transpose()?;
+        options.cidfile = self.cidfile.map(|file| env.here.join(file));
+        Ok(())
+    }
+}
+
+/// Who runs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Identity")]
+pub(super) struct Identity {
+    /// User inside: NAME|UID[:GROUP|GID]; "root" is root inside, and still nobody on the host
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// Further group of the user, by name or id
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// "keep-id" makes the user inside the caller on the host; "auto" is the default: nobody inside is the caller
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+}
+
+impl Identity {
+    pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
+        options.user = given(self.user);
+        options.groups = self.group_add;
+        options.keep_id = given(self.userns).as_deref().map_or(Ok(false), values::keep_id)?;
+        Ok(())
+    }
+}
+
+/// What runs, and how it is connected to the caller.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct Process {
+    /// Pass standard input on
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Program that gets the command as its arguments; "" takes the image's own away
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Working directory
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Variable of the environment; NAME alone takes the caller's value
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// File of NAME=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Variable to take out of the image's environment
+    #[arg(long, value_name = "NAME")]
+    unsetenv: Vec<String>,
+    /// Run a small init that reaps orphans above the command
+    #[arg(long)]
+    init: bool,
+    /// Limit of the process: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// Pass signals on to the command (default true)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    sig_proxy: Option<bool>,
+    /// Accepted: nothing but the caller stops a container in the foreground
+    #[arg(long, hide = true, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Accepted: nothing but the caller stops a container in the foreground
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    stop_timeout: Option<String>,
+}
+
+impl Process {
+    pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
+        options.interactive = self.interactive;
+        options.tty = self.tty;
+        options.entrypoint = self.entrypoint.map(|e| if e.is_empty() { Vec::new() } else { vec![e] });
+        options.workdir = given(self.workdir).map(values::workdir).transpose()?;
+        options.unset_env = self.unsetenv;
+        for file in self.env_file {
+            let text = env.read_text("the environment file", &file)?;
+            options.env.extend(options::env_file(&text, env.variable)?);
+        }
+        for variable in self.env {
+            values::variable(variable, env, options)?;
+        }
+        for limit in &self.ulimit {
+            let limit = options::ulimit(limit)?;
+            options.ulimits.retain(|earlier| earlier.typ() != limit.typ());
+            options.ulimits.push(limit);
+        }
+        options.init = self.init;
+        options.no_signal_proxy = self.sig_proxy == Some(false);
+        Ok(())
+    }
+}
+
+/// What it sees of the disk.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Files")]
+pub(super) struct Files {
+    /// Share a path of the host or a named volume: SOURCE:TARGET[:ro,me]; "me" makes the user inside the caller
+    #[arg(long, short, value_name = "VOLUME")]
+    volume: Vec<String>,
+    /// The same in words: type=bind|volume|tmpfs,source=...,target=...[,readonly][,me]
+    #[arg(long, value_name = "MOUNT")]
+    mount: Vec<String>,
+    /// Directory in memory: TARGET[:size=64m,mode=1777,exec]
+    #[arg(long, value_name = "TARGET")]
+    tmpfs: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Make the whole root writable, not only the state directories
+    #[arg(long)]
+    writable: bool,
+    /// Make the state directories read-only as well; --read-only=false is --writable
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    read_only: Option<bool>,
+}
+
+impl Files {
+    pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
+        for text in &self.volume {
+            options.mounts.push(Mount::parse_volume(text, env.here)?);
+        }
+        for text in &self.mount {
+            options.mounts.push(Mount::parse_mount(text, env.here)?);
+        }
+        for text in &self.tmpfs {
+            options.mounts.push(Mount::parse_tmpfs(text)?);
+        }
+        let shm_size = given(self.shm_size).as_deref().map(options::size).transpose()?;
+        options.shm_size = shm_size.filter(|size| *size > 0);
+        if self.writable && self.read_only == Some(true) {
+            let why = "--writable and --read-only contradict each other; leave one of them out";
+            return Err(Error::new(Kind::InvalidOption, why));
+        }
+        options.writable = self.writable || self.read_only == Some(false);
+        options.strict_read_only = self.read_only == Some(true);
+        Ok(())
+    }
+}
+
+/// What it is allowed to do.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Confinement")]
+pub(super) struct Confinement {
+    /// Capability to add, or ALL; it counts inside the container's own user namespace
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Capability to take away, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// seccomp=unconfined|FILE, landlock=off|require, no-new-privileges=false, systempaths=unconfined,
+    /// mask=PATH, unmask=PATH|ALL
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Give the user inside all that can be given: every capability of the container's own user namespace, no system
+    /// call filter, nothing masked, no Landlock, a writable root. Still nobody on the host, and no devices of it
+    #[arg(long)]
+    privileged: bool,
+    /// Kernel parameter of the container's own network and IPC namespaces: NAME=VALUE
+    #[arg(long, value_name = "PARAMETER")]
+    sysctl: Vec<String>,
+}
+
+impl Confinement {
+    /// Single options come after `--privileged`, so that each can take back its part; the same goes for `--read-only`.
+    pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
+        if self.privileged {
+            options.cap_add_all = true;
+            options.security.seccomp = Seccomp::Unconfined;
+            options.security.landlock = Some(false);
+            options.security.unmask_all = true;
+            options.writable = !options.strict_read_only;
+        }
+        for name in &self.cap_add {
+            match name.to_ascii_lowercase().as_str() {
+                "all" => options.cap_add_all = true,
+                _ => options.cap_add.push(options::capability(name)?),
+            }
+        }
+        for name in &self.cap_drop {
+            match name.to_ascii_lowercase().as_str() {
+                "all" => options.cap_drop_all = true,
+                _ => options.cap_drop.push(options::capability(name)?),
+            }
+        }
+        for text in &self.security_opt {
+            options::security_option(text, &mut options.security, |file| {
+                env.read("the seccomp profile", file.as_ref())
+            })?;
+        }
+        for text in &self.sysctl {
+            let (name, value) = options::sysctl(text)?;
+            options.sysctls.insert(name, value);
+        }
+        Ok(())
+    }
+}
+
+/// What it reaches.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub(super) struct NetworkFlags {
+    /// private: outwards only; none: loopback only; host: the host's own
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+    /// Host name
+    #[arg(long, short = 'h', value_name = "NAME")]
+    hostname: Option<String>,
+    /// Line of /etc/hosts: NAME:ADDRESS
+    #[arg(long, value_name = "HOST")]
+    add_host: Vec<String>,
+    /// Name server
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// Search domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Option of the resolver
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+    /// Accepted: a port that is only exposed has no effect
+    #[arg(long, hide = true, value_name = "PORT")]
+    expose: Vec<String>,
+}
+
+impl NetworkFlags {
+    pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
+        options.network = given(self.network).as_deref().map(Network::parse).transpose()?;
+        options.hostname = given(self.hostname).map(values::hostname).transpose()?;
+        for text in &self.add_host {
+            options.hosts.push(options::add_host(text)?);
+        }
+        options.dns.servers = self.dns.into_iter().map(values::name_server).collect::<Result<_>>()?;
+        options.dns.search =
+            self.dns_search.into_iter().map(|d| values::resolver_word("search domain", d)).collect::<Result<_>>()?;
+        options.dns.options =
+            self.dns_option.into_iter().map(|o| values::resolver_word("resolver option", o)).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+/// What is written down about it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Labels")]
+pub(super) struct Labels {
+    /// Label: NAME[=VALUE]
+    #[arg(long, short, value_name = "LABEL")]
+    label: Vec<String>,
+    /// File of labels, one a line
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+    /// Annotation of the runtime spec: NAME=VALUE
+    #[arg(long, value_name = "ANNOTATION")]
+    annotation: Vec<String>,
+}
+
+impl Labels {
+    pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
+        for file in &self.label_file {
+            let text = env.read_text("the label file", file)?;
+            let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            for line in lines {
+                options.labels.extend([options::key_value("label", line)?]);
+            }
+        }
+        for text in &self.label {
+            options.labels.extend([options::key_value("label", text)?]);
+        }
+        for text in &self.annotation {
+            options.annotations.extend([options::key_value("annotation", text)?]);
+        }
+        Ok(())
+    }
+}
+
+/// An empty value asks for the default, as scripts with an unset variable do.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
