@@ -4,10 +4,12 @@
 //! Runs in a child that has its own mount namespace and opened the layers there. The layers' paths never reach the
 //! kernel as text: it is told `/proc/self/fd/N`, so that nothing between the opening and the mount can change them.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bryo_sys::mount::{Attr, NewFs, clone_tree};
-use bryo_sys::{Errno, Result, check};
+use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
+use bryo_sys::{Errno, Error, Result, check};
+use rustix::fs::Mode;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// The longest value `fsconfig(2)` takes, in bytes.
@@ -22,6 +24,17 @@ pub struct Overlay<'a> {
     pub upper: Option<(OwnedFd, OwnedFd)>,
 }
 
+/// How the kernel is told the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// One option a layer: Linux 6.7.
+    PerLayer,
+    /// All layers in one option of at most 255 bytes.
+    OneOption,
+    /// All options in the page of `mount(2)`, for more layers than that on an old kernel.
+    Page,
+}
+
 impl Overlay<'_> {
     /// Mounts the layers and returns the mount, detached.
     ///
@@ -30,38 +43,40 @@ impl Overlay<'_> {
     /// `EPERM` where a security module refuses mounts in user namespaces, `EINVAL` for layers that cannot be stacked,
     /// and whatever else `fsconfig(2)` or `mount(2)` answer.
     pub fn mount(&self, attr: Attr) -> Result<OwnedFd> {
-        // One layer alone is no overlay for the kernel, and needs none.
-        if let ([only], None) = (self.lowers, &self.upper) {
-            let tree = clone_tree(only, "", false)?;
-            bryo_sys::mount::set_attr(&tree, bryo_sys::mount::Change::set(attr | Attr::RDONLY))?;
-            return Ok(tree);
-        }
-        match self.mount_by_layer(attr) {
-            // Before Linux 6.5 all layers are one option.
-            Err(e) if e.errno() == Errno::INVAL && e.args().contains("lowerdir+") => self.mount_joined(attr),
+        match self.mount_by(Interface::PerLayer, attr) {
+            // Linux 6.5 and 6.6 refuse the option at once. Older kernels only collect the options and answer the same
+            // when the file system is made, so where the error comes from says nothing.
+            Err(e) if e.errno() == Errno::INVAL => {
+                let fits = self.joined().len() <= MAX_VALUE;
+                self.mount_by(if fits { Interface::OneOption } else { Interface::Page }, attr)
+            }
             result => result,
         }
     }
 
-    fn mount_by_layer(&self, attr: Attr) -> Result<OwnedFd> {
-        let fs = NewFs::open("overlay")?;
-        for lower in self.lowers {
-            fs.set("lowerdir+", &by_number(lower))?;
+    /// Mounts the layers through one of the kernel's interfaces and returns the mount, detached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Overlay::mount`], and `EINVAL` for an interface that this kernel does not have.
+    pub fn mount_by(&self, interface: Interface, attr: Attr) -> Result<OwnedFd> {
+        // One layer alone is no overlay for the kernel, and needs none.
+        if let ([only], None) = (self.lowers, &self.upper) {
+            let tree = clone_tree(only, "", false)?;
+            set_attr(&tree, Change::set(attr | Attr::RDONLY))?;
+            return Ok(tree);
         }
-        self.finish(fs, attr)
-    }
-
-    fn mount_joined(&self, attr: Attr) -> Result<OwnedFd> {
-        let joined = self.lowers.iter().map(by_number).collect::<Vec<_>>().join(":");
-        if joined.len() > MAX_VALUE {
-            return self.mount_by_page(&joined, attr);
+        if interface == Interface::Page {
+            return self.mount_by_page(attr);
         }
         let fs = NewFs::open("overlay")?;
-        fs.set("lowerdir", &joined)?;
-        self.finish(fs, attr)
-    }
-
-    fn finish(&self, fs: NewFs, attr: Attr) -> Result<OwnedFd> {
+        if interface == Interface::PerLayer {
+            for lower in self.lowers {
+                fs.set("lowerdir+", &by_number(lower))?;
+            }
+        } else {
+            fs.set("lowerdir", &self.joined())?;
+        }
         if let Some((upper, work)) = &self.upper {
             fs.set("upperdir", &by_number(upper))?;
             fs.set("workdir", &by_number(work))?;
@@ -71,22 +86,37 @@ impl Overlay<'_> {
         fs.mount(attr)
     }
 
-    /// Mounts by `mount(2)`, whose options fill a page, somewhere, and takes a detached copy of that.
-    fn mount_by_page(&self, joined: &str, attr: Attr) -> Result<OwnedFd> {
-        let mut data = format!("userxattr,lowerdir={joined}");
+    /// Mounts by `mount(2)`, which wants a place, and takes a detached copy of that.
+    ///
+    /// The place is a directory of a file system in memory, put over a layer for as long as this takes: a name below a
+    /// descriptor leads to what is mounted on it, a descriptor's own name in `/proc` does not.
+    fn mount_by_page(&self, attr: Attr) -> Result<OwnedFd> {
+        let Some(over) = self.lowers.first() else {
+            return Err(Error::new("mount", "overlay without layers", Errno::INVAL));
+        };
+        let mut data = format!("userxattr,lowerdir={}", self.joined());
         if let Some((upper, work)) = &self.upper {
             data += &format!(",upperdir={},workdir={}", by_number(upper), by_number(work));
         }
-        let place = by_number(&self.lowers[0]);
-        let options =
-            std::ffi::CString::new(data.as_str()).map_err(|_| bryo_sys::Error::new("mount", "", Errno::INVAL))?;
+        let options = CString::new(data.as_str()).map_err(|_| Error::new("mount", "overlay", Errno::INVAL))?;
+        let around = NewFs::open("tmpfs")?.mount(Attr::NOSUID | Attr::NODEV)?;
+        check("mkdirat", || "place".into(), rustix::fs::mkdirat(&around, "place", Mode::from_raw_mode(0o700)))?;
+        attach(&around, over)?;
+        let place = format!("{}/place", by_number(&around));
         let mounted = rustix::mount::mount("overlay", &*place, "overlay", MountFlags::empty(), options.as_c_str());
-        check("mount", || format!("overlay, {data}"), mounted)?;
-        let tree = clone_tree(rustix::fs::CWD, &place, false)?;
-        let gone = rustix::mount::unmount(&*place, UnmountFlags::DETACH);
-        check("umount2", || place.clone(), gone)?;
-        bryo_sys::mount::set_attr(&tree, bryo_sys::mount::Change::set(attr))?;
-        Ok(tree)
+        let tree = check("mount", || format!("overlay, {data}"), mounted).and_then(|()| {
+            let tree = clone_tree(&around, "place", false)?;
+            set_attr(&tree, Change::set(attr))?;
+            Ok(tree)
+        });
+        // With the file system in memory goes what is mounted in it.
+        let gone = rustix::mount::unmount(&*by_number(&around), UnmountFlags::DETACH);
+        check("umount2", || "MNT_DETACH".into(), gone)?;
+        tree
+    }
+
+    fn joined(&self) -> String {
+        self.lowers.iter().map(by_number).collect::<Vec<_>>().join(":")
     }
 }
 
