@@ -2,6 +2,8 @@
 //! Lines that break and servers that have a bad day.
 
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bryo_image::Kind;
@@ -18,7 +20,11 @@ crate::tests![
     a_rotten_partial_blob_is_fetched_anew,
     busy_servers_are_given_time,
     a_server_that_stays_broken_is_told,
+    a_killed_pull_is_continued,
 ];
+
+/// Where the process to be killed finds its store and its image.
+const VICTIM: &str = "BRYO_REGISTRY_VICTIM";
 
 fn a_cut_connection_is_continued() {
     let mut fixture = Fixture::new();
@@ -136,4 +142,46 @@ fn a_server_that_stays_broken_is_told() {
     assert_eq!(server.ranges(made.layers[0].digest.as_str()).len(), 4);
     assert!(fixture.store.images().unwrap().is_empty());
     assert!(fixture.partials().is_empty());
+}
+
+/// Pulls until it is killed: the other process of the test below, not a test by itself.
+pub fn victim() {
+    let arguments = std::env::var(VICTIM).unwrap();
+    let (root, authority) = arguments.split_once(' ').unwrap();
+    let mut fixture = Fixture::at(Path::new(root));
+    fixture.allow(authority);
+    fixture.pull(&format!("{authority}/app")).unwrap();
+}
+
+fn a_killed_pull_is_continued() {
+    let mut fixture = Fixture::new();
+    let made = three_layers();
+    let server = Server::of(&made, vec![], |_, before, mut reply| {
+        if reply.body.len() > 10_000 && before == 0 {
+            reply.stall = Duration::from_secs(60);
+            return reply.cut_after(350_000);
+        }
+        reply
+    });
+    fixture.allow(&server.authority);
+    let large = made.layers[0].digest.hex();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .env(super::CHOSEN, "victim")
+        .env(VICTIM, format!("{} {}", fixture.store.root().display(), server.authority))
+        .spawn()
+        .unwrap();
+    let partial = fixture.store.root().join(format!("partial/sha256-{large}"));
+    let end = Instant::now() + Duration::from_secs(20);
+    let trees = || fixture.layers().iter().filter(|name| !name.starts_with('.')).count();
+    while std::fs::metadata(&partial).map_or(0, |meta| meta.len()) < 350_000 || trees() < 2 {
+        assert!(Instant::now() < end && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(fixture.store.images().unwrap().is_empty());
+    let image = fixture.pull(&format!("{}/app", server.authority)).unwrap();
+    fixture.assert_whole(&image, &made);
+    assert_eq!(server.ranges(large), ["all", "bytes=350000-"]);
+    assert_eq!(fixture.log.take().iter().filter(|line| *line == "exists").count(), 2);
 }

@@ -167,7 +167,17 @@ pub struct Fixture {
 impl Fixture {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
+        let root = dir.path().join("store");
+        Self::with(dir, &root)
+    }
+
+    /// Uses the store of another process.
+    pub fn at(root: &Path) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), root)
+    }
+
+    fn with(dir: TempDir, root: &Path) -> Self {
+        let store = Store::open(root).unwrap();
         let host = Host::probe();
         let map = host.map(host.rung(), RunIds::NONROOT).unwrap();
         let worker = Worker::start(&store, &map, host.helpers.as_ref()).unwrap();
@@ -229,7 +239,7 @@ impl Fixture {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or_default();
+    let entries: Vec<_> = fs::read_dir(dir).map(|entries| entries.flatten().collect()).unwrap_or_default();
     entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 

@@ -112,11 +112,13 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Closes the connection after so many bytes of the body.
     pub cut: Option<usize>,
+    /// Waits so long before it closes the connection.
+    pub stall: Duration,
 }
 
 impl Reply {
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut: None }
+        Self { status, headers: Vec::new(), body: Vec::new(), cut: None, stall: Duration::ZERO }
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -257,6 +259,7 @@ fn answer(stream: TcpStream, all: &Mutex<Vec<Seen>>, handler: &dyn Fn(&Seen, usi
     let mut stream = stream;
     // The client may have gone; that is its right.
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent)).unwrap_or_default();
+    thread::sleep(reply.stall);
 }
 
 fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
