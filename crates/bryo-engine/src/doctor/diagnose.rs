@@ -11,79 +11,94 @@ use bryo_sys::Errno;
 use super::advice::{Advice, Cause, Person};
 use super::facts;
 
-/// A failure of a layer below, whose cause may lie in the host.
+/// A failure of a layer, whose cause may lie in the host.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Failure<'a> {
-    /// A container did not start.
-    Launch(&'a bryo_launch::Error),
-    /// Ids could not be had.
-    Identity(&'a bryo_identity::Error),
-    /// A network could not be had.
-    Network(&'a bryo_net::Error),
-    /// An image could not be stored.
-    Image(&'a bryo_image::Error),
+pub struct Failure {
+    layer: Layer,
+    errno: Option<Errno>,
+    message: String,
 }
 
-impl<'a> From<&'a bryo_launch::Error> for Failure<'a> {
-    fn from(error: &'a bryo_launch::Error) -> Self {
-        Self::Launch(error)
+#[derive(Debug, Clone, Copy)]
+enum Layer {
+    Launch(bryo_launch::Kind),
+    Identity(bryo_identity::Kind),
+    Network(bryo_net::Kind),
+    Image(bryo_image::Kind),
+    Other,
+}
+
+impl Failure {
+    fn new(layer: Layer, errno: Option<i32>, message: &dyn std::fmt::Display) -> Self {
+        Self { layer, errno: errno.map(Errno::from_raw_os_error), message: message.to_string() }
     }
 }
 
-impl<'a> From<&'a bryo_identity::Error> for Failure<'a> {
-    fn from(error: &'a bryo_identity::Error) -> Self {
-        Self::Identity(error)
+impl From<&crate::error::Error> for Failure {
+    fn from(error: &crate::error::Error) -> Self {
+        use crate::error::Kind;
+        let layer = match error.kind() {
+            Kind::Launch(kind) => Layer::Launch(kind),
+            Kind::Identity(kind) => Layer::Identity(kind),
+            Kind::Network(kind) => Layer::Network(kind),
+            Kind::Image(kind) => Layer::Image(kind),
+            Kind::NoSpace => Layer::Image(bryo_image::Kind::NoSpace),
+            _ => Layer::Other,
+        };
+        Self::new(layer, error.errno(), error)
     }
 }
 
-impl<'a> From<&'a bryo_net::Error> for Failure<'a> {
-    fn from(error: &'a bryo_net::Error) -> Self {
-        Self::Network(error)
+impl From<&bryo_launch::Error> for Failure {
+    fn from(error: &bryo_launch::Error) -> Self {
+        Self::new(Layer::Launch(error.kind()), error.errno(), error)
     }
 }
 
-impl<'a> From<&'a bryo_image::Error> for Failure<'a> {
-    fn from(error: &'a bryo_image::Error) -> Self {
-        Self::Image(error)
+impl From<&bryo_identity::Error> for Failure {
+    fn from(error: &bryo_identity::Error) -> Self {
+        Self::new(Layer::Identity(error.kind()), error.errno().map(Errno::raw_os_error), error)
+    }
+}
+
+impl From<&bryo_net::Error> for Failure {
+    fn from(error: &bryo_net::Error) -> Self {
+        Self::new(Layer::Network(error.kind()), None, error)
+    }
+}
+
+impl From<&bryo_image::Error> for Failure {
+    fn from(error: &bryo_image::Error) -> Self {
+        Self::new(Layer::Image(error.kind()), None, error)
     }
 }
 
 /// Explains a failure whose cause lies in the host, in the words of `doctor`; `None` when it lies elsewhere.
 ///
 /// Looks at the host again, so it costs a few file reads: for the end of a failed command, not for a loop.
-pub fn explain<'a>(failure: impl Into<Failure<'a>>) -> Option<Advice> {
+pub fn explain(failure: impl Into<Failure>) -> Option<Advice> {
     let host = Host::probe();
     let cause = cause(&failure.into(), &host)?;
     Some(cause.advice(&Person::of(&host)))
 }
 
-fn cause(failure: &Failure<'_>, host: &Host) -> Option<Cause> {
-    match failure {
-        Failure::Launch(e) => launch(e, host),
-        Failure::Identity(e) => match e.kind() {
-            bryo_identity::Kind::NoUserNamespace => Some(namespace(e.errno())),
-            bryo_identity::Kind::MapRefused | bryo_identity::Kind::NotMapped => Some(map(host)),
-            _ => None,
-        },
-        Failure::Network(e) => match e.kind() {
-            bryo_net::Kind::NoPasta => Some(Cause::NoPasta),
-            bryo_net::Kind::NoTun => Some(Cause::NoTun),
-            bryo_net::Kind::NoRoute => Some(Cause::NoRoute),
-            _ => None,
-        },
-        Failure::Image(e) => match e.kind() {
-            bryo_image::Kind::NoSpace => Some(Cause::StoreFull),
-            bryo_image::Kind::Identity => Some(identity_without_errno(host)),
-            _ => None,
-        },
+fn cause(failure: &Failure, host: &Host) -> Option<Cause> {
+    match failure.layer {
+        Layer::Launch(kind) => launch(kind, failure, host),
+        Layer::Identity(bryo_identity::Kind::NoUserNamespace) => Some(namespace(failure.errno)),
+        Layer::Identity(bryo_identity::Kind::MapRefused | bryo_identity::Kind::NotMapped) => Some(map(host)),
+        Layer::Network(bryo_net::Kind::NoPasta) => Some(Cause::NoPasta),
+        Layer::Network(bryo_net::Kind::NoTun) => Some(Cause::NoTun),
+        Layer::Network(bryo_net::Kind::NoRoute) => Some(Cause::NoRoute),
+        Layer::Image(bryo_image::Kind::NoSpace) => Some(Cause::StoreFull),
+        Layer::Image(bryo_image::Kind::Identity) => Some(identity_without_errno(host)),
+        Layer::Identity(_) | Layer::Network(_) | Layer::Image(_) | Layer::Other => None,
     }
 }
 
-fn launch(error: &bryo_launch::Error, host: &Host) -> Option<Cause> {
+fn launch(kind: bryo_launch::Kind, failure: &Failure, host: &Host) -> Option<Cause> {
     use bryo_launch::Kind;
-    let errno = error.errno().map(Errno::from_raw_os_error);
-    match (error.kind(), errno) {
+    match (kind, failure.errno) {
         (Kind::Identity, Some(errno @ (Errno::NOSPC | Errno::USERS | Errno::INVAL))) => Some(namespace(Some(errno))),
         // Both the namespace and a map that is written directly are refused with these two.
         (Kind::Identity, Some(errno)) => match namespace(Some(errno)) {
@@ -91,10 +106,10 @@ fn launch(error: &bryo_launch::Error, host: &Host) -> Option<Cause> {
             cause => Some(cause),
         },
         (Kind::Identity, None) => Some(identity_without_errno(host)),
-        (Kind::MountDenied, _) => Some(late(error.to_string().contains("/proc"))),
+        (Kind::MountDenied, _) => Some(late(failure.message.contains("/proc"))),
         (Kind::RootFs, Some(Errno::NOSPC | Errno::DQUOT)) => Some(Cause::StoreFull),
         (Kind::RootFs, Some(Errno::NODEV)) => Some(Cause::OverlayMissing),
-        (Kind::RootFs, Some(Errno::INVAL)) => root_fs(&error.to_string()),
+        (Kind::RootFs, Some(Errno::INVAL)) => root_fs(&failure.message),
         (_, Some(Errno::NOSYS)) => Some(Cause::OldKernel),
         (Kind::Confinement, None) if bryo_sys::process::landlock_abi() < FIRST_LANDLOCK => Some(Cause::NoLandlock),
         (Kind::Confinement, Some(Errno::INVAL)) if !seccomp() => Some(Cause::NoSeccomp),
@@ -116,10 +131,8 @@ fn root_fs(message: &str) -> Option<Cause> {
 }
 
 fn identity_without_errno(host: &Host) -> Cause {
-    match limits().iter().any(|(_, n)| *n == Some(0)) {
-        true => namespace(Some(Errno::NOSPC)),
-        false => map(host),
-    }
+    let none_left = limits().iter().any(|(_, n)| *n == Some(0));
+    if none_left { namespace(Some(Errno::NOSPC)) } else { map(host) }
 }
 
 /// Says why the kernel refuses new namespaces.
