@@ -32,7 +32,7 @@ peak_memory() {
     local waiter=$! session='' peak=0 now
     while kill -0 "$waiter" 2>/dev/null; do
         # The newest of that name may be a child: the session is what they all share.
-        session=${session:-$(ps -o sid= -p "$(pgrep -n -f "^$1 pull" || echo 0)" | tr -d ' ')}
+        session=${session:-$(pgrep -n -f "^$1 pull" | xargs -r ps -o sid= -p | tr -d ' ' || true)}
         now=$(ps -e -o sid=,rss= | awk -v s="${session:-none}" '$1 == s { sum += $2 } END { print int(sum / 1024) }')
         [ "$now" -le "$peak" ] || peak=$now
         sleep 0.02

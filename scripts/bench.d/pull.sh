@@ -14,8 +14,8 @@ layer() {
         awk -F '\t' -v max="$3" '{ sum += $1; if (sum <= max) print $2 }' |
         tar -cf "$1" --no-recursion --owner=0 --group=0 -T -)
 }
-layer "$work/2.tar" usr/lib 350000000
-layer "$work/3.tar" usr/share 450000000
+layer "$work/2.tar" usr/lib 420000000
+layer "$work/3.tar" usr/share 380000000
 layer "$work/4.tar" usr/include 150000000
 files=$(for n in 1 2 3 4; do tar -tf "$work/$n.tar"; done | wc -l)
 umoci init --layout "$work/layout" && umoci new --image "$work/layout:big"
