@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Giving state to the user that replaces root.
+//!
+//! Changes hands: directories, symbolic links, and files with data, below the places named. Never changes hands: what
+//! can be executed (who owns a program decides what it does), what has a second name somewhere else, devices, sockets
+//! and pipes, what package managers keep. A file has to be copied for that, so there is a limit; a service's own files,
+//! such as the journal of a fresh database, have a higher one than root's.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bryo_sys::{Errno, Result};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+
+use super::layer::{Attributes, Layer};
+use super::tree::{Tree, kind};
+
+/// The largest file of root that changes hands, in bytes.
+const ROOT_FILE_MAX: u64 = 1 << 20;
+
+/// The largest file of a service that changes hands, in bytes.
+const SERVICE_FILE_MAX: u64 = 64 << 20;
+
+/// How many bytes are copied for one image at most.
+const TOTAL_MAX: u64 = 256 << 20;
+
+/// How many entries are looked at for one image at most.
+const ENTRIES_MAX: u32 = 250_000;
+
+/// How deep a tree is gone into; deeper levels keep their owner.
+const DEPTH_MAX: u32 = 64;
+
+/// Secrets of `/etc`, which no service account owns in an honest image.
+const SECRETS: [&str; 10] = [
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssl/private",
+    "/etc/pam.d",
+];
+
+/// Which entries change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// All of them.
+    All,
+    /// Those that belong to a service account.
+    OfServices,
+}
+
+/// What gives things to a user.
+#[derive(Debug)]
+pub(super) struct Adoption<'a> {
+    tree: &'a Tree,
+    layer: &'a mut Layer,
+    to: (u32, u32),
+    protected: BTreeSet<PathBuf>,
+    bytes: u64,
+    entries: u32,
+    services: BTreeSet<u32>,
+}
+
+impl<'a> Adoption<'a> {
+    /// Prepares to give things to a user and a group inside, but nothing at or below the real paths given.
+    pub fn new(tree: &'a Tree, layer: &'a mut Layer, to: (u32, u32), mut protected: BTreeSet<PathBuf>) -> Self {
+        protected.extend(SECRETS.iter().filter_map(|path| Some(tree.real(Path::new(path)).ok()?.path)));
+        Self { tree, layer, to, protected, bytes: 0, entries: 0, services: BTreeSet::new() }
+    }
+
+    /// Gives a directory, by its real path, and what is in it.
+    ///
+    /// # Errors
+    ///
+    /// When the layer cannot be written. What cannot be read keeps its owner.
+    pub fn directory(&mut self, path: &Path, rule: Rule) -> Result<()> {
+        match self.tree.look(path) {
+            Ok(Some((_, stat))) if kind(&stat) == FileType::Directory => self.entry(path, &stat, rule, 0),
+            Ok(_) => Ok(()),
+            Err(e) => passable(e),
+        }
+    }
+
+    /// Returns the accounts, other than root, that owned a state directory.
+    pub fn into_services(self) -> BTreeSet<u32> {
+        self.services
+    }
+
+    fn entry(&mut self, path: &Path, stat: &Stat, rule: Rule, depth: u32) -> Result<()> {
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX || self.protected.contains(path) {
+            return Ok(());
+        }
+        let (uid, _) = self.tree.owner(stat);
+        let applies = rule == Rule::All || uid != 0;
+        let attributes = Attributes { uid: self.to.0, gid: self.to.1, mode: stat.st_mode & 0o7777 };
+        match kind(stat) {
+            FileType::Directory => {
+                // Everybody can write to such a one already, and its owner could take away what others put there.
+                let common = stat.st_mode & 0o1002 == 0o1002;
+                if applies && !common {
+                    self.layer.directory(self.tree, path, attributes)?;
+                }
+                if uid != 0 && rule == Rule::All {
+                    self.services.insert(uid);
+                }
+                self.below(path, rule, depth + 1)
+            }
+            // The owners of a foreign tree are not known; its files stay what they are.
+            _ if !applies || self.tree.foreign => Ok(()),
+            FileType::RegularFile if self.is_data(stat, uid) => self.file(path, stat, attributes),
+            FileType::Symlink => match self.tree.look(path) {
+                Ok(Some((link, _))) => {
+                    let target = self.tree.target(&link)?;
+                    self.layer.link(self.tree, path, &target, attributes)
+                }
+                Ok(None) => Ok(()),
+                Err(e) => passable(e),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn below(&mut self, path: &Path, rule: Rule, depth: u32) -> Result<()> {
+        if depth > DEPTH_MAX {
+            return Ok(());
+        }
+        let dir = match self.tree.list(path) {
+            Ok(dir) => dir,
+            Err(e) => return passable(e),
+        };
+        let Ok(entries) = Dir::read_from(&dir) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            // What cannot be looked at keeps its owner.
+            if let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                self.entry(&path.join(std::ffi::OsStr::from_bytes(name.to_bytes())), &stat, rule, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_data(&self, stat: &Stat, uid: u32) -> bool {
+        let size = size(stat);
+        let limit = if uid == 0 { ROOT_FILE_MAX } else { SERVICE_FILE_MAX };
+        stat.st_mode & 0o6111 == 0 && stat.st_nlink == 1 && size <= limit && self.bytes + size <= TOTAL_MAX
+    }
+
+    fn file(&mut self, path: &Path, stat: &Stat, attributes: Attributes) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut from: std::fs::File = match self.tree.open(path, flags, Mode::empty()) {
+            Ok(fd) => fd.into(),
+            Err(e) => return passable(e),
+        };
+        let mut to = self.layer.file(self.tree, path, attributes)?;
+        self.bytes += size(stat);
+        std::io::copy(&mut from, &mut to).map_err(|e| {
+            let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
+            bryo_sys::Error::new("write", path.display().to_string(), errno)
+        })?;
+        self.layer.times(&to, stat)
+    }
+}
+
+fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// What may not be read, or is named too deep to be named, stays as it is.
+fn passable(e: bryo_sys::Error) -> Result<()> {
+    match e.errno() {
+        Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG | Errno::NOENT | Errno::LOOP | Errno::NOTDIR => Ok(()),
+        _ => Err(e),
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The child that makes a derived layer.
+//!
+//! | who | namespaces | ids and capabilities | may allocate | peer | exits |
+//! |---|---|---|---|---|---|
+//! | child of [`super::derive`] | own user, mount | the caller's until the layers are open; then root inside, all capabilities inside | yes: its parent had one thread | the parent, by a pipe | 0 with an answer on the pipe |
+//!
+//! The layers are opened first, with the ids of the caller, since the store lies where nobody else may enter. Nothing
+//! of the image is executed.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bryo_identity::InsideId;
+use bryo_identity::map::IdMap;
+use bryo_identity::userns::Inside;
+use bryo_launch::overlay::Overlay;
+use bryo_sys::mount::Attr;
+use bryo_sys::{Errno, check};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::MountPropagationFlags;
+
+use super::adopt::{Adoption, Rule};
+use super::facts::Facts;
+use super::layer::{Attributes, Layer};
+use super::tree::{Tree, kind};
+use super::{entries, places};
+use crate::error::{Error, Kind, Result};
+use crate::users::{self, Accounts, User, Wanted};
+
+/// The name of the content in the layer's directory.
+pub(super) const CONTENT: &str = "fs";
+
+/// How many declared volumes are looked at.
+const VOLUMES_MAX: usize = 256;
+
+/// Groups that no service gets for the run user: they stand for the whole machine.
+const POWERFUL: [&str; 10] =
+    ["root", "shadow", "sudo", "wheel", "disk", "kmem", "docker", "lxd", "systemd-journal", "adm"];
+
+/// What to make.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    /// The layers, bottom to top.
+    pub layers: &'a [PathBuf],
+    /// A directory of the host instead of an image's layers.
+    pub foreign: bool,
+    /// The new layer's directory.
+    pub target: &'a Path,
+    /// Who runs.
+    pub wanted: &'a Wanted,
+    /// More groups.
+    pub groups: &'a [String],
+    /// The working directory.
+    pub workdir: Option<PathBuf>,
+    /// The volumes that the image declares.
+    pub volumes: Vec<PathBuf>,
+    /// The map.
+    pub map: &'a IdMap,
+}
+
+/// Makes the layer, or leaves nothing of it.
+pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private))?;
+    let lowers = job.layers.iter().rev().map(|path| directory(path)).collect::<Result<Vec<_>>>()?;
+    let target = directory(job.target)?;
+    inside.become_root()?;
+    rustix::process::umask(Mode::empty());
+    check("mkdirat", || CONTENT.into(), rustix::fs::mkdirat(&target, CONTENT, Mode::from_raw_mode(0o755)))?;
+    let result = content(job, lowers, &target);
+    if result.is_err() {
+        // The caller does not own what is in it. What cannot be removed is swept up by the next worker.
+        let _ = bryo_sys::tree::remove(&target, CONTENT.as_bytes());
+    }
+    result
+}
+
+fn content(job: &Job<'_>, mut lowers: Vec<OwnedFd>, target: &OwnedFd) -> Result<Facts> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = check("openat", || CONTENT.into(), rustix::fs::openat(target, CONTENT, flags, Mode::empty()))?;
+    let root = match lowers.len() {
+        0 => made.try_clone().map_err(|e| Error::io("copy descriptor of", job.target, e))?,
+        1 => lowers.remove(0),
+        _ => Overlay { lowers: &lowers, upper: None }.mount(Attr::RDONLY | Attr::NODEV | Attr::NOSUID)?,
+    };
+    let tree = Tree::new(root, job.foreign);
+    let layer = Layer::new(made, job.map.is_single());
+    Builder { job, tree: &tree, layer }.run()
+}
+
+fn directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    Ok(check("open", || path.display().to_string(), fd)?)
+}
+
+struct Builder<'a> {
+    job: &'a Job<'a>,
+    tree: &'a Tree,
+    layer: Layer,
+}
+
+impl Builder<'_> {
+    fn run(mut self) -> Result<Facts> {
+        let files = entries::Files::read(self.tree);
+        let accounts = files.accounts();
+        let mut user = users::resolve(self.job.wanted, self.job.groups, &accounts)?;
+        self.require_mapped(&mut user)?;
+        if user.replaces_root && !self.job.map.is_single() {
+            let services = self.adopt(&user)?;
+            self.join(&mut user, &services, &accounts);
+        }
+        self.own_directories(&user)?;
+        self.mount_points()?;
+        files.complete(self.tree, &mut self.layer, &user, &accounts)?;
+        let shell = user.shell.clone().unwrap_or_else(|| self.shell());
+        Ok(Facts {
+            uid: user.uid.get(),
+            gid: user.gid.get(),
+            groups: user.groups.iter().map(|gid| gid.get()).collect(),
+            state: self.state(&user),
+            name: user.name,
+            home: user.home,
+            shell,
+            layer: None,
+        })
+    }
+
+    /// A user must have an id on the host. Of supplementary groups the image may name some that have none.
+    fn require_mapped(&self, user: &mut User) -> Result<()> {
+        if self.job.map.is_single() {
+            return Ok(());
+        }
+        if self.job.map.host_uid(user.uid).is_none() || self.job.map.host_gid(user.gid).is_none() {
+            let (name, uid, gid) = (&user.name, user.uid, user.gid);
+            return Err(Error::new(
+                Kind::Identity(bryo_identity::Kind::NotMapped),
+                format!(
+                    "user {name:?} is {uid}:{gid} in the image, which has no id on this host: use --user {uid}:{gid}"
+                ),
+            ));
+        }
+        user.groups.retain(|gid| self.job.map.host_gid(*gid).is_some());
+        Ok(())
+    }
+
+    /// Gives the user what root would write to, and returns the accounts that had some of it.
+    fn adopt(&mut self, user: &User) -> Result<BTreeSet<u32>> {
+        let mut state = places::variable(self.tree);
+        for path in [Path::new("/run"), Path::new("/srv"), &user.home].into_iter().chain(self.job.workdir.as_deref()) {
+            state.extend(self.existing(path).filter(|real| !places::is_system(real)));
+        }
+        state.extend(self.volumes().filter_map(|path| self.existing(path)).filter(|real| !places::is_core(real)));
+        // The real path of a link in /var may lead anywhere.
+        state.retain(|path| path.parent().is_some());
+        let to = (user.uid.get(), user.gid.get());
+        let etc = self.existing(Path::new("/etc"));
+        let mut adoption = Adoption::new(self.tree, &mut self.layer, to, places::packages(self.tree));
+        for path in places::outermost(state) {
+            adoption.directory(&path, Rule::All)?;
+        }
+        if let Some(etc) = etc {
+            adoption.directory(&etc, Rule::OfServices)?;
+        }
+        Ok(adoption.into_services())
+    }
+
+    /// Gives the user the groups of the services whose state it has: what they may read, it must.
+    fn join(&self, user: &mut User, services: &BTreeSet<u32>, accounts: &Accounts) {
+        for account in services.iter().filter_map(|uid| accounts.by_uid(InsideId::new(*uid)?)) {
+            user.groups.push(account.gid);
+            user.groups.extend(accounts.groups_of(&account.name));
+        }
+        let powerful: Vec<_> = POWERFUL.iter().filter_map(|name| Some(accounts.group_by_name(name)?.gid)).collect();
+        user.groups.sort_unstable();
+        user.groups.dedup();
+        user.groups.retain(|gid| {
+            let kept = *gid != InsideId::ROOT && !powerful.contains(gid) && *gid != user.gid;
+            kept && self.job.map.host_gid(*gid).is_some()
+        });
+        user.groups.truncate(64);
+    }
+
+    /// Makes the home, the working directory and the declared volumes where they are missing.
+    fn own_directories(&mut self, user: &User) -> Result<()> {
+        let owner = |mode| Attributes { uid: user.uid.get(), gid: user.gid.get(), mode };
+        // Debian's word for "has no home".
+        if user.home != Path::new("/nonexistent") {
+            self.make(&user.home, owner(0o700))?;
+        }
+        if let Some(workdir) = &self.job.workdir
+            && !self.make(workdir, owner(0o755))?
+        {
+            let what = format!("working directory {:?} is not a directory in the image", workdir.display());
+            return Err(Error::new(Kind::InvalidOption, what));
+        }
+        let job = self.job;
+        for volume in job.volumes.iter().take(VOLUMES_MAX).filter(|path| path.is_absolute()) {
+            self.make(volume, owner(0o755))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a directory where nothing is, and tells whether there is one then.
+    fn make(&mut self, path: &Path, attributes: Attributes) -> Result<bool> {
+        let real = match self.tree.real(path) {
+            Ok(real) => real,
+            Err(e) if matches!(e.errno(), Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::ACCESS) => {
+                return Ok(false);
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let apart = ["/proc", "/sys", "/dev"].iter().any(|system| real.path.starts_with(system));
+        if real.stat.is_some() || apart || self.layer.has(&real.path) {
+            return Ok(apart || real.stat.is_none() || real.is_dir());
+        }
+        // Those above it are made too, and belong to root.
+        match self.layer.directory(self.tree, &real.path, attributes) {
+            Err(e) if e.errno() == Errno::NAMETOOLONG => Ok(false),
+            result => Ok(result.map(|()| true)?),
+        }
+    }
+
+    /// Makes what every start mounts on, so that a start makes nothing.
+    fn mount_points(&mut self) -> Result<()> {
+        for (path, mode) in [("/proc", 0o555), ("/sys", 0o555), ("/dev", 0o755)] {
+            // A link in their place is for the launcher to refuse (CVE-2019-19921).
+            if self.tree.look(Path::new(path))?.is_none() {
+                self.make(Path::new(path), Attributes::root(mode))?;
+                self.layer.directory(self.tree, Path::new(path), Attributes::root(mode))?;
+            }
+        }
+        self.make(Path::new("/run"), Attributes::root(0o755))?;
+        for path in ["/tmp", "/var/tmp"].map(Path::new) {
+            self.make(path, Attributes::root(0o1777))?;
+            let Ok(real) = self.tree.real(path) else { continue };
+            let open = real.stat.as_ref().is_some_and(|stat| stat.st_mode & 0o1777 == 0o1777);
+            if real.is_dir() && (self.tree.foreign || !open) && !places::is_system(&real.path) {
+                self.layer.directory(self.tree, &real.path, Attributes::root(0o1777))?;
+            }
+        }
+        for path in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"].map(Path::new) {
+            self.file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an empty file where nothing is, and in the place of a link that leads to nothing.
+    fn file(&mut self, path: &Path) -> Result<()> {
+        let passable = |errno| matches!(errno, Errno::LOOP | Errno::NOTDIR | Errno::ACCESS);
+        match self.tree.real(path) {
+            Ok(real) if real.stat.is_some() => return Ok(()),
+            Ok(_) => (),
+            Err(e) if passable(e.errno()) => (),
+            Err(e) => return Err(e.into()),
+        }
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let Ok(parent) = self.tree.real(parent) else { return Ok(()) };
+        if parent.stat.is_some() && !parent.is_dir() {
+            return Ok(());
+        }
+        let path = parent.path.join(path.file_name().unwrap_or_default());
+        self.layer.file(self.tree, &path, Attributes::root(0o644))?;
+        Ok(())
+    }
+
+    /// Lists the directories that stay writable below a read-only root. For root inside, package databases are none:
+    /// for everybody else their owner sees to that, and one mount does for all of `/var`.
+    fn state(&self, user: &User) -> Vec<PathBuf> {
+        let mut state = if user.uid == InsideId::ROOT { places::variable(self.tree) } else { vec!["/var".into()] };
+        state.extend(["/run", "/srv", "/tmp", "/var/tmp"].map(PathBuf::from));
+        state.push(user.home.clone());
+        state.extend(self.job.workdir.clone());
+        let found = state.iter().filter_map(|path| self.made(path)).filter(|real| !places::is_system(real));
+        let volumes = self.volumes().filter_map(|path| self.made(path)).filter(|real| !places::is_core(real));
+        places::outermost(found.chain(volumes))
+    }
+
+    fn volumes(&self) -> impl Iterator<Item = &Path> {
+        self.job.volumes.iter().take(VOLUMES_MAX).map(PathBuf::as_path).filter(|path| path.is_absolute())
+    }
+
+    /// Returns the real path of a directory of the image.
+    fn existing(&self, path: &Path) -> Option<PathBuf> {
+        self.tree.real(path).ok().filter(super::tree::Real::is_dir).map(|real| real.path)
+    }
+
+    /// Returns the real path of a directory of the image or of the new layer.
+    fn made(&self, path: &Path) -> Option<PathBuf> {
+        let real = self.tree.real(path).ok()?;
+        (real.is_dir() || self.layer.has(&real.path)).then_some(real.path)
+    }
+
+    /// Finds a shell for those whose account names none.
+    fn shell(&self) -> PathBuf {
+        let shells = ["/bin/sh", "/bin/bash", "/bin/ash", "/usr/bin/sh"].map(PathBuf::from);
+        let exists = |path: &&PathBuf| {
+            let found = self.tree.real(path).ok().and_then(|real| real.stat);
+            found.is_some_and(|stat| kind(&stat) == FileType::RegularFile)
+        };
+        shells.iter().find(exists).unwrap_or(&shells[0]).clone()
+    }
+}

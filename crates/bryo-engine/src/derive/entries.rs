@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The account files: what the image has, and the lines that the run user needs.
+//!
+//! A file that has the user is left alone. Else it gets one more line, and every other byte stays.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bryo_sys::Errno;
+
+use super::layer::{Attributes, Layer};
+use super::tree::Tree;
+use crate::error::{Error, Result};
+use crate::users::{Accounts, FILE_MAX, User};
+
+/// Both files as the image has them.
+#[derive(Debug)]
+pub(super) struct Files {
+    passwd: File,
+    group: File,
+}
+
+#[derive(Debug)]
+struct File {
+    place: &'static str,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// What it says, where it really is, and its owner and mode.
+    Text(Vec<u8>, PathBuf, Attributes),
+    /// Nothing, or nothing that can be read: a link to nothing, a directory, a pipe.
+    None,
+    /// More than any account file is. Nobody in it is known, and it stays what it is.
+    TooLarge,
+}
+
+impl Files {
+    /// Reads both.
+    pub fn read(tree: &Tree) -> Self {
+        Self { passwd: File::read(tree, "/etc/passwd"), group: File::read(tree, "/etc/group") }
+    }
+
+    /// Parses both.
+    pub fn accounts(&self) -> Accounts {
+        Accounts::parse(self.passwd.text(), self.group.text())
+    }
+
+    /// Adds the user and its group where they are missing.
+    pub fn complete(&self, tree: &Tree, layer: &mut Layer, user: &User, accounts: &Accounts) -> Result<()> {
+        if accounts.by_uid(user.uid).is_none() {
+            let shell = user.shell.as_deref().unwrap_or(Path::new("/bin/sh")).display();
+            let line = format!("{}:x:{}:{}::{}:{shell}\n", user.name, user.uid, user.gid, user.home.display());
+            self.passwd.append(tree, layer, &line)?;
+        }
+        if accounts.group_by_gid(user.gid).is_none() {
+            let mut name = user.name.clone();
+            while accounts.group_by_name(&name).is_some() {
+                name.push('_');
+            }
+            self.group.append(tree, layer, &format!("{name}:x:{}:\n", user.gid))?;
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    fn read(tree: &Tree, place: &'static str) -> Self {
+        let text = || -> bryo_sys::Result<Content> {
+            let real = tree.real(Path::new(place))?;
+            let Some(stat) = real.stat else { return Ok(Content::None) };
+            let text = tree.read(&real.path, FILE_MAX)?;
+            Ok(Content::Text(text, real.path, Attributes::of(tree, &stat)))
+        };
+        let content = text().unwrap_or_else(|e| match e.errno() {
+            Errno::FBIG => Content::TooLarge,
+            _ => Content::None,
+        });
+        Self { place, content }
+    }
+
+    fn text(&self) -> &[u8] {
+        match &self.content {
+            Content::Text(text, ..) => text,
+            _ => b"",
+        }
+    }
+
+    fn append(&self, tree: &Tree, layer: &mut Layer, line: &str) -> Result<()> {
+        let (path, attributes) = match &self.content {
+            Content::Text(_, path, attributes) => (path.clone(), *attributes),
+            Content::None => match tree.real(Path::new("/etc")) {
+                Ok(etc) if etc.stat.is_none() || etc.is_dir() => {
+                    let name = Path::new(self.place).file_name().unwrap_or_default();
+                    (etc.path.join(name), Attributes::root(0o644))
+                }
+                // Without a directory /etc there is no place for accounts, and nobody who would read them.
+                _ => return Ok(()),
+            },
+            Content::TooLarge => return Ok(()),
+        };
+        let mut text = self.text().to_vec();
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(line.as_bytes());
+        let mut file = layer.file(tree, &path, attributes)?;
+        file.write_all(&text).map_err(|e| Error::io("write", Path::new(self.place), e))
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which directories are state, and which are the system's.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::tree::Tree;
+
+/// Directories of the system, with all that is below them. What stands in `/usr` is the image's program.
+const SYSTEM: [&str; 12] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/boot", "/proc", "/sys", "/dev"];
+
+/// Directories that are no state themselves, though what is below them may be.
+const PARENTS: [&str; 4] = ["/", "/opt", "/home", "/mnt"];
+
+/// Below these of the system, images keep programs of their own with their data.
+const OWN: [&str; 1] = ["/usr/src"];
+
+/// What package managers know: whoever can write there decides what the next `apt` of root installs.
+const PACKAGES: [&str; 18] = [
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/lib/rpm",
+    "/var/lib/rpm-state",
+    "/var/lib/dnf",
+    "/var/lib/yum",
+    "/var/lib/zypp",
+    "/var/lib/pacman",
+    "/var/lib/apk",
+    "/var/lib/ucf",
+    "/var/cache/apt",
+    "/var/cache/debconf",
+    "/var/cache/ldconfig",
+    "/var/cache/apk",
+    "/var/cache/dnf",
+    "/var/cache/yum",
+    "/var/cache/zypp",
+    "/var/db/pkg",
+];
+
+/// Holds both what package managers know and state of services, so that they are taken apart.
+const MIXED: [&str; 3] = ["/var/lib", "/var/cache", "/var/db"];
+
+/// Tells whether a real path is a directory of the system, or below one.
+pub(super) fn is_system(path: &Path) -> bool {
+    let own = OWN.iter().any(|own| path.starts_with(own) && path != Path::new(own));
+    PARENTS.iter().any(|p| path == Path::new(p)) || (!own && SYSTEM.iter().any(|s| path.starts_with(s)))
+}
+
+/// Tells whether a real path of a declared volume is one that must stay the system's. Some images keep a volume in
+/// `/etc` or `/usr`; that is their word, but not for the directories that hold the programs.
+pub(super) fn is_core(path: &Path) -> bool {
+    const WHOLE: [&str; 12] = [
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/boot",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/usr/bin",
+        "/usr/sbin",
+    ];
+    const ITSELF: [&str; 9] = [
+        "/",
+        "/usr",
+        "/etc",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+        "/usr/local/lib",
+    ];
+    WHOLE.iter().any(|s| path.starts_with(s)) || ITSELF.iter().any(|s| path == Path::new(s))
+}
+
+/// Returns the real paths of the directories that package managers keep.
+pub(super) fn packages(tree: &Tree) -> BTreeSet<PathBuf> {
+    PACKAGES.iter().filter_map(|path| Some(tree.real(Path::new(path)).ok()?.path)).collect()
+}
+
+/// Returns the directories below `/var` that services write to: all but those of package managers.
+pub(super) fn variable(tree: &Tree) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for name in tree.directories(Path::new("/var")) {
+        if MIXED.iter().any(|mixed| name == Path::new(mixed)) {
+            found.extend(tree.directories(&name));
+        } else {
+            found.push(name);
+        }
+    }
+    let packages = packages(tree);
+    found.retain(|path| !packages.contains(path));
+    found
+}
+
+/// Takes out what lies in another one, and sorts.
+pub(super) fn outermost(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut kept: Vec<PathBuf> = Vec::new();
+    // In this order a directory comes before all that is in it.
+    for path in paths.into_iter().collect::<BTreeSet<_>>() {
+        if !kept.iter().any(|outer| path.starts_with(outer)) {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_no_state() {
+        for path in ["/", "/usr", "/usr/lib/x", "/bin", "/etc/ssl", "/proc/1", "/opt", "/home", "/usr/src"] {
+            assert!(is_system(Path::new(path)), "{path}");
+        }
+        for path in ["/var", "/srv", "/opt/app", "/usr/src/app", "/app", "/binary", "/home/me", "/data"] {
+            assert!(!is_system(Path::new(path)), "{path}");
+        }
+        for path in ["/", "/usr/bin", "/usr/bin/x", "/etc", "/lib/x", "/dev/shm", "/usr/local"] {
+            assert!(is_core(Path::new(path)), "{path}");
+        }
+        for path in ["/etc/nginx", "/usr/share/html", "/usr/local/data", "/data", "/var"] {
+            assert!(!is_core(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_state_lies_in_another() {
+        let paths = ["/srv/a", "/var/tmp", "/srv", "/var", "/srv-b", "/srv/a/b"].map(PathBuf::from);
+        assert_eq!(outermost(paths), ["/srv", "/srv-b", "/var"].map(PathBuf::from));
+    }
+}
