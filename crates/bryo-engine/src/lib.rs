@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers: plans, records, life cycle, policy.
 
+pub mod config;
 pub mod container;
+pub mod demo;
+pub mod derive;
+pub mod doctor;
+mod engine;
 pub mod error;
 pub mod options;
+pub mod plan;
 pub mod profile;
+pub mod run;
+mod time;
+pub mod users;
+
+pub use engine::{Dirs, Engine, Policy};

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use bryo_identity::map::Mapping;
+use bryo_identity::map::{IdMap, Mapping};
+use bryo_identity::rung::Rung;
+use bryo_identity::{HostId, InsideId};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -118,4 +120,53 @@ pub struct Status {
     pub started_at: Option<String>,
     /// When it ended.
     pub finished_at: Option<String>,
+}
+
+impl Identity {
+    /// Describes who a container is.
+    pub fn of(facts: &crate::derive::Facts, ids: &IdMap) -> Self {
+        let run = facts.run_ids();
+        Self {
+            rung: ids.rung.as_str().into(),
+            escapee: escapee(ids.rung).into(),
+            user: facts.name.clone(),
+            uid: facts.uid,
+            gid: facts.gid,
+            groups: facts.groups.clone(),
+            host_uid: ids.host_uid(run.uid).map(HostId::get),
+            host_gid: ids.host_gid(run.gid).map(HostId::get),
+            uid_map: ids.uids.iter().map(MappingRecord::from).collect(),
+            gid_map: ids.gids.iter().map(MappingRecord::from).collect(),
+        }
+    }
+
+    /// Makes the map again, to act on the container's files.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Kind::Corrupt`] when what was written down is no map.
+    pub fn map(&self) -> crate::error::Result<IdMap> {
+        let mappings = |records: &[MappingRecord]| -> Option<Vec<Mapping>> {
+            let mapping = |r: &MappingRecord| {
+                Some(Mapping { inside: InsideId::new(r.inside)?, host: HostId::new(r.host)?, count: r.count })
+            };
+            records.iter().map(mapping).collect()
+        };
+        let rung = [Rung::Subordinate, Rung::Sharing, Rung::Single, Rung::Root];
+        let rung = rung.into_iter().find(|r| r.as_str() == self.rung);
+        match (rung, mappings(&self.uid_map), mappings(&self.gid_map)) {
+            (Some(rung), Some(uids), Some(gids)) => Ok(IdMap::restored(rung, uids, gids)),
+            _ => Err(crate::error::Error::new(crate::error::Kind::Corrupt, "the container's id map is damaged")),
+        }
+    }
+}
+
+/// What a process that got out would be, in words.
+fn escapee(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Subordinate => "nobody: a subordinate id that owns nothing on this host",
+        Rung::Sharing => "the caller, as the run user; nobody, as any other user inside",
+        Rung::Single => "the caller, with the caller's groups",
+        Rung::Root => "nobody: an id of a range that belongs to this container alone",
+    }
 }

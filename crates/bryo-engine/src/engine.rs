@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The engine: the store, the containers and the host, opened together.
+
+use std::path::PathBuf;
+
+use bryo_identity::map::{IdMap, RunIds};
+use bryo_identity::rung::{Host, Rung};
+use bryo_image::store::Store;
+use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
+use bryo_launch::plan::Landlock;
+
+use crate::container::{Containers, Namespace, Record, remove_layer};
+use crate::error::{Error, Kind, Result};
+use crate::options::Network;
+
+/// Where an engine keeps its things. Both are of the caller alone.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// Images, layers, containers and volumes.
+    pub data: PathBuf,
+    /// What does not outlive a boot.
+    pub runtime: PathBuf,
+}
+
+/// What a site decides for all containers.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Takes the image's user, root or not, as Docker does.
+    pub image_user: bool,
+    /// The network of a container that asks for none.
+    pub network: Network,
+    /// Whether Landlock is asked for.
+    pub landlock: Landlock,
+    /// What a layer may cost.
+    pub limits: Limits,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            image_user: false,
+            network: Network::Private,
+            landlock: Landlock::WhereAvailable,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// An engine for one caller.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) dirs: Dirs,
+    pub(crate) store: Store,
+    pub(crate) host: Host,
+    pub(crate) policy: Policy,
+    pub(crate) containers: Containers,
+}
+
+impl Engine {
+    /// Opens an engine. Costs a few system calls; what is missing is made.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened or made private.
+    pub fn open(dirs: Dirs, policy: Policy) -> Result<Self> {
+        let store = Store::open(&dirs.data)?;
+        let containers = Containers::new(&dirs.data);
+        Ok(Self { dirs, store, host: Host::probe(), policy, containers })
+    }
+
+    /// Returns the image store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the containers.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+
+    /// Returns what this host gives to the caller.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Returns the map under which layers are unpacked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::map`].
+    pub fn store_map(&self) -> Result<IdMap> {
+        Ok(self.host.map(self.host.rung(), RunIds::NONROOT)?)
+    }
+
+    /// Starts the process that unpacks layers. The calling process must have one thread.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses a user namespace.
+    pub fn worker(&self) -> Result<Worker> {
+        Ok(Worker::start(&self.store, &self.store_map()?, self.host.helpers.as_ref())?)
+    }
+
+    /// Unpacks what is missing of an image, from the blobs of the store: an image that was pulled when the caller had
+    /// other ids.
+    pub(crate) fn unpack_missing(&self, image: &bryo_image::store::Image, map: &IdMap) -> Result<()> {
+        let missing = self.store.missing_layers(image, map.ownership_key());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let worker = Worker::start(&self.store, map, self.host.helpers.as_ref())?;
+        for layer in missing {
+            let job = UnpackJob {
+                diff_id: Some(layer.diff_id.clone()),
+                compression: Some(Compression::from_media_type(&layer.media_type)?),
+                blob_size: Some(layer.size),
+                limits: self.policy.limits,
+            };
+            let blob = self.store.open_blob(&layer.digest)?;
+            worker.unpack(job, blob.into())?.wait()?.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a container that nobody supervises, and what it wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Running`] when it runs.
+    pub fn remove(&self, record: &Record) -> Result<()> {
+        let held = self.containers.hold(record)?;
+        self.discard(held, Some(record))
+    }
+
+    /// Removes a container by name or id; with `force` one that runs is ended first, and one that does not exist is no
+    /// failure.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSuchContainer`], [`Kind::Running`] without `force`.
+    pub fn remove_by_name(&self, name: &str, force: bool) -> Result<()> {
+        /// How long a killed container may take to be gone.
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+        let record = match self.containers.find(name) {
+            Err(e) if force && e.kind() == Kind::NoSuchContainer => return Ok(()),
+            other => other?,
+        };
+        if force && self.containers.is_held(&record.id) {
+            self.kill(&record);
+            let start = std::time::Instant::now();
+            while self.containers.is_held(&record.id) && start.elapsed() < PATIENCE {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            // A container that goes away when it ends has done so.
+            if self.containers.find(record.id.as_str()).is_err() {
+                return Ok(());
+            }
+        }
+        match self.remove(&record) {
+            Err(e) if e.kind() == Kind::Running => {
+                Err(Error::new(Kind::Running, format!("container {} is running", record.name)))
+            }
+            other => other,
+        }
+    }
+
+    /// Ends process 1 of a container, and with it all others. As long as the container is held its supervisor has not
+    /// reaped process 1, so that the number is still its own; asked again after the descriptor is open.
+    fn kill(&self, record: &Record) {
+        let Some(pid) = rustix::process::Pid::from_raw(record.state.pid) else { return };
+        let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+        if self.containers.is_held(&record.id) {
+            // It may have ended by itself, which is what was wanted.
+            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Collects what dead processes left of containers: directories without a record, containers that were to go away.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, after everything was tried.
+    pub fn collect(&self) -> Result<usize> {
+        let mut failure = None;
+        let mut collected = 0;
+        for id in self.containers.abandoned() {
+            let record = self.containers.find(id.as_str()).ok();
+            let result = self.containers.hold_abandoned(&id).and_then(|held| self.discard(held, record.as_ref()));
+            match result {
+                Ok(()) => collected += 1,
+                Err(e) if e.kind() == Kind::Running => (),
+                Err(e) => failure = failure.or(Some(e)),
+            }
+        }
+        self.containers.sweep_names();
+        failure.map_or(Ok(collected), Err)
+    }
+
+    fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {
+        let layer = held.dir().join("layer");
+        if layer.exists() {
+            let map = match record {
+                Some(record) => record.identity.map()?,
+                // Without a record nothing but the store's own ids can have written.
+                None => self.store_map()?,
+            };
+            remove_layer(&layer, Namespace::New(&map, self.host.helpers.as_ref()))?;
+        }
+        held.discard();
+        Ok(())
+    }
+
+    /// Returns the map for a run user: on the caller's rung, or with the run user as the caller when that was asked.
+    pub(crate) fn map_for(&self, run: RunIds, sharing: bool) -> Result<IdMap> {
+        if sharing && self.host.rung() == Rung::Root {
+            let why = "root of the host cannot share its own id with a container (\":me\", --userns keep-id)";
+            return Err(Error::new(Kind::Unsupported, why));
+        }
+        Ok(self.host.map(if sharing { Rung::Sharing } else { self.host.rung() }, run)?)
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything a plan needs from the host and the store: the run user, the map, the layers.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::PathBuf;
+
+use bryo_identity::InsideId;
+use bryo_identity::map::{IdMap, RunIds};
+use bryo_identity::rung::Rung;
+use bryo_launch::plan::RootFs;
+
+use super::slot::{self, Slot};
+use crate::Engine;
+use crate::container::{Held, Id};
+use crate::derive::{self, Base, DeriveInput, Facts};
+use crate::error::{Error, Kind, Result};
+use crate::options::{Network, RunOptions, Source};
+use crate::users::{self, Accounts, Wanted};
+use crate::plan::host::{HostTree, account_files};
+use crate::plan::{HostFacts, Input, Planned, plan};
+
+/// What a container is made from.
+#[derive(Debug)]
+pub enum Image {
+    /// An image of the store.
+    Stored(Box<bryo_image::store::Image>),
+    /// A directory of the host as a read-only root.
+    Rootfs(PathBuf),
+    /// The host's own system.
+    Host,
+}
+
+impl Image {
+    /// Returns the image's id, if it is an image.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::Stored(image) => Some(image.config_digest.to_string()),
+            Self::Rootfs(_) | Self::Host => None,
+        }
+    }
+
+    fn config(&self) -> Option<&oci_spec::image::ImageConfiguration> {
+        match self {
+            Self::Stored(image) => Some(&image.config),
+            Self::Rootfs(_) | Self::Host => None,
+        }
+    }
+}
+
+/// What is known once the image and the host were looked at.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the container is made from.
+    pub image: Image,
+    /// The run user and the places where it may write.
+    pub facts: Facts,
+    /// The network, with the site's default applied.
+    pub network: Network,
+    ids: IdMap,
+    sharing: bool,
+    /// The layers on the host, top first.
+    lowers: Vec<PathBuf>,
+    terminal: Option<(u16, u16)>,
+}
+
+impl Engine {
+    pub(super) fn prepare(
+        &self,
+        options: &RunOptions,
+        image: Image,
+        _id: &Id,
+        terminal: Option<(u16, u16)>,
+    ) -> Result<Prepared> {
+        let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
+        let first = self.expected(options, &image)?;
+        let ids = self.map_for(first, sharing)?;
+        let facts = self.facts(options, &image, &ids)?;
+        // A name stands for ids that only the image knows; the map is made again for them.
+        let (ids, facts) = if facts.run_ids() == first {
+            (ids, facts)
+        } else {
+            let ids = self.map_for(facts.run_ids(), sharing)?;
+            let facts = self.facts(options, &image, &ids)?;
+            (ids, facts)
+        };
+        let mut facts = facts;
+        // Groups that are not in the map cannot be entered; with a single id there are none at all.
+        facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
+        let lowers = self.lowers(&image, &facts, &ids)?;
+        let network = options.network.unwrap_or(self.policy.network);
+        Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal })
+    }
+
+    /// Returns the run ids as far as they are known without looking into the image.
+    fn expected(&self, options: &RunOptions, image: &Image) -> Result<RunIds> {
+        let base = match image {
+            Image::Stored(image) => Base::Image(image),
+            // Neither says anything about its user.
+            Image::Rootfs(_) | Image::Host => Base::Directory(std::path::Path::new("/")),
+        };
+        derive::expected_ids(options.user.as_deref(), base, self.policy.image_user)
+    }
+
+    /// Resolves the user, and makes the derived layer if it is not there yet.
+    fn facts(&self, options: &RunOptions, image: &Image, ids: &IdMap) -> Result<Facts> {
+        let (base, layers) = match image {
+            Image::Host => return host_facts(options),
+            Image::Stored(image) => {
+                // The usual case is that all is there, and then nothing but the facts is read.
+                self.unpack_missing(image, ids)?;
+                (Base::Image(image), self.store.layer_paths(image, ids.ownership_key())?)
+            }
+            Image::Rootfs(path) => (Base::Directory(path), vec![path.clone()]),
+        };
+        derive::derive(&DeriveInput {
+            store: &self.store,
+            base,
+            layers: &layers,
+            user: options.user.as_deref(),
+            groups: &options.groups,
+            default_user_image: self.policy.image_user,
+            workdir: options.workdir.as_deref(),
+            map: ids,
+            helpers: self.host.helpers.as_ref(),
+        })
+    }
+
+    fn lowers(&self, image: &Image, facts: &Facts, ids: &IdMap) -> Result<Vec<PathBuf>> {
+        let mut lowers: Vec<PathBuf> = facts.layer.iter().cloned().collect();
+        match image {
+            Image::Stored(image) => {
+                let layers = self.store.layer_paths(image, ids.ownership_key())?;
+                lowers.extend(layers.into_iter().rev());
+            }
+            Image::Rootfs(path) => lowers.push(path.clone()),
+            Image::Host => (),
+        }
+        Ok(lowers)
+    }
+
+    /// Makes the plan. Without a container to hold, for looking at only.
+    pub(super) fn plan(
+        &self,
+        options: &RunOptions,
+        prepared: &Prepared,
+        id: &Id,
+        held: Option<&Held>,
+    ) -> Result<(Planned, Option<Slot>)> {
+        let (ids, slot) = self.own_range(prepared, held.is_some())?;
+        let owned_by = (ids != prepared.ids).then(|| prepared.ids.clone());
+        let root = match (&prepared.image, held) {
+            (Image::Host, _) => HostTree::probe().root(&prepared.facts),
+            (_, Some(held)) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: held.layer()?, owned_by },
+            (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new(), owned_by },
+        };
+        let volumes = self.dirs.data.join("volumes");
+        if held.is_some() {
+            self.make_volumes(options, &volumes)?;
+        }
+        let host = HostFacts {
+            resolver: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            unified_cgroup: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            kernel: kernel_version(),
+            terminal: prepared.terminal,
+        };
+        let input = Input {
+            id,
+            options,
+            image: prepared.image.config(),
+            facts: &prepared.facts,
+            network: prepared.network,
+            host: &host,
+            ids,
+            helpers: self.host.helpers.clone(),
+            root,
+            volumes: &volumes,
+            landlock: self.policy.landlock,
+        };
+        let mut planned = plan(input)?;
+        if matches!(prepared.image, Image::Host) {
+            let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+            account_files(&mut planned, &prepared.facts, &read("/etc/passwd"), &read("/etc/group"));
+        }
+        Ok((planned, slot))
+    }
+
+    /// On the root rung, a range of ids that no other running container has.
+    fn own_range(&self, prepared: &Prepared, take: bool) -> Result<(IdMap, Option<Slot>)> {
+        let alone = self.host.slots() < 2;
+        if self.host.rung() != Rung::Root || prepared.sharing || alone || !take {
+            return Ok((prepared.ids.clone(), None));
+        }
+        let slot = slot::take(&self.dirs.runtime, self.host.slots())?;
+        Ok((self.host.slot(slot.number, prepared.facts.run_ids())?, Some(slot)))
+    }
+
+    /// Makes the directories of named volumes: open to the ids of containers, below one that only the caller enters.
+    fn make_volumes(&self, options: &RunOptions, volumes: &std::path::Path) -> Result<()> {
+        for mount in &options.mounts {
+            let Source::Volume(name) = &mount.source else { continue };
+            let directory = volumes.join(name);
+            if directory.is_dir() {
+                continue;
+            }
+            let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(volumes);
+            made.and_then(|()| std::fs::DirBuilder::new().mode(0o777).create(&directory))
+                .and_then(|()| std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)))
+                .map_err(|e| Error::io("cannot make volume", &directory, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Resolves the user of a container on the host's own system, among the host's accounts. Places to write are memory,
+/// and no layer is needed.
+fn host_facts(options: &RunOptions) -> Result<Facts> {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    let accounts = Accounts::parse(&read("/etc/passwd"), &read("/etc/group"));
+    let wanted = Wanted::decide(options.user.as_deref(), None, false)?;
+    let user = users::resolve(&wanted, &options.groups, &accounts)?;
+    let id = InsideId::get;
+    Ok(Facts {
+        uid: user.uid.get(),
+        gid: user.gid.get(),
+        groups: user.groups.iter().copied().map(id).collect(),
+        // A home of the host is not shown; what is under its name is empty memory.
+        home: user.home,
+        name: user.name,
+        shell: user.shell.unwrap_or_else(|| "/bin/sh".into()),
+        state: Vec::new(),
+        layer: None,
+    })
+}
+
+fn kernel_version() -> (u32, u32) {
+    let release = rustix::system::uname();
+    let mut numbers = release.release().to_str().unwrap_or_default().split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Refuses an image for another machine before anything is made for it.
+///
+/// # Errors
+///
+/// [`Kind::Unsupported`].
+pub fn check_architecture(image: &bryo_image::store::Image) -> Result<()> {
+    let of_image = image.config.architecture().to_string();
+    let of_host = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    if of_image == of_host || of_image.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "the image is made for {of_image}, and this machine is {of_host}; pull it with --platform linux/{of_host}"
+    );
+    Err(Error::new(Kind::Unsupported, why))
+}

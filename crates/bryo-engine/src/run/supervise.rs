@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//! While the payload runs.
+
+use std::os::fd::OwnedFd;
+
+use bryo_launch::relay::{self, Seen};
+use bryo_launch::{Running, Streams};
+
+use super::Request;
+use crate::error::Result;
+
+/// What the payload said on the terminal about having been refused something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// It wrote to what is read-only.
+    pub read_only: bool,
+    /// It was not permitted something.
+    pub not_permitted: bool,
+}
+
+pub(super) fn relay(running: &Running, streams: Streams, request: &Request<'_>, inbox: &OwnedFd) -> Result<Hints> {
+    let options = relay::Options {
+        caller: request.caller,
+        interactive: request.options.interactive,
+        proxy_signals: !request.options.no_signal_proxy,
+        inbox,
+    };
+    let Seen { read_only, not_permitted } = relay::run(running, streams, &options)?;
+    Ok(Hints { read_only, not_permitted })
+}
