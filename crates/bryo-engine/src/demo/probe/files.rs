@@ -19,12 +19,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         gains: "code in whatever starts it next",
         make: change_program,
     },
-    Attempt {
-        id: "read-shadow",
-        tried: "read /etc/shadow",
-        gains: "password hashes",
-        make: |_| Ending::of_io(std::fs::read("/etc/shadow")),
-    },
+    Attempt { id: "read-shadow", tried: "read /etc/shadow", gains: "password hashes", make: read_shadow },
     Attempt {
         id: "read-home",
         tried: "read the caller's home and other files of the host",
@@ -96,6 +91,16 @@ fn change_program(_: &HostFacts) -> Ending {
     let programs = ["/bin/sh", "/bin/busybox", "/usr/bin/env", "/bin/ls"];
     let there: Vec<&str> = programs.into_iter().filter(|p| Path::new(p).exists()).collect();
     writable(&there)
+}
+
+fn read_shadow(_: &HostFacts) -> Ending {
+    match std::fs::read_to_string("/etc/shadow") {
+        // Without a password there is nothing to gain: `*` and `!` stand for none. Source: `shadow(5)`.
+        Ok(text) if !text.lines().any(|l| l.split(':').nth(1).is_some_and(|hash| hash.starts_with('$'))) => {
+            Ending::Refused("no password in it".into())
+        }
+        result => Ending::of_io(result),
+    }
 }
 
 /// Looks for files that the demo has put on the host, each with a word in it.

@@ -32,7 +32,12 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         gains: "root through a hole in an old program",
         make: setuid_file,
     },
-    Attempt { id: "capabilities", tried: "hold or take capabilities", gains: "pieces of root's power", make: capabilities },
+    Attempt {
+        id: "capabilities",
+        tried: "hold or take capabilities",
+        gains: "pieces of root's power",
+        make: capabilities,
+    },
     Attempt {
         id: "new-privileges",
         tried: "gain privileges at execve (no_new_privs)",
@@ -108,12 +113,8 @@ fn setuid_files() -> Vec<PathBuf> {
 
 /// Starts a program and looks at its effective user id from outside, while it runs and after its end.
 fn becomes_root(program: &std::path::Path) -> bool {
-    let child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
+    let child =
+        Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = child else { return false };
     // `spawn` returns after execve; the entry stays until `wait`, so that no moment is too late.
     let status = format!("/proc/{}/status", child.id());

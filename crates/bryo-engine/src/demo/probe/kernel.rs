@@ -4,10 +4,12 @@
 use bryo_sys::Errno;
 use bryo_sys::attempt::Attempt as Call;
 use rustix::fs::{CWD, FileType, Mode};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 
-use super::reach::socket;
 use super::{Attempt, Ending};
+
+/// `linux/socket.h`; not every list of families has it.
+const AF_ALG: u16 = 38;
 
 /// An attempt that is one system call, and the errors that it only meets past every guard.
 macro_rules! call {
@@ -41,7 +43,14 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
             Ending::of(made, &[])
         },
     },
-    call!("open-by-handle", "open files by handle", "any file of the host's disk (\"shocker\")", Call::OpenByHandle, FAULT, BADF),
+    call!(
+        "open-by-handle",
+        "open files by handle",
+        "any file of the host's disk (\"shocker\")",
+        Call::OpenByHandle,
+        FAULT,
+        BADF
+    ),
     call!("module", "load a kernel module", "the kernel itself", Call::InitModule, FAULT, INVAL),
     call!("module-file", "load a kernel module from a file", "the kernel itself", Call::FinitModule, BADF),
     call!("kexec", "load another kernel", "the machine", Call::KexecLoad, INVAL),
@@ -52,32 +61,52 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         id: "raw-socket",
         tried: "open a raw socket",
         gains: "forged packets",
-        make: |_| socket(AddressFamily::INET, SocketType::RAW),
+        make: |_| socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)),
     },
     Attempt {
         id: "packet-socket",
         tried: "open a packet socket",
         gains: "others' traffic, and a history of holes",
-        make: |_| socket(AddressFamily::PACKET, SocketType::RAW),
+        make: |_| socket(AddressFamily::PACKET, SocketType::RAW, None),
     },
     Attempt {
         id: "crypto-socket",
         tried: "open a socket to the kernel's cipher code (AF_ALG)",
         gains: "the page cache of read-only files",
-        make: |_| socket(AddressFamily::ALG, SocketType::SEQPACKET),
+        make: |_| socket(AddressFamily::from_raw(AF_ALG), SocketType::SEQPACKET, None),
     },
     Attempt {
         id: "vsock-socket",
         tried: "open a socket to the hypervisor (AF_VSOCK)",
         gains: "the machine around the machine",
-        make: |_| socket(AddressFamily::VSOCK, SocketType::STREAM),
+        make: |_| socket(AddressFamily::VSOCK, SocketType::STREAM, None),
     },
     call!("add-key", "add a key to the kernel's keyrings", "keys that other processes use", Call::AddKey),
     call!("user-keyring", "read the user's keyring (keyctl)", "the caller's keys", Call::UserKeyring, NOKEY),
     call!("bpf", "load programs into the kernel (bpf)", "the kernel's memory", Call::Bpf, FAULT, INVAL, TOOBIG),
-    call!("perf", "watch the machine (perf_event_open)", "side channels, and a history of holes", Call::PerfEventOpen, FAULT, INVAL),
-    call!("userfaultfd", "stop the kernel at a page fault (userfaultfd)", "time to win a race", Call::Userfaultfd, INVAL),
-    call!("io-uring", "use io_uring", "calls past the filter, and a history of holes", Call::IoUringSetup, FAULT, INVAL),
+    call!(
+        "perf",
+        "watch the machine (perf_event_open)",
+        "side channels, and a history of holes",
+        Call::PerfEventOpen,
+        FAULT,
+        INVAL
+    ),
+    call!(
+        "userfaultfd",
+        "stop the kernel at a page fault (userfaultfd)",
+        "time to win a race",
+        Call::Userfaultfd,
+        INVAL
+    ),
+    call!(
+        "io-uring",
+        "use io_uring",
+        "calls past the filter, and a history of holes",
+        Call::IoUringSetup,
+        FAULT,
+        INVAL
+    ),
     call!("push-input", "type into the terminal (TIOCSTI)", "commands in the caller's shell", Call::PushInput, BADF),
     call!("call-32-bit", "make 32-bit system calls", "a way round the filter", Call::Int80),
     call!("call-x32", "make x32 system calls", "a way round the filter", Call::X32),
@@ -93,3 +122,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         },
     },
 ];
+
+fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> Ending {
+    Ending::of(rustix::net::socket(family, kind, protocol), &[])
+}

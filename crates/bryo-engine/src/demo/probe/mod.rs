@@ -166,7 +166,9 @@ impl Ending {
     fn of_io<T>(result: std::io::Result<T>) -> Self {
         match result {
             Ok(_) => Self::Possible("it succeeded".into()),
-            Err(e) => Self::Refused(e.raw_os_error().map_or_else(|| e.to_string(), |n| name(Errno::from_raw_os_error(n)))),
+            Err(e) => {
+                Self::Refused(e.raw_os_error().map_or_else(|| e.to_string(), |n| name(Errno::from_raw_os_error(n))))
+            }
         }
     }
 }
@@ -229,12 +231,8 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), all);
-        let outcome = Outcome {
-            id: "a".into(),
-            tried: "b".into(),
-            gains: "c".into(),
-            ending: Ending::Refused("EPERM".into()),
-        };
+        let outcome =
+            Outcome { id: "a".into(), tried: "b".into(), gains: "c".into(), ending: Ending::Refused("EPERM".into()) };
         let text = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
     }

@@ -67,7 +67,10 @@ fn kill(facts: &HostFacts) -> Ending {
     }
     let pid = i32::try_from(facts.pid).ok().and_then(Pid::from_raw);
     // Signal 0 asks for the permission only.
-    pid.map_or_else(|| Ending::Absent("no process".into()), |pid| Ending::of(rustix::process::test_kill_process(pid), &[]))
+    pid.map_or_else(
+        || Ending::Absent("no process".into()),
+        |pid| Ending::of(rustix::process::test_kill_process(pid), &[]),
+    )
 }
 
 fn host_loopback(facts: &HostFacts) -> Ending {
@@ -103,10 +106,4 @@ pub(super) fn leaked_descriptors() -> Outcome {
         gains: "a door to the host's files (CVE-2024-21626)".into(),
         ending,
     }
-}
-
-/// The error past the guards of a socket call is none: it succeeds.
-pub(super) fn socket(family: rustix::net::AddressFamily, kind: rustix::net::SocketType) -> Ending {
-    // A family that this kernel does not have refuses, too.
-    Ending::of(rustix::net::socket(family, kind, None), &[Errno::MFILE])
 }
