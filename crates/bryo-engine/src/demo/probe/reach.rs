@@ -6,7 +6,6 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use bryo_sys::Errno;
 use bryo_sys::attempt::Attempt as Call;
 use rustix::process::Pid;
 
