@@ -15,7 +15,9 @@ use std::path::Path;
 
 use bryo_image::registry::RegistryOptions;
 use bryo_image::unpack::Limits;
+use bryo_launch::plan::Landlock;
 
+use crate::Policy;
 use crate::error::{Error, Result};
 use crate::options::{Network, Pull};
 
@@ -101,6 +103,21 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
+    }
+
+    /// Returns the engine's part.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            image_user: self.default_user == DefaultUser::Image,
+            network: self.network,
+            landlock: match self.landlock {
+                None => Landlock::WhereAvailable,
+                Some(false) => Landlock::Off,
+                Some(true) => Landlock::Required,
+            },
+            limits: self.limits,
+        }
     }
 
     /// Hands the registries' part to the options of a pull or a push.

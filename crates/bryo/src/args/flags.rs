@@ -13,6 +13,9 @@ use super::{Environment, values};
 /// Everything on the command line of `bryo run`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Flags {
+    /// The image, and the command with its arguments in place of the image's own
+    #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true)]
+    pub(super) image_and_command: Vec<String>,
     #[command(flatten)]
     pub(super) general: General,
     #[command(flatten)]
@@ -29,9 +32,6 @@ pub(super) struct Flags {
     pub(super) labels: Labels,
     #[command(flatten)]
     pub(super) refused: Refused,
-    /// The image, and the command with its arguments in place of the image's own
-    #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true)]
-    pub(super) image_and_command: Vec<String>,
 }
 
 /// The container as a whole.
@@ -130,7 +130,8 @@ pub(super) struct Process {
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
     /// Pass signals on to the command (default true)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true)]
     sig_proxy: Option<bool>,
     /// Accepted: nothing but the caller stops a container in the foreground
     #[arg(long, hide = true, value_name = "SIGNAL")]
@@ -185,7 +186,8 @@ pub(super) struct Files {
     #[arg(long)]
     writable: bool,
     /// Make the state directories read-only as well; --read-only=false is --writable
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true)]
     read_only: Option<bool>,
 }
 

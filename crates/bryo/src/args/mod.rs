@@ -118,10 +118,10 @@ impl FromArgMatches for RunArgs {
 
 impl Args for RunArgs {
     fn augment_args(command: Command) -> Command {
-        shape::like_docker(Flags::augment_args(command))
+        shape::like_docker(command, Flags::augment_args)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        shape::like_docker(Flags::augment_args_for_update(command))
+        shape::like_docker(command, Flags::augment_args_for_update)
     }
 }

@@ -86,8 +86,8 @@ const MEMORY: &str = "a memory limit cannot be enforced by this version; systemd
     systemd-run --user --scope -p MemoryMax=SIZE bryo run ...";
 const CPU: &str = "a limit on processor time cannot be enforced by this version; systemd can do it: \
     systemd-run --user --scope -p CPUQuota=PERCENT bryo run ...";
-const CPUSET: &str = "a choice of processors cannot be enforced by this version; util-linux can do it: \
-    taskset -c LIST bryo run ...";
+const CPUSET: &str = "a choice of processors cannot be enforced by this version; leave it out, or start with \
+    taskset -c LIST bryo run ..., which the command may undo";
 const PIDS: &str = "a limit on processes cannot be enforced by this version; systemd can do it: \
     systemd-run --user --scope -p TasksMax=N bryo run ...";
 const BLOCK: &str = "a limit on disk traffic cannot be enforced by this version; systemd can do it: \

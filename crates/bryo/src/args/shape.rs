@@ -5,13 +5,18 @@
 
 use clap::{Arg, ArgAction, Command};
 
-/// Gives all flags of a command Docker's grammar. `-h` stays free for the host name.
-pub(super) fn like_docker(command: Command) -> Command {
-    command
+/// Adds flags to a command and gives them Docker's grammar. `-h` stays free for the host name.
+///
+/// The command keeps its own description: the derived code would put the documentation of a struct in its place.
+pub(super) fn like_docker(command: Command, add: fn(Command) -> Command) -> Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    add(command)
+        .about(about)
+        .next_help_heading(None::<&str>)
         .disable_help_flag(true)
         .args_override_self(true)
         .mut_args(shape)
-        .arg(Arg::new("help").long("help").action(ArgAction::HelpLong).help("Prints this help"))
+        .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Print this help"))
         .override_usage("bryo run [OPTIONS] IMAGE [COMMAND [ARG]...]")
 }
 

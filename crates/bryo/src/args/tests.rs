@@ -262,6 +262,31 @@ fn unknown_flags_and_a_missing_image_are_errors_of_the_command_line() {
 }
 
 #[test]
-fn the_grammar_is_consistent() {
+fn the_help_shows_what_works_and_only_that() {
+    let mut command = RunArgs::augment_args(Command::new("run"));
+    let help = command.render_help().to_string();
+    for shown in [
+        "Usage: bryo run [OPTIONS] IMAGE [COMMAND [ARG]...]",
+        "-h, --hostname <NAME>",
+        "--rm",
+        "Confinement:",
+        "Arguments:",
+    ] {
+        assert!(help.contains(shown), "{shown:?} is not in\n{help}");
+    }
+    for hidden in ["--memory", "--expose", "[default", "possible values"] {
+        assert!(!help.contains(hidden), "{hidden:?} is in\n{help}");
+    }
+}
+
+#[test]
+fn the_grammar_is_consistent_below_other_commands() {
     RunArgs::augment_args(Command::new("run")).debug_assert();
+    let root = Command::new("bryo").subcommand(Command::new("run").about("it").defer(RunArgs::augment_args));
+    let matches = root.clone().try_get_matches_from(["bryo", "run", "-h", "box", "-it", "alpine", "-c"]).unwrap();
+    let args = RunArgs::from_arg_matches(matches.subcommand().unwrap().1).unwrap();
+    assert_eq!(args.flags.image_and_command, ["alpine", "-c"]);
+    let help = root.try_get_matches_from(["bryo", "run", "--help"]).unwrap_err();
+    assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
+    assert!(help.to_string().starts_with("it\n"), "{help}");
 }
