@@ -304,7 +304,7 @@ impl NetworkFlags {
         options.network = given(self.network).as_deref().map(Network::parse).transpose()?;
         options.hostname = given(self.hostname).map(values::hostname).transpose()?;
         for text in &self.add_host {
-            options.hosts.push(options::add_host(text)?);
+            options.hosts.push(values::host_line(text)?);
         }
         options.dns.servers = self.dns.into_iter().map(values::name_server).collect::<Result<_>>()?;
         options.dns.search =

@@ -191,6 +191,7 @@ fn the_known_ways_to_ask_in_vain_are_refused() {
         &["--log-driver", "json-file"],
         &["--health-cmd", "true"],
         &["--net-alias", "a"],
+        &["--add-host", "host.docker.internal:host-gateway"],
         &["--security-opt", "apparmor=mine"],
     ] {
         assert_eq!(options(flags).expect_err("refused").kind(), Kind::Unsupported, "{flags:?}");

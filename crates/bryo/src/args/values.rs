@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{Pull, RunOptions};
+use bryo_engine::options::{self, Pull, RunOptions};
 
 use super::Environment;
 
@@ -83,6 +83,15 @@ pub(super) fn hostname(text: String) -> Result<String> {
         return Ok(text);
     }
     Err(invalid("host name", &text, "use up to 64 letters, digits, '-' and '.'"))
+}
+
+/// Takes one `--add-host`. Docker's `host-gateway` would be a way to the host, which the private network has not.
+pub(super) fn host_line(text: &str) -> Result<(String, String)> {
+    if !text.ends_with("host-gateway") {
+        return options::add_host(text);
+    }
+    let why = "the private network has no way to the host; leave it out, or use --network host and 127.0.0.1";
+    Err(Error::new(Kind::Unsupported, format!("--add-host {text}: {why}; nothing was started")))
 }
 
 pub(super) fn name_server(text: String) -> Result<String> {
