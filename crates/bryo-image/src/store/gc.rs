@@ -20,10 +20,14 @@ use crate::unpack::Worker;
 /// How deep indexes may nest in a store that other tools write to.
 const NESTING_MAX: usize = 4;
 
+/// What the names of derived layers begin with; the file `image` in them names the manifest they were derived from.
+const DERIVED: &str = "derived-";
+
 /// What a collection spares.
 #[derive(Clone, Debug, Default)]
 pub struct GcOptions {
-    /// Diff ids that containers use, although no image may have them any more.
+    /// Diff ids that containers use, although no image may have them any more; of derived layers, the part of the name
+    /// that is a digest.
     pub layers_in_use: BTreeSet<Digest>,
     /// Keeps interrupted downloads, so that they can be resumed.
     pub keep_partial: bool,
@@ -112,7 +116,7 @@ impl Store {
         if let Some(worker) = worker {
             report.leftovers += worker.sweep()?;
             for (key, name) in self.layer_names()? {
-                if key == worker.ownership_key() && !marked.layers.contains(&name) {
+                if key == worker.ownership_key() && !self.is_wanted(&key, &name, &marked) {
                     worker.remove_layer(&name)?;
                     report.layers += 1;
                 }
@@ -147,7 +151,7 @@ impl Store {
             marked.blobs.extend(before.blobs.iter().cloned());
             self.sweep_blobs(&marked, &mut GcReport::default())?;
             for layer in self.layer_names()? {
-                let known = before.layers.contains(&layer) || marked.layers.contains(&layer.1);
+                let known = before.layers.contains(&layer) || self.is_wanted(&layer.0, &layer.1, &marked);
                 if !known && layer.0 == worker.ownership_key() {
                     worker.remove_layer(&layer.1)?;
                 }
@@ -192,7 +196,7 @@ impl Store {
     fn layer_usage(&self, marked: &Marked, worker: Option<&Worker>) -> Result<Vec<LayerUsage>> {
         let mut layers = Vec::new();
         for (ownership_key, name) in self.layer_names()? {
-            let referenced = marked.layers.contains(&name);
+            let referenced = self.is_wanted(&ownership_key, &name, marked);
             let digest = format!("sha256:{name}").parse::<Digest>();
             let bytes = match (worker, digest) {
                 (Some(worker), Ok(digest)) if worker.ownership_key() == ownership_key => {
@@ -242,6 +246,16 @@ impl Store {
             marked.blobs.insert(config);
         }
         Ok(())
+    }
+
+    /// Tells whether a layer stays. One that was derived from an image stays as long as that, or as it is in use.
+    fn is_wanted(&self, ownership_key: &str, name: &str, marked: &Marked) -> bool {
+        let Some(id) = name.strip_prefix(DERIVED) else { return marked.layers.contains(name) };
+        let image = || {
+            let text = fs::read_to_string(self.layers_dir(ownership_key).join(name).join("image")).ok()?;
+            text.trim().parse::<Digest>().ok()
+        };
+        marked.layers.contains(id) || image().is_some_and(|digest| marked.blobs.contains(&digest))
     }
 
     fn sweep_blobs(&self, marked: &Marked, report: &mut GcReport) -> Result<()> {
