@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bryo_identity::userns::{self, Child, Request};
+use bryo_identity::userns::{self, Child, Request, Unmapped};
 use bryo_sys::check;
 use bryo_sys::clone::Namespaces;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -56,16 +56,27 @@ pub fn start(plan: &Plan) -> Result<Starting> {
         child::main(plan, &prepared, layers, theirs, &inside)
     })?;
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
-    // Now, while the child still has the caller's ids: afterwards its /proc entries belong to nobody.
+    match complete(unmapped, request, &prepared.namespaces) {
+        Ok((child, user, network)) => Ok(Starting { child, sync, user, network }),
+        // A child that failed early makes its parent fail too, and only the child knows the reason.
+        Err(error) => Err(sync.failure().unwrap_or(error)),
+    }
+}
+
+/// Opens the child's namespaces and writes its maps, in this order: afterwards its `/proc` entries belong to nobody.
+fn complete(
+    unmapped: Unmapped,
+    request: Request<'_>,
+    namespaces: &Namespaces,
+) -> Result<(Child, OwnedFd, Option<OwnedFd>)> {
     let namespace = |name: &str| -> Result<OwnedFd> {
         let path = format!("/proc/{}/ns/{name}", unmapped.pid().as_raw_nonzero());
         let fd = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok(check("open", || path, fd)?)
     };
     let user = namespace("user")?;
-    let network = prepared.namespaces.contains(Namespaces::NET).then(|| namespace("net")).transpose()?;
-    let child = unmapped.map(request)?;
-    Ok(Starting { child, sync, user, network })
+    let network = namespaces.contains(Namespaces::NET).then(|| namespace("net")).transpose()?;
+    Ok((unmapped.map(request)?, user, network))
 }
 
 impl Starting {

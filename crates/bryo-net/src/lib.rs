@@ -6,6 +6,7 @@
 //! Faces the payload's packets, which helpers parse, each in a process of its own.
 
 mod error;
+mod holder;
 pub mod pasta;
 pub mod resolver;
 

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use crate::error::{Error, Kind, Result};
+use crate::holder::Holder;
 use crate::resolver::FORWARDER;
 
 /// Where the program may be; never taken from `PATH`.
@@ -75,22 +76,20 @@ impl Pasta {
     pub fn attach(&self, request: Request<'_>) -> Result<Starting> {
         let failed = |e: &dyn std::fmt::Display| Error::new(Kind::Helper, format!("cannot start pasta: {e}"));
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(&e))?;
+        let holder = Holder::join(request.user, request.network)?;
         let mut command = Command::new(&self.program);
         command
-            .args(self.arguments(request, &write))
+            .args(self.arguments(request, &holder, &write))
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         bryo_sys::exec::die_with_parent(&mut command);
         let process = command.spawn().map_err(|e| failed(&e))?;
-        Ok(Starting { attached: Attached { process }, ready: read, write: Some(write) })
+        Ok(Starting { attached: Attached { process }, _holder: holder, ready: read, write: Some(write) })
     }
 
-    fn arguments(&self, request: Request<'_>, ready: &OwnedFd) -> Vec<String> {
-        let me = rustix::process::getpid().as_raw_nonzero();
-        // By way of this process's descriptors: the namespaces' own entries below /proc belong to nobody by now.
-        let mine = |fd: i32| format!("/proc/{me}/fd/{fd}");
+    fn arguments(&self, request: Request<'_>, holder: &Holder, ready: &OwnedFd) -> Vec<String> {
         let mut arguments = vec!["--foreground".into(), "--quiet".into(), "--config-net".into()];
         if !self.ipv6 {
             arguments.push("--ipv4-only".into());
@@ -104,10 +103,11 @@ impl Pasta {
         if request.forward_dns {
             arguments.extend(["--dns-forward".into(), FORWARDER.to_string()]);
         }
-        // Written when everything is set up: a pipe in place of a file tells the moment.
-        arguments.extend(["--pid".into(), mine(ready.as_raw_fd())]);
-        arguments.extend(["--userns".into(), mine(request.user.as_raw_fd())]);
-        arguments.extend(["--netns".into(), mine(request.network.as_raw_fd())]);
+        let of_holder = |name: &str| format!("/proc/{}/{name}", holder.pid().as_raw_nonzero());
+        // Written when everything is set up: a pipe in place of a file tells the moment. The holder has a copy of it.
+        arguments.extend(["--pid".into(), of_holder(&format!("fd/{}", ready.as_raw_fd()))]);
+        arguments.extend(["--userns".into(), of_holder("ns/user")]);
+        arguments.extend(["--netns".into(), of_holder("ns/net")]);
         arguments
     }
 }
@@ -116,6 +116,8 @@ impl Pasta {
 #[derive(Debug)]
 pub struct Starting {
     attached: Attached,
+    /// Needed until the helper has opened what it was told.
+    _holder: Holder,
     ready: OwnedFd,
     write: Option<OwnedFd>,
 }

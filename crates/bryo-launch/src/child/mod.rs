@@ -55,6 +55,7 @@ fn build(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd
     let opened = open::open(plan, prepared, layers)?;
     inside.become_root()?;
     confine::die_with_parent()?;
+    open::parameters(prepared)?;
     rootfs::build(plan, prepared, opened)?;
     let (ours, theirs) = streams::make(plan, &prepared.process)?;
     let landlock_abi = landlock::available(plan.landlock)?;

@@ -73,6 +73,12 @@ fn early_settings(prepared: &Prepared) -> Result<()> {
     if prepared.namespaces.contains(bryo_sys::clone::Namespaces::NET) {
         bryo_sys::net::loopback_up()?;
     }
+    Ok(())
+}
+
+/// Sets the parameters of the new namespaces. Some name groups, which the kernel takes only when they are mapped; and
+/// the host's `/proc`, which shows the parameters of whoever looks, is out of sight after the next stage.
+pub(super) fn parameters(prepared: &Prepared) -> Result<()> {
     for (path, value) in &prepared.sysctls {
         let what = || format!("cannot set {}", path.display());
         let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
