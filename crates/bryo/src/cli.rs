@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The top of the command line: which commands there are, and the flags before them.
+//!
+//! A command is a module that implements [`Verb`] and a line in [`COMMANDS`]. Only the flags of the command that is
+//! called are ever built: those of all commands together would cost more than the parsing of `run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Args, Command, ValueHint, value_parser};
+
+use crate::commands::*;
+use crate::context::Context;
+use crate::errors::{Error, Result, USAGE};
+use crate::output;
+
+/// One command: its flags are the struct, its help is the struct's documentation.
+pub trait Verb: Args + Sized {
+    /// The word that calls it.
+    const NAME: &'static str;
+    /// One line for the list of commands.
+    const ABOUT: &'static str;
+    /// The exit code of a failure for which Docker and Podman have no other one.
+    const FAILURE: u8 = 1;
+
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in its way.
+    fn run(self, context: &Context) -> Result<ExitCode>;
+}
+
+/// A command without its type.
+#[derive(Clone, Copy)]
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    failure: u8,
+    hidden: bool,
+    build: fn(Command) -> Command,
+    run: fn(&ArgMatches, &Context) -> Result<ExitCode>,
+}
+
+impl Entry {
+    const fn of<V: Verb>() -> Self {
+        Self {
+            name: V::NAME,
+            about: V::ABOUT,
+            failure: V::FAILURE,
+            hidden: false,
+            build: V::augment_args,
+            run: |matches, context| V::from_arg_matches(matches)?.run(context),
+        }
+    }
+
+    /// Calls the command by another word, inside a group.
+    const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    const fn hidden(self) -> Self {
+        Self { hidden: true, ..self }
+    }
+
+    fn command(&self) -> Command {
+        Command::new(self.name).about(self.about).hide(self.hidden).defer(self.build)
+    }
+}
+
+/// The commands, in the order of the help.
+static COMMANDS: &[Entry] = &[
+    Entry::of::<crate::args::RunArgs>(),
+    Entry::of::<ps::Ps>(),
+    Entry::of::<rm::Rm>(),
+    Entry::of::<pull::Pull>(),
+    Entry::of::<push::Push>(),
+    Entry::of::<images::Images>(),
+    Entry::of::<inspect::Inspect>(),
+    Entry::of::<history::History>(),
+    Entry::of::<tag::Tag>(),
+    Entry::of::<rmi::Rmi>(),
+    Entry::of::<load::Load>(),
+    Entry::of::<save::Save>(),
+    Entry::of::<import::Import>(),
+    Entry::of::<export::Export>(),
+    Entry::of::<gc::Gc>(),
+    Entry::of::<df::Df>(),
+    Entry::of::<doctor::Doctor>(),
+    Entry::of::<doctor::Doctor>(),
+    Entry::of::<demo::Demo>(),
+    Entry::of::<config::Config>(),
+    Entry::of::<version::Version>(),
+    Entry::of::<completion::Completion>(),
+    Entry::of::<man::Man>().hidden(),
+    Entry::of::<demo::Probe>().hidden(),
+];
+
+/// Docker's groups: the same commands by longer names.
+static GROUPS: &[(&str, &str, &[Entry])] = &[
+    (
+        "image",
+        "Manage images",
+        &[
+            Entry::of::<images::Images>().named("ls"),
+            Entry::of::<pull::Pull>(),
+            Entry::of::<push::Push>(),
+            Entry::of::<inspect::InspectImage>(),
+            Entry::of::<history::History>(),
+            Entry::of::<tag::Tag>(),
+            Entry::of::<rmi::Rmi>().named("rm"),
+            Entry::of::<load::Load>(),
+            Entry::of::<save::Save>(),
+            Entry::of::<import::Import>(),
+            Entry::of::<export::Export>(),
+            Entry::of::<gc::PruneImages>(),
+        ],
+    ),
+    (
+        "container",
+        "Manage containers",
+        &[
+            Entry::of::<crate::args::RunArgs>(),
+            Entry::of::<ps::Ps>().named("ls"),
+            Entry::of::<rm::Rm>(),
+            Entry::of::<inspect::InspectContainer>(),
+        ],
+    ),
+    ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
+];
+
+/// Flags that stand before the command.
+const ROOT: &str = "root";
+const CONFIG: &str = "config-file";
+
+/// Parses the command line, runs the command, reports how it ended.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let Some((entry, arguments)) = find(&matches) else { return ExitCode::from(USAGE) };
+    let path = |name| matches.get_one::<PathBuf>(name).cloned();
+    let context = Context::new(path(ROOT), path(CONFIG));
+    match (entry.run)(arguments, &context) {
+        Ok(code) => code,
+        Err(Error::Usage(error)) => usage(&error),
+        Err(error) => error.report(entry.failure),
+    }
+}
+
+/// Builds the whole command line; what belongs to one command is built when it is needed.
+pub fn command() -> Command {
+    let groups = GROUPS.iter().map(|(name, about, members)| {
+        Command::new(*name)
+            .about(*about)
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommands(members.iter().map(Entry::command))
+    });
+    Command::new("bryo")
+        .about("Containers without root: any OCI image, as nobody")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(false)
+        .arg(
+            Arg::new(ROOT)
+                .long("root")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::DirPath)
+                .help("Keep images and containers in DIR"),
+        )
+        .arg(
+            Arg::new(CONFIG)
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("Read the configuration from FILE and from nowhere else"),
+        )
+        .subcommands(COMMANDS.iter().map(Entry::command))
+        .subcommands(groups)
+}
+
+fn find(matches: &ArgMatches) -> Option<(&'static Entry, &ArgMatches)> {
+    let (name, inner) = matches.subcommand()?;
+    if let Some(entry) = COMMANDS.iter().find(|entry| entry.name == name) {
+        return Some((entry, inner));
+    }
+    let (_, _, members) = GROUPS.iter().find(|(group, _, _)| *group == name)?;
+    let (name, inner) = inner.subcommand()?;
+    members.iter().find(|entry| entry.name == name).map(|entry| (entry, inner))
+}
+
+/// Prints help to standard output, and a mistake to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let help = error.render().to_string();
+        return match output::print(&help) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.report(1),
+        };
+    }
+    output::complain(&error.render().to_string());
+    ExitCode::from(USAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        let mut all = command();
+        all.build();
+    }
+
+    #[test]
+    fn every_command_and_flag_has_help() {
+        fn check(command: &Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} has no help");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{path} {} has no help", arg.get_id());
+            }
+            for inner in command.get_subcommands() {
+                check(inner, &format!("{path} {}", inner.get_name()));
+            }
+        }
+        let mut all = command();
+        all.build();
+        check(&all, "bryo");
+    }
+
+    #[test]
+    fn every_group_member_is_found() {
+        for (group, _, members) in GROUPS {
+            assert!(!members.is_empty());
+            for entry in *members {
+                assert!(!entry.about.is_empty(), "{group} {}", entry.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bryo pull`.
+
+use std::process::ExitCode;
+
+use bryo_image::archive::{self, LoadOptions};
+use bryo_image::pull::PullOptions;
+use bryo_image::reference::{Reference, Source};
+use bryo_image::registry::Platform;
+use bryo_image::store::ImageRecord;
+
+use crate::cli::Verb;
+use crate::context::Context;
+use crate::errors::{Error, Result, USAGE};
+use crate::output;
+use crate::progress::{self, Way};
+
+/// Fetch an image and unpack it
+///
+/// IMAGE is a name as Docker has it (alpine, ghcr.io/owner/name:tag, name@sha256:...), or one with a transport:
+/// docker://NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], dir:DIR.
+/// Layers are fetched, verified and unpacked at the same time; what is there already is not fetched again.
+#[derive(Debug, clap::Args)]
+pub struct Pull {
+    /// Print nothing but the image's name
+    #[arg(short, long)]
+    quiet: bool,
+    /// Choose the image for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    tls: Tls,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
+
+/// How far a registry must prove who it is.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Tls {
+    /// With =false, trust this registry without a certificate, and over plain HTTP if it has no TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    tls_verify: bool,
+}
+
+impl Tls {
+    /// Returns the host that need not prove itself, if that was asked for.
+    pub fn insecure(self, reference: &Reference) -> Option<String> {
+        (!self.tls_verify).then(|| reference.domain().to_owned())
+    }
+}
+
+impl Verb for Pull {
+    const NAME: &'static str = "pull";
+    const ABOUT: &'static str = "Fetch an image and unpack it";
+    const FAILURE: u8 = USAGE;
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let wish =
+            Wish { source: self.image.parse()?, platform: self.platform, quiet: self.quiet, tls: Some(self.tls) };
+        let names = wish.get(context)?.into_iter().map(|record| {
+            let name = record.reference.unwrap_or_else(|| record.manifest.to_string());
+            format!("{}\n", output::line(&name))
+        });
+        output::print(&names.collect::<String>())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Fetches an image for a container. The calling process must have one thread, and has one again afterwards.
+///
+/// # Errors
+///
+/// As `bryo pull`.
+pub fn fetch(context: &Context, name: &str, platform: Option<&str>, quiet: bool) -> Result<ImageRecord> {
+    let platform = platform.map(str::parse).transpose()?;
+    let records = Wish { source: name.parse()?, platform, quiet, tls: None }.get(context)?;
+    records.into_iter().next().ok_or_else(|| Error::message(format!("pull {name}: no image in it")))
+}
+
+/// An image that is wanted here.
+struct Wish {
+    source: Source,
+    platform: Option<Platform>,
+    quiet: bool,
+    tls: Option<Tls>,
+}
+
+impl Wish {
+    fn get(&self, context: &Context) -> Result<Vec<ImageRecord>> {
+        let engine = context.engine()?;
+        if let source @ (Source::Host | Source::Rootfs(_)) = &self.source {
+            let hint = format!("bryo run {source} COMMAND");
+            return Err(Error::message(format!("pull {source}: it is used where it is")).hint(hint));
+        }
+        // Before anything that may start a thread.
+        let worker = engine.worker()?;
+        let limits = context.config()?.limits;
+        if let Source::Registry(reference) = &self.source {
+            let options = PullOptions {
+                registry: context.registry(self.tls.and_then(|tls| tls.insecure(reference)))?,
+                platform: self.platform.clone(),
+                limits,
+                ..PullOptions::default()
+            };
+            let progress = progress::reporter(self.quiet, Way::Pull);
+            bryo_image::pull::pull(engine.store(), &worker, reference, &options, progress.as_ref())?;
+            return Ok(vec![engine.store().find(&reference.to_string())?]);
+        }
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        Ok(archive::load(engine.store(), &worker, &self.source, &LoadOptions { limits, platform })?)
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a command that failed: its exit code, one line that says what and why, one line that says what to try.
+//!
+//! This is the only place where kinds of errors of the libraries become exit codes and hints.
+
+use std::process::ExitCode;
+
+use bryo_engine::doctor;
+use bryo_engine::error::Kind;
+
+use crate::output;
+
+/// The result of what the command line does.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The exit code of a command line that was not understood, as Docker has it.
+pub const USAGE: u8 = 125;
+/// The exit code of a payload that exists and cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// The exit code of a payload that does not exist.
+const NOT_FOUND: u8 = 127;
+/// The exit code when nobody reads standard output any more: that of a program that `SIGPIPE` ends.
+const BROKEN_PIPE: u8 = 141;
+
+/// Why a command failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A failure of the libraries.
+    Engine(bryo_engine::error::Error),
+    /// The flags were not understood.
+    Usage(clap::Error),
+    /// A failure of the command line itself: operation, object and cause, and perhaps what to try.
+    Message(String, Option<String>),
+    /// Standard output failed.
+    Output(std::io::Error),
+    /// Some of several objects failed; each was reported when it did.
+    Reported,
+}
+
+impl Error {
+    /// Makes a failure of the command line itself.
+    pub fn message(text: impl Into<String>) -> Self {
+        Self::Message(text.into(), None)
+    }
+
+    /// Makes a failure from an input or output error.
+    pub fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        Self::message(format!("{what}: {error}"))
+    }
+
+    /// Adds what to try.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Message(text, _) => Self::Message(text, Some(hint.into())),
+            other => other,
+        }
+    }
+
+    /// Prints the failure and what to try, and returns the exit code; `other` is the command's code for what has none
+    /// of its own.
+    pub fn report(&self, other: u8) -> ExitCode {
+        self.print();
+        ExitCode::from(self.code(other))
+    }
+
+    /// Prints the failure and what to try.
+    pub fn print(&self) {
+        let text = match self {
+            Self::Engine(error) => chain(error),
+            Self::Usage(error) => error.to_string(),
+            Self::Message(text, _) => text.clone(),
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return,
+            Self::Output(error) => format!("write to standard output: {error}"),
+            Self::Reported => return,
+        };
+        output::complain(&format!("bryo: {}\n", output::line(&text)));
+        if let Some(hint) = self.remedy() {
+            output::complain(&format!("try: {}\n", output::line(&hint)));
+        }
+    }
+
+    fn code(&self, other: u8) -> u8 {
+        match self {
+            Self::Engine(error) => match error.kind() {
+                Kind::Launch(bryo_launch::Kind::NotFound) => NOT_FOUND,
+                Kind::Launch(bryo_launch::Kind::NotExecutable) => NOT_EXECUTABLE,
+                _ => other,
+            },
+            Self::Usage(_) => USAGE,
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => BROKEN_PIPE,
+            _ => other,
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => host_remedy(error).or_else(|| hint(error.kind()).map(str::to_owned)),
+            Self::Message(_, hint) => hint.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// Asks `doctor` whether the cause lies in this host, so that both say the same words.
+fn host_remedy(error: &bryo_engine::error::Error) -> Option<String> {
+    let source = std::error::Error::source(error)?;
+    let advice = if let Some(error) = source.downcast_ref::<bryo_launch::Error>() {
+        doctor::explain(error)
+    } else if let Some(error) = source.downcast_ref::<bryo_identity::Error>() {
+        doctor::explain(error)
+    } else if let Some(error) = source.downcast_ref::<bryo_net::Error>() {
+        doctor::explain(error)
+    } else if let Some(error) = source.downcast_ref::<bryo_image::Error>() {
+        doctor::explain(error)
+    } else {
+        None
+    };
+    advice.map(|advice| format!("{} ({})", advice.remedy, advice.cause))
+}
+
+/// What to try after a failure whose cause is in what was asked.
+fn hint(kind: Kind) -> Option<&'static str> {
+    use bryo_image::Kind as Image;
+    Some(match kind {
+        Kind::Image(Image::NotFound) => "bryo images, for what is here; bryo pull IMAGE, for what is not",
+        Kind::Image(Image::InvalidReference) => "a name like alpine, ghcr.io/owner/name:tag or oci:DIR",
+        Kind::Image(Image::InvalidDigest) => "a digest is sha256: and 64 digits from 0 to f",
+        Kind::Image(Image::Unauthorized) => {
+            "a login in ~/.docker/config.json or $XDG_RUNTIME_DIR/containers/auth.json, as docker login and podman login write it"
+        }
+        Kind::Image(Image::Unreachable) => {
+            "check the host's name and network; --tls-verify=false for a registry without TLS that you trust"
+        }
+        Kind::Image(Image::Platform) => "--platform OS/ARCH, one that the image has",
+        Kind::Image(Image::Limit) => "the limits in the configuration file (bryo config path), if you trust the image",
+        Kind::Image(Image::DigestMismatch | Image::Corrupt) => {
+            "once more; if it stays, the image itself is damaged: tell who made it"
+        }
+        Kind::Image(Image::NoSpace) | Kind::NoSpace => "bryo gc, and bryo df for what takes the space",
+        Kind::Image(Image::Busy) => "again when the other bryo has ended, or with --force",
+        Kind::InvalidConfig => "bryo config init writes a file with every key explained; bryo config path says where",
+        Kind::UnknownUser => "--user UID, or a name that is in the image's /etc/passwd",
+        Kind::NoSuchContainer => "bryo ps -a",
+        Kind::Ambiguous => "more digits of the id",
+        Kind::NameInUse => "another --name, or bryo rm NAME first",
+        Kind::Running => "bryo rm --force, which ends it",
+        Kind::NoCommand => "a command after the image's name",
+        Kind::Launch(bryo_launch::Kind::NotFound) => "--entrypoint '' if the image's entrypoint is in the way",
+        _ => return None,
+    })
+}
+
+/// Joins the causes of a failure, each once: some errors tell their causes themselves.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+macro_rules! from_libraries {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::Engine(error.into())
+            }
+        })*
+    };
+}
+
+from_libraries!(
+    bryo_engine::error::Error,
+    bryo_image::Error,
+    bryo_identity::Error,
+    bryo_launch::Error,
+    bryo_net::Error
+);
+
+impl From<clap::Error> for Error {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The environment: where things are for this caller. Nothing else reads it.
+//!
+//! Trusts the caller's environment, as every program of the caller does. Relative values are ignored, as the XDG base
+//! directory specification asks.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use bryo_image::registry::{AuthSources, Proxies};
+
+use crate::errors::{Error, Result};
+
+/// The directory of the store when root calls.
+const ROOT_DATA: &str = "/var/lib/bryo";
+/// The directory of run-time state when root calls: one for the machine, since container ranges are the machine's.
+const ROOT_RUNTIME: &str = "/run/bryo";
+/// The site's configuration.
+const SITE_CONFIG: &str = "/etc/bryo/config.toml";
+
+/// Returns the directory that holds images, layers, containers and volumes.
+///
+/// # Errors
+///
+/// [`Error::Message`] if neither `XDG_DATA_HOME` nor `HOME` says where.
+pub fn data() -> Result<PathBuf> {
+    if let Some(dir) = absolute("XDG_DATA_HOME") {
+        return Ok(dir.join("bryo"));
+    }
+    if is_root() {
+        return Ok(PathBuf::from(ROOT_DATA));
+    }
+    Ok(home()?.join(".local/share/bryo"))
+}
+
+/// Returns the directory for what lasts no longer than the machine is up. Without a session's directory it lies in
+/// the data directory, which is as private.
+pub fn runtime(data: &Path) -> PathBuf {
+    if is_root() {
+        return PathBuf::from(ROOT_RUNTIME);
+    }
+    match absolute("XDG_RUNTIME_DIR").filter(|dir| dir.is_dir()) {
+        Some(dir) => dir.join("bryo"),
+        None => data.join("run"),
+    }
+}
+
+/// Returns `XDG_RUNTIME_DIR`, if it is set.
+pub fn session() -> Option<PathBuf> {
+    absolute("XDG_RUNTIME_DIR")
+}
+
+/// Returns the caller's configuration file, which need not exist.
+///
+/// # Errors
+///
+/// [`Error::Message`] if neither `XDG_CONFIG_HOME` nor `HOME` says where.
+pub fn config() -> Result<PathBuf> {
+    Ok(config_home()?.join("bryo/config.toml"))
+}
+
+/// Returns the configuration files in the order in which they are read, the stronger one last.
+pub fn configs() -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from(SITE_CONFIG)];
+    files.extend(config());
+    files
+}
+
+/// Returns where credentials for registries may be, as Podman and Docker have it.
+pub fn auth() -> AuthSources {
+    let mut files = Vec::new();
+    files.extend(env::var_os("REGISTRY_AUTH_FILE").filter(|v| !v.is_empty()).map(PathBuf::from));
+    files.extend(session().map(|dir| dir.join("containers/auth.json")));
+    files.extend(config_home().map(|dir| dir.join("containers/auth.json")));
+    match absolute("DOCKER_CONFIG") {
+        Some(dir) => files.push(dir.join("config.json")),
+        None => files.extend(home().map(|home| home.join(".docker/config.json"))),
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    AuthSources { files, helper_dirs: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect() }
+}
+
+/// Returns the proxies that the caller's variables name, the lower-case ones first. `HTTP_PROXY` is not read, since a
+/// web server sets it from a request's header (CVE-2016-5385).
+pub fn proxies() -> Proxies {
+    let first = |names: &[&str]| names.iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
+    Proxies {
+        http: first(&["http_proxy"]),
+        https: first(&["https_proxy", "HTTPS_PROXY"]),
+        exclude: first(&["no_proxy", "NO_PROXY"]),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn config_home() -> Result<PathBuf> {
+    absolute("XDG_CONFIG_HOME").map_or_else(|| Ok(home()?.join(".config")), Ok)
+}
+
+fn home() -> Result<PathBuf> {
+    absolute("HOME").ok_or_else(|| {
+        Error::message("find the home directory: HOME is not set to an absolute path").hint("HOME=/home/you bryo ...")
+    })
+}
+
+fn absolute(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Tells whether the terminal, if there is one, is more than a printer.
+pub fn terminal_draws() -> bool {
+    env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
