@@ -67,6 +67,9 @@ pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
     let lowers = job.layers.iter().rev().map(|path| directory(path)).collect::<Result<Vec<_>>>()?;
     let target = directory(job.target)?;
     inside.become_root()?;
+    // Now, since a change of ids takes it back: without the parent there is nobody to put the layer in its place.
+    let killed = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    check("prctl", || "PR_SET_PDEATHSIG".into(), killed)?;
     rustix::process::umask(Mode::empty());
     check("mkdirat", || CONTENT.into(), rustix::fs::mkdirat(&target, CONTENT, Mode::from_raw_mode(0o755)))?;
     let result = content(job, lowers, &target);

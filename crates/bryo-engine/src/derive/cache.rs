@@ -66,7 +66,7 @@ impl Slot {
         };
         let mut key = format!("{FORMAT}\n{base}\n");
         // Quoted, so that no text can look like two.
-        let _ = write!(key, "{:?} {:?} {:?} {}\n", input.user, input.groups, input.workdir, input.default_user_image);
+        let _ = writeln!(key, "{:?} {:?} {:?} {}", input.user, input.groups, input.workdir, input.default_user_image);
         if !input.map.is_single() {
             // On the single rung nothing on the disk depends on which id inside is the caller.
             key += &render(&input.map.uids);

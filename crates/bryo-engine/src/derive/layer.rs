@@ -3,7 +3,8 @@
 //!
 //! It is written as it will lie on the disk, not through an overlay. An overlay would have to copy up each directory
 //! in which something is made, which the kernel refuses where its owner is not in the map, as in a directory of the
-//! host; a directory made here merges with the one below it and brings its own owner.
+//! host; a directory made here merges with the one below it and brings its own owner. Extended attributes are not
+//! carried over: what has them in honest images is programs, and those are not copied.
 
 use std::collections::BTreeSet;
 use std::fs::File;

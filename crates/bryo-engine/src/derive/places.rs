@@ -16,8 +16,8 @@ const PARENTS: [&str; 4] = ["/", "/opt", "/home", "/mnt"];
 /// Below these of the system, images keep programs of their own with their data.
 const OWN: [&str; 1] = ["/usr/src"];
 
-/// What package managers know: whoever can write there decides what the next `apt` of root installs.
-const PACKAGES: [&str; 18] = [
+/// What package managers and their scripts know: whoever can write there decides what the next `apt` of root installs.
+const PACKAGES: [&str; 21] = [
     "/var/lib/dpkg",
     "/var/lib/apt",
     "/var/lib/rpm",
@@ -28,6 +28,9 @@ const PACKAGES: [&str; 18] = [
     "/var/lib/pacman",
     "/var/lib/apk",
     "/var/lib/ucf",
+    "/var/lib/pam",
+    "/var/lib/systemd/deb-systemd-helper-enabled",
+    "/var/backups",
     "/var/cache/apt",
     "/var/cache/debconf",
     "/var/cache/ldconfig",

@@ -265,7 +265,8 @@ fn links_of_the_image_lead_nowhere_else() {
 
 fn hostile_account_files_hold_nobody_up() {
     let begun = Instant::now();
-    let cases: [(&str, fn(&mut ground::Tar)); 4] = [
+    type Case = (&'static str, fn(&mut ground::Tar));
+    let cases: [Case; 4] = [
         ("a pipe", |tar| tar.fifo("etc/passwd")),
         ("a directory", |tar| tar.directory("etc/passwd", (0, 0), 0o755)),
         ("a loop", |tar| tar.link("etc/passwd", "passwd")),
