@@ -23,19 +23,25 @@ const ROOT: [Capability; 10] = [
 ];
 
 /// Capabilities that the kernel only asks for in the first user namespace: whoever holds them inside holds nothing.
-/// Source: `capabilities(7)`, `user_namespaces(7)`.
-const WITHOUT_EFFECT: [Capability; 12] = [
+/// Source: `capabilities(7)`, `user_namespaces(7)`, and `capable()` where the kernel asks for each.
+const WITHOUT_EFFECT: [Capability; 18] = [
     Capability::AuditControl,
     Capability::AuditRead,
+    Capability::AuditWrite,
     Capability::BlockSuspend,
     Capability::Bpf,
+    Capability::Lease,
+    Capability::LinuxImmutable,
     Capability::MacAdmin,
     Capability::MacOverride,
     Capability::Mknod,
+    Capability::Perfmon,
     Capability::SysModule,
     Capability::SysPacct,
     Capability::SysRawio,
     Capability::SysTime,
+    Capability::SysTtyConfig,
+    Capability::Syslog,
     Capability::WakeAlarm,
 ];
 

@@ -18,11 +18,13 @@ pub(super) fn generate(input: &Input<'_>) -> Generated {
     let (resolver, forward_dns) = resolver(input);
     let name = host_name(input);
     let file = |path: &str, text: String| GeneratedFile { path: path.into(), content: text.into_bytes(), mode: 0o644 };
-    let files = vec![
+    let mut files = vec![
         file("/etc/hosts", hosts(&name, &input.options.hosts)),
         file("/etc/hostname", format!("{name}\n")),
         file("/etc/resolv.conf", resolver),
     ];
+    // What the caller mounts there is what is seen there, and no file is made in a directory of the host.
+    files.retain(|file| !input.options.mounts.iter().any(|mount| file.path.starts_with(&mount.target)));
     Generated { files, forward_dns }
 }
 

@@ -10,6 +10,8 @@ pub mod host;
 mod mounts;
 mod process;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -89,7 +91,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let process = process::of(&input, &capabilities)?;
     let spec = spec::assemble(&input, process, mounts, &capabilities)?;
     let notes = capabilities.without_effect.clone();
-    let relaxed = relaxed(input.options);
+    let relaxed = relaxed(input.options, input.facts.uid);
     let state =
         if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
     let plan = Plan {
@@ -123,11 +125,13 @@ fn volumes(input: &Input<'_>) -> Vec<Volume> {
         }),
         _ => None,
     };
-    input.options.mounts.iter().filter_map(volume).collect()
+    let mut volumes: Vec<Volume> = input.options.mounts.iter().filter_map(volume).collect();
+    volumes.sort_by_key(|volume| volume.target.components().count());
+    volumes
 }
 
 /// Lists what was asked for beyond the default, in the words of the command line.
-fn relaxed(options: &RunOptions) -> Vec<String> {
+fn relaxed(options: &RunOptions, uid: u32) -> Vec<String> {
     let security = &options.security;
     let seccomp = match security.seccomp {
         crate::options::Seccomp::Builtin => None,
@@ -141,12 +145,12 @@ fn relaxed(options: &RunOptions) -> Vec<String> {
         (security.unmask_all || !security.unmask.is_empty(), "--security-opt unmask"),
         (options.network == Some(Network::Host), "--network host"),
         (options.cap_add_all, "--cap-add ALL"),
+        (uid == 0, "--user root"),
         (options.keep_id || options.mounts.iter().any(|m| m.me), "--userns keep-id (or :me)"),
     ];
     let caps = options.cap_add.iter().map(|c| format!("--cap-add {c}"));
-    let user = options.user.iter().filter(|u| matches!(u.split(':').next(), Some("root" | "0")));
     let set = flags.iter().filter(|(on, _)| *on).map(|(_, flag)| (*flag).to_owned());
-    set.chain(seccomp.map(str::to_owned)).chain(caps).chain(user.map(|u| format!("--user {u}"))).collect()
+    set.chain(seccomp.map(str::to_owned)).chain(caps).collect()
 }
 
 /// Returns the path with single slashes and without `.`; the spec wants it absolute.

@@ -23,10 +23,32 @@ pub(super) fn of(input: &Input<'_>) -> Result<(Vec<Mount>, Vec<Volume>)> {
     if let RootFs::Empty { .. } = input.root {
         mounts.extend(super::host::mounts(input)?);
     }
-    for asked in &input.options.mounts {
+    let volumes = volumes(input);
+    for asked in outermost_first(&input.options.mounts) {
+        visible(asked, &volumes)?;
         mounts.extend(asked_for(asked)?);
     }
-    Ok((mounts, volumes(input)))
+    Ok((mounts, volumes))
+}
+
+/// Orders mounts so that none hides another, whatever the order on the command line, as Docker does.
+fn outermost_first(asked: &[crate::options::Mount]) -> Vec<&crate::options::Mount> {
+    let mut sorted: Vec<_> = asked.iter().collect();
+    sorted.sort_by_key(|mount| mount.target.components().count());
+    sorted
+}
+
+/// Volumes come last, after the image's content below them was looked at; what lies in one would be hidden by it.
+fn visible(asked: &crate::options::Mount, volumes: &[Volume]) -> Result<()> {
+    let within = |v: &&Volume| asked.target.starts_with(&v.target) && !matches!(asked.source, Source::Volume(_));
+    match volumes.iter().find(within) {
+        None => Ok(()),
+        Some(volume) => {
+            let (inner, outer) = (asked.target.display(), volume.target.display());
+            let why = format!("cannot mount on {inner}: the volume on {outer} would hide it; mount it elsewhere");
+            Err(Error::new(Kind::Unsupported, why))
+        }
+    }
 }
 
 /// What the kernel shows, fresh for this container.

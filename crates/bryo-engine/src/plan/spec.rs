@@ -72,7 +72,9 @@ fn linux(input: &Input<'_>, granted: &Granted) -> Result<Linux> {
     let mut masked = paths(&MASKED);
     masked.extend(security.mask.iter().map(|p| p.to_string_lossy().into_owned()));
     if let bryo_launch::plan::RootFs::Empty { .. } = input.root {
-        masked.extend(super::host::MASKED.iter().map(|p| (*p).to_owned()));
+        // What the caller mounts there is not the host's, or is meant to be seen.
+        let mounted = |path: &str| input.options.mounts.iter().any(|m| Path::new(path).starts_with(&m.target));
+        masked.extend(super::host::MASKED.iter().filter(|p| !mounted(p)).map(|p| (*p).to_owned()));
     }
     let mut linux = Linux::default();
     linux
