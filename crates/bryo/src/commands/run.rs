@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bryo run`: a container in the foreground.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bryo_engine::Engine;
+use bryo_engine::options::{Pull, RunOptions};
+use bryo_engine::run::{Hints, Image, Request, check_architecture};
+use bryo_launch::relay::Caller;
+
+use crate::args::{Environment, RunArgs};
+use crate::cli::Verb;
+use crate::commands::pull;
+use crate::context::Context;
+use crate::errors::{Error, Result};
+use crate::output;
+
+impl Verb for RunArgs {
+    const NAME: &'static str = "run";
+    const ABOUT: &'static str = "Run a program in a new container, as nobody";
+    const FAILURE: u8 = 125;
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        let (dry_run, quiet) = (self.dry_run(), self.quiet());
+        let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let options = self.options(&Environment { here: &here, variable: &variable })?;
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+        if options.tty && options.interactive && !rustix::termios::isatty(caller.stdin) {
+            let why = "the input is not a terminal, and -t with -i needs one";
+            return Err(Error::message(why).hint("-i alone, to pass a pipe on"));
+        }
+        let engine = context.engine()?;
+        let image = find(context, &engine, &options, quiet)?;
+        if dry_run {
+            let planned = engine.dry_run(&options, image)?;
+            output::print(&(output::json(&planned.plan.spec)? + "\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let note = |line: &str| output::complain(&format!("bryo: {}\n", output::line(line)));
+        let outcome = engine.run(&Request { options: &options, caller, note: &note }, image)?;
+        if outcome.code != 0 && output::draws() {
+            for line in words(outcome.hints, &options) {
+                note(line);
+            }
+        }
+        Ok(ExitCode::from(u8::try_from(outcome.code).unwrap_or(u8::MAX)))
+    }
+}
+
+/// Finds what the container is made from, and pulls it when that is wanted.
+pub(super) fn find(context: &Context, engine: &Engine, options: &RunOptions, quiet: bool) -> Result<Image> {
+    let name = options.image.as_str();
+    if matches!(name, "host:" | "host") {
+        return Ok(Image::Host);
+    }
+    if let Some(path) = name.strip_prefix("rootfs:") {
+        return rootfs(Path::new(path));
+    }
+    let policy = options.pull.unwrap_or(context.pull_policy()?);
+    let record = match (policy, engine.store().find(name)) {
+        (Pull::Always, _) => pull::fetch(context, name, options.platform.as_deref(), quiet)?,
+        (Pull::Missing, Err(e)) if e.kind() == bryo_image::Kind::NotFound => {
+            pull::fetch(context, name, options.platform.as_deref(), quiet)?
+        }
+        (_, found) => found.map_err(bryo_engine::error::Error::from)?,
+    };
+    let image = engine.store().image(&record).map_err(bryo_engine::error::Error::from)?;
+    check_architecture(&image)?;
+    Ok(Image::Stored(Box::new(image)))
+}
+
+fn rootfs(path: &Path) -> Result<Image> {
+    let absolute = std::fs::canonicalize(path).map_err(|e| Error::io(format!("rootfs:{}", path.display()), &e))?;
+    if !absolute.is_dir() {
+        return Err(Error::message(format!("rootfs:{}: not a directory", path.display())));
+    }
+    Ok(Image::Rootfs(absolute))
+}
+
+/// Says which word relaxes what the payload was refused.
+fn words(hints: Hints, options: &RunOptions) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    let root_inside = options.user.as_deref().is_some_and(|u| matches!(u.split(':').next(), Some("root" | "0")));
+    if hints.read_only && !options.writable {
+        words.push("the root is read-only: --writable makes it writable, -v shares a directory");
+    }
+    if hints.not_permitted && !root_inside {
+        words.push("the program is not root inside: --user root makes it so, and still nobody outside");
+    } else if hints.not_permitted {
+        words.push("root inside has few capabilities: --cap-add gives one; on the host it is nobody all the same");
+    }
+    words
+}
