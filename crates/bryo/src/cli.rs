@@ -88,7 +88,6 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<gc::Gc>(),
     Entry::of::<df::Df>(),
     Entry::of::<doctor::Doctor>(),
-    Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
     Entry::of::<config::Config>(),
     Entry::of::<version::Version>(),
