@@ -38,7 +38,7 @@ impl Case {
         Self { options, config, facts, network: Network::Private, single: false, root: None }
     }
 
-    fn as_root(mut self) -> Self {
+    fn root_inside(mut self) -> Self {
         (self.facts.uid, self.facts.gid) = (0, 0);
         self
     }
@@ -156,7 +156,7 @@ fn nobody_has_a_capability_that_was_not_asked_for() {
 #[test]
 fn root_inside_inherits_nothing() {
     // CVE-2022-24769 and its like: a full inheritable set gives file capabilities to whoever executes the file.
-    let sets = stock().as_root().process().capabilities().clone().unwrap();
+    let sets = stock().root_inside().process().capabilities().clone().unwrap();
     assert!(sets.inheritable().as_ref().unwrap().is_empty() && sets.ambient().as_ref().unwrap().is_empty());
     assert_eq!(sets.bounding().as_ref().unwrap().len(), 10);
     assert_eq!(sets.bounding(), sets.effective());
