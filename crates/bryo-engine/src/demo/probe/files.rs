@@ -58,12 +58,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     },
 ];
 
-/// Tries to open each path; the worst answer counts, else the last.
+/// Tries to open each path. A success counts most, then a refusal, and least that there is no such file.
 fn worst(paths: &[&str], open: impl Fn(&str) -> std::io::Result<()>) -> Ending {
     let mut last = Ending::Absent("nothing to try it on".into());
     for path in paths {
         match Ending::of_io(open(path)) {
             Ending::Possible(_) => return Ending::Possible((*path).to_owned()),
+            other if matches!(&last, Ending::Refused(why) if why != "ENOENT") => drop(other),
             other => last = other,
         }
     }
