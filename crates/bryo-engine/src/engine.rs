@@ -122,6 +122,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns the unpacked layers that containers stand on: no collection of garbage may take them.
+    pub fn layers_in_use(&self) -> std::collections::BTreeSet<bryo_image::Digest> {
+        let names = self.containers.all().into_iter().flat_map(|record| record.layers);
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Removes a container that nobody supervises, and what it wrote.
     ///
     /// # Errors

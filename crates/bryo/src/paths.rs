@@ -36,7 +36,7 @@ pub fn data() -> Result<PathBuf> {
 /// Returns the directory for what lasts no longer than the machine is up. Without a session's directory it lies in
 /// the data directory, which is as private.
 pub fn runtime(data: &Path) -> PathBuf {
-    if is_root() {
+    if is_root() && data == Path::new(ROOT_DATA) {
         return PathBuf::from(ROOT_RUNTIME);
     }
     match absolute("XDG_RUNTIME_DIR").filter(|dir| dir.is_dir()) {

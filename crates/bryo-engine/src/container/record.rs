@@ -38,6 +38,9 @@ pub struct Record {
     pub confinement: Confinement,
     /// Its state when this was written; whether it runs now is for the lock to say.
     pub state: Status,
+    /// The unpacked layers it stands on, by digest, top first: they stay as long as the container is there.
+    #[serde(default)]
+    pub layers: Vec<String>,
     /// The OCI runtime spec.
     pub spec: Spec,
 }

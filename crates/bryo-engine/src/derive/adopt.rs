@@ -101,8 +101,9 @@ impl<'a> Adoption<'a> {
         let attributes = Attributes { uid: self.to.0, gid: self.to.1, mode: stat.st_mode & 0o7777 };
         match kind(stat) {
             FileType::Directory => {
-                // Everybody can write to such a one already, and its owner could take away what others put there.
-                let common = stat.st_mode & 0o1002 == 0o1002;
+                // Everybody can write to such a one of root already, and its owner could take away what others put
+                // there. One of a service is the service's own, and it may insist on that.
+                let common = uid == 0 && stat.st_mode & 0o1002 == 0o1002;
                 if applies && !common {
                     self.layer.directory(self.tree, path, attributes)?;
                 }

@@ -111,13 +111,17 @@ impl Builder<'_> {
         let accounts = files.accounts();
         let mut user = users::resolve(self.job.wanted, self.job.groups, &accounts)?;
         self.require_mapped(&mut user)?;
-        if user.replaces_root && !self.job.map.is_single() {
-            let services = self.adopt(&user)?;
+        let mut services = BTreeSet::new();
+        if user.replaces_root && self.job.map.is_single() {
+            // Everything belongs to the user already, whosever it is in the image.
+            services = accounts.ids().filter(|uid| (1..1000).contains(uid)).collect();
+        } else if user.replaces_root {
+            services = self.adopt(&user)?;
             self.join(&mut user, &services, &accounts);
         }
         self.own_directories(&user)?;
         self.mount_points()?;
-        files.complete(self.tree, &mut self.layer, &user, &accounts)?;
+        files.complete(self.tree, &mut self.layer, (&user, &services), &accounts)?;
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
         Ok(Facts {
             uid: user.uid.get(),

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The account files: what the image has, and the lines that the run user needs.
 //!
-//! A file that has the user is left alone. Else it gets one more line, and every other byte stays.
+//! A file that has the user is left alone. Else it gets one more line. The accounts of services whose state the user
+//! has taken over become other names of the user: a start script that gives a directory to its service gives it to
+//! whom it belongs already, which the kernel allows, and every other byte stays.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bryo_identity::InsideId;
 use bryo_sys::Errno;
 
 use super::layer::{Attributes, Layer};
@@ -47,12 +51,22 @@ impl Files {
         Accounts::parse(self.passwd.text(), self.group.text())
     }
 
-    /// Adds the user and its group where they are missing.
-    pub fn complete(&self, tree: &Tree, layer: &mut Layer, user: &User, accounts: &Accounts) -> Result<()> {
+    /// Adds the user and its group where they are missing, and makes the services' accounts names of the user.
+    pub fn complete(
+        &self,
+        tree: &Tree,
+        layer: &mut Layer,
+        (user, services): (&User, &BTreeSet<u32>),
+        accounts: &Accounts,
+    ) -> Result<()> {
         if accounts.by_uid(user.uid).is_none() {
             let shell = user.shell.as_deref().unwrap_or(Path::new("/bin/sh")).display();
             let line = format!("{}:x:{}:{}::{}:{shell}\n", user.name, user.uid, user.gid, user.home.display());
-            self.passwd.append(tree, layer, &line)?;
+            match aliased(self.passwd.text(), services, user.uid) {
+                // The first line with an id is the one that names it.
+                Some(others) => self.passwd.write(tree, layer, &[line.as_bytes(), &others].concat())?,
+                None => self.passwd.append(tree, layer, &line)?,
+            }
         }
         if accounts.group_by_gid(user.gid).is_none() {
             let mut name = user.name.clone();
@@ -88,6 +102,15 @@ impl File {
     }
 
     fn append(&self, tree: &Tree, layer: &mut Layer, line: &str) -> Result<()> {
+        let mut text = self.text().to_vec();
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(line.as_bytes());
+        self.write(tree, layer, &text)
+    }
+
+    fn write(&self, tree: &Tree, layer: &mut Layer, text: &[u8]) -> Result<()> {
         let (path, attributes) = match &self.content {
             Content::Text(_, path, attributes) => (path.clone(), *attributes),
             Content::None => match tree.real(Path::new("/etc")) {
@@ -100,12 +123,41 @@ impl File {
             },
             Content::TooLarge => return Ok(()),
         };
-        let mut text = self.text().to_vec();
-        if text.last().is_some_and(|last| *last != b'\n') {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(line.as_bytes());
         let mut file = layer.file(tree, &path, attributes)?;
-        file.write_all(&text).map_err(|e| Error::io("write", Path::new(self.place), e))
+        file.write_all(text).map_err(|e| Error::io("write", Path::new(self.place), e))
+    }
+}
+
+/// Gives the lines of the services the id of the user; nothing when there are none.
+fn aliased(passwd: &[u8], services: &BTreeSet<u32>, uid: InsideId) -> Option<Vec<u8>> {
+    let mut found = false;
+    let mut text = Vec::with_capacity(passwd.len() + 1);
+    for line in passwd.split_inclusive(|b| *b == b'\n') {
+        let mut fields: Vec<&[u8]> = line.splitn(4, |b| *b == b':').collect();
+        let number = fields.get(2).and_then(|f| std::str::from_utf8(f).ok()?.parse::<u32>().ok());
+        let own = uid.to_string();
+        if fields.len() == 4 && number.is_some_and(|n| n != 0 && services.contains(&n)) {
+            fields[2] = own.as_bytes();
+            found = true;
+        }
+        text.extend(fields.join(&b':'));
+    }
+    found.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_of_services_become_names_of_the_user() {
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/sbin/nologin\nbad:x:33\nme:x:1000:33::/:";
+        let services = BTreeSet::from([33, 0]);
+        let text = aliased(passwd, &services, InsideId::NONROOT).unwrap();
+        let expected =
+            "root:x:0:0:root:/root:/bin/sh\nwww-data:x:65532:33:www:/var/www:/sbin/nologin\nbad:x:33\nme:x:1000:33::/:";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        assert_eq!(aliased(passwd, &BTreeSet::from([0, 7]), InsideId::NONROOT), None);
     }
 }

@@ -9,6 +9,7 @@ mod supervise;
 
 use std::path::Path;
 
+use bryo_image::store::Pin;
 use bryo_launch::relay::Caller;
 use bryo_net::pasta;
 
@@ -61,9 +62,11 @@ impl Engine {
         let inbox = signals.descriptor()?;
         let id = Id::random();
         let name = options.name.clone().unwrap_or_else(generated_name);
+        // No collection of garbage between the look at the layers and the record that names them.
+        let pin = self.store.pin()?;
         let prepared = self.prepare(options, image, &id, terminal_size(request.caller))?;
         let held = self.containers.create(&id, &name)?;
-        let result = self.run_held(request, &id, &name, prepared, &held, &inbox);
+        let result = self.run_held(request, &id, &name, prepared, (&held, pin), &inbox);
         match result {
             Ok(ended) => self.finish(held, ended, options.remove),
             Err(error) => {
@@ -82,7 +85,7 @@ impl Engine {
         id: &Id,
         name: &str,
         prepared: Prepared,
-        held: &Held,
+        (held, pin): (&Held, Pin),
         inbox: &std::os::fd::OwnedFd,
     ) -> Result<Ended> {
         let (planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
@@ -113,6 +116,7 @@ impl Engine {
             ..Status::default()
         };
         held.write(&record)?;
+        drop(pin);
         let streams = running.take_streams();
         let hints = supervise::relay(&running, streams, request, inbox)?;
         let (code, namespace) = running.wait()?;
@@ -217,6 +221,7 @@ fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planne
             ..Confinement::default()
         },
         state: Status::default(),
+        layers: prepared.layer_names(),
         spec: plan.spec.clone(),
     }
 }

@@ -15,9 +15,9 @@ use crate::container::{Held, Id};
 use crate::derive::{self, Base, DeriveInput, Facts};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions, Source};
-use crate::users::{self, Accounts, Wanted};
 use crate::plan::host::{HostTree, account_files};
 use crate::plan::{HostFacts, Input, Planned, plan};
+use crate::users::{self, Accounts, Wanted};
 
 /// What a container is made from.
 #[derive(Debug)]
@@ -61,6 +61,22 @@ pub struct Prepared {
     /// The layers on the host, top first.
     lowers: Vec<PathBuf>,
     terminal: Option<(u16, u16)>,
+}
+
+impl Prepared {
+    /// Names the unpacked layers by the digests that their directories are called after.
+    pub(super) fn layer_names(&self) -> Vec<String> {
+        let name = |path: &PathBuf| {
+            let directory = path.parent()?.file_name()?.to_str()?;
+            Some(format!("sha256:{}", directory.strip_prefix("derived-").unwrap_or(directory)))
+        };
+        match self.image {
+            Image::Stored(_) => self.lowers.iter().filter_map(name).collect(),
+            // Only the derived layer is the store's.
+            Image::Rootfs(_) => self.lowers.iter().take(1).filter_map(name).collect(),
+            Image::Host => Vec::new(),
+        }
+    }
 }
 
 impl Engine {

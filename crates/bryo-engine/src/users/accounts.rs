@@ -62,6 +62,11 @@ impl Accounts {
         self.users.iter().find(|account| account.name == name)
     }
 
+    /// Returns the ids of all accounts.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.users.iter().map(|account| account.uid.get())
+    }
+
     /// Finds the first account of an id.
     pub fn by_uid(&self, uid: InsideId) -> Option<&Account> {
         self.users.iter().find(|account| account.uid == uid)
