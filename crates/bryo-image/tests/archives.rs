@@ -21,6 +21,12 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 fn main() {
+    if let Some(store) = std::env::var_os("BRYO_TEST_LOAD_INTO") {
+        return load_into(Path::new(&store));
+    }
+    if let Some(dir) = std::env::var_os("BRYO_TEST_FILL") {
+        return fill(Path::new(&dir));
+    }
     common::run(&[
         ("an_imported_archive_is_an_image", an_imported_archive_is_an_image),
         ("images_are_found_tagged_and_removed", images_are_found_tagged_and_removed),
@@ -35,6 +41,8 @@ fn main() {
         ("collection_waits_for_those_who_add", collection_waits_for_those_who_add),
         ("a_damaged_store_is_told", a_damaged_store_is_told),
         ("sizes_are_counted", sizes_are_counted),
+        ("a_killed_load_leaves_only_what_is_collected", a_killed_load_leaves_only_what_is_collected),
+        ("a_full_disk_is_told_and_stays_as_full_as_before", a_full_disk_is_told_and_stays_as_full_as_before),
     ]);
 }
 
@@ -471,4 +479,84 @@ fn sizes_are_counted() {
     assert!(usage.blobs >= 4096 * 6);
     assert!(usage.layers.iter().all(|layer| layer.referenced && layer.bytes.unwrap() >= 100_000));
     assert!(usage.images.iter().all(|image| image.unique > 0 && image.unique <= image.summary.size));
+}
+
+/// Loads the archive beside a store: what is killed in the next test.
+fn load_into(root: &Path) {
+    let store = Store::open(root).unwrap();
+    let worker = worker(&store, false);
+    let archive = root.with_file_name("archive.tar");
+    let input = File::open(archive).unwrap();
+    load_archive(&store, &worker, input, &LoadOptions::default()).unwrap();
+}
+
+fn a_killed_load_leaves_only_what_is_collected() {
+    let ground = Ground::new();
+    // Layers of many files and of much data.
+    let layers: Vec<Vec<u8>> = (0..3_u8)
+        .map(|number| {
+            let mut builder = Builder::new(Vec::new());
+            for file in 0..400 {
+                append(&mut builder, EntryType::Regular, &format!("d{number}/{file}"), &[number; 3000]);
+            }
+            builder.into_inner().unwrap()
+        })
+        .collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::sha256_of(layer)).collect();
+    let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
+    let archive = old_archive(&packed.iter().map(Vec::as_slice).collect::<Vec<_>>(), &diff_ids, |_| {});
+    fs::write(ground.path("archive.tar"), archive).unwrap();
+    let (mut complete, mut delay) = (0, 1);
+    while complete < 2 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .env("BRYO_TEST_LOAD_INTO", ground.store.root())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        delay += delay / 3 + 3;
+        child.kill().ok();
+        child.wait().unwrap();
+        let images = ground.store.images().unwrap();
+        if let Some(record) = images.first() {
+            // An image is entered last: all of it is there.
+            complete += 1;
+            let image = ground.store.image(record).unwrap();
+            let paths = ground.store.layer_paths(&image, ground.worker.ownership_key()).unwrap();
+            assert!(paths.iter().all(|path| path.is_dir()));
+            ground.worker.export(&diff_ids, tempfile::tempfile().unwrap().into()).unwrap();
+            ground.store.remove("old:1", false).unwrap();
+        }
+        ground.store.gc(&GcOptions::default(), Some(&ground.worker)).unwrap();
+        assert_eq!((ground.blobs(), ground.layers()), (0, 0));
+        assert_eq!(count(&ground.dir.path().join("store/partial")), 0);
+    }
+}
+
+/// Fills a file system of one mebibyte: first by a blob, then by what a small blob becomes.
+fn fill(dir: &Path) {
+    let store = Store::open(&dir.join("store")).unwrap();
+    let worker = worker(&store, true);
+    let free = || rustix::fs::statvfs(dir).unwrap().f_bfree;
+    let before = free();
+    let mut noise = vec![0; 3 << 20];
+    rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty()).unwrap();
+    for content in [noise, vec![0; 3 << 20]] {
+        let bytes = gzip(&root_fs(&content));
+        let error = import(&store, &worker, &mut &bytes[..], &ImportOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+        assert!(store.images().unwrap().is_empty());
+        assert!(free() + 4 >= before, "{} blocks of {before} are free", free());
+    }
+    let small = import(&store, &worker, &mut &root_fs(b"small")[..], &ImportOptions::default()).unwrap();
+    assert!(store.image(&small).is_ok());
+}
+
+fn a_full_disk_is_told_and_stays_as_full_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let this = std::env::current_exe().unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$1" && BRYO_TEST_FILL="$1" exec "$2""#;
+    let arguments = ["-Urm", "sh", "-c", script, "sh", dir.path().to_str().unwrap(), this.to_str().unwrap()];
+    if output("unshare", &["-Urm", "true"]).is_some() {
+        output("unshare", &arguments);
+    }
 }

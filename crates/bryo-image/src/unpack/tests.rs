@@ -550,6 +550,38 @@ fn trees_deeper_than_descriptors_are_removed() {
     assert_eq!(read(ground.at("d")), "");
 }
 
+/// CVE-2025-47290: somebody swaps a directory for a link while the archive is applied.
+#[test]
+fn a_directory_swapped_meanwhile_leads_nowhere_outside() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let ground = Ground::new();
+    let root = ground.root();
+    fs::create_dir(root.join("d")).unwrap();
+    std::os::unix::fs::symlink("../canary", root.join("link")).unwrap();
+    let members = (0..300).fold(Archive::default(), |archive, at| {
+        // A path of its own for each, so that no descriptor is kept from before the swap.
+        let archive = archive.file(&format!("d/sub{at}/file"), b"evil");
+        archive.file("d/file", b"evil").add(b'5', &format!("d/x{at}"), "", b"", |header| header.set_mode(0o777))
+    });
+    let archive = members.end();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let dir = File::open(&root).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&dir, "d", &dir, "link", flags).ok();
+            }
+        });
+        for _ in 0..20 {
+            // Any outcome is right but a change of the canary, which `apply` looks at.
+            ground.apply(&archive).ok();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    ground.check_canary();
+}
+
 fn through_stream(bytes: &[u8], source: Source) -> Result<LayerReport> {
     let ground = Ground::new();
     let mut file = tempfile::tempfile().unwrap();

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bryo_identity::Helpers;
 use bryo_identity::map::IdMap;
@@ -276,9 +277,19 @@ impl Shared {
             .custom_flags((OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed())
             .open(path)
             .map_err(fail)?;
-        let id = self.request(Task::Remove, &[dir.as_fd()])?;
-        self.wait(id).map_err(|error| error.within(format!("remove {}", path.display())))?;
-        fs::remove_dir(path).map_err(fail)
+        let mut tries = 0;
+        loop {
+            let id = self.request(Task::Remove, &[dir.as_fd()])?;
+            self.wait(id).map_err(|error| error.within(format!("remove {}", path.display())))?;
+            match fs::remove_dir(path) {
+                // A worker whose parent was just killed may have a last write to make.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < 50 => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                result => return result.map_err(fail),
+            }
+        }
     }
 }
 
