@@ -151,19 +151,32 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// Builds the whole command line; what belongs to one command is built when it is needed.
 pub fn command() -> Command {
-    let groups = GROUPS.iter().map(|(name, about, members)| {
+    top().subcommands(COMMANDS.iter().map(Entry::command)).subcommands(groups())
+}
+
+/// Builds the command line that people are shown, for completion and manuals.
+pub fn shown() -> Command {
+    let shown = COMMANDS.iter().filter(|entry| !entry.hidden);
+    top().subcommands(shown.map(Entry::command)).subcommands(groups())
+}
+
+fn groups() -> impl Iterator<Item = Command> {
+    GROUPS.iter().map(|(name, about, members)| {
         Command::new(*name)
             .about(*about)
             .subcommand_required(true)
             .arg_required_else_help(true)
             .subcommands(members.iter().map(Entry::command))
-    });
+    })
+}
+
+fn top() -> Command {
     Command::new("bryo")
+        .bin_name("bryo")
         .about("Containers without root: any OCI image, as nobody")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(false)
         .arg(
             Arg::new(ROOT)
                 .long("root")
@@ -180,8 +193,6 @@ pub fn command() -> Command {
                 .value_hint(ValueHint::FilePath)
                 .help("Read the configuration from FILE and from nowhere else"),
         )
-        .subcommands(COMMANDS.iter().map(Entry::command))
-        .subcommands(groups)
 }
 
 fn find(matches: &ArgMatches) -> Option<(&'static Entry, &ArgMatches)> {
@@ -222,7 +233,7 @@ mod tests {
     fn every_command_and_flag_has_help() {
         fn check(command: &Command, path: &str) {
             assert!(command.get_about().is_some(), "{path} has no help");
-            for arg in command.get_arguments() {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 assert!(arg.get_help().is_some(), "{path} {} has no help", arg.get_id());
             }
             for inner in command.get_subcommands() {

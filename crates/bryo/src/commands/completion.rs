@@ -26,7 +26,7 @@ impl Verb for Completion {
 
     fn run(self, _context: &Context) -> Result<ExitCode> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::command(), "bryo", &mut script);
+        clap_complete::generate(self.shell, &mut cli::shown(), "bryo", &mut script);
         output::print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }

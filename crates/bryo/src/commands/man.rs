@@ -21,7 +21,7 @@ impl Verb for Man {
     const ABOUT: &'static str = "Write the manual pages";
 
     fn run(self, _context: &Context) -> Result<ExitCode> {
-        clap_mangen::generate_to(cli::command(), &self.dir)
+        clap_mangen::generate_to(cli::shown(), &self.dir)
             .map_err(|error| Error::io(format!("write manual pages to {}", self.dir.display()), &error))?;
         Ok(ExitCode::SUCCESS)
     }
