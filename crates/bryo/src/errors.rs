@@ -68,14 +68,14 @@ impl Error {
     /// Prints the failure and what to try.
     pub fn print(&self) {
         let text = match self {
-            Self::Engine(error) => chain(error),
+            Self::Engine(error) => with_reason(chain(error), error.kind()),
             Self::Usage(error) => error.to_string(),
             Self::Message(text, _) => text.clone(),
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return,
             Self::Output(error) => format!("write to standard output: {error}"),
             Self::Reported => return,
         };
-        output::complain(&format!("bryo: {}\n", output::line(&text)));
+        output::complain(&format!("bryo: {}\n", cut(&output::line(&text))));
         if let Some(hint) = self.remedy() {
             output::complain(&format!("try: {}\n", output::line(&hint)));
         }
@@ -135,9 +135,8 @@ fn hint(kind: Kind) -> Option<&'static str> {
         }
         Kind::Image(Image::Platform) => "--platform OS/ARCH, one that the image has",
         Kind::Image(Image::Limit) => "the limits in the configuration file (bryo config path), if you trust the image",
-        Kind::Image(Image::DigestMismatch | Image::Corrupt) => {
-            "once more; if it stays, the image itself is damaged: tell who made it"
-        }
+        Kind::Image(Image::DigestMismatch) => "once more; if it stays, the image is damaged where it comes from",
+        Kind::Image(Image::Corrupt) => "another copy: archives are as docker save, podman save or bryo save write them",
         Kind::Image(Image::NoSpace) | Kind::NoSpace => "bryo gc, and bryo df for what takes the space",
         Kind::Image(Image::Busy) => "again when the other bryo has ended, or with --force",
         Kind::InvalidConfig => "bryo config init writes a file with every key explained; bryo config path says where",
@@ -150,6 +149,27 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::Launch(bryo_launch::Kind::NotFound) => "--entrypoint '' if the image's entrypoint is in the way",
         _ => return None,
     })
+}
+
+/// The length to which messages are cut: what a hostile file or server says may be as long as it likes.
+const MESSAGE_MAX: usize = 600;
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MESSAGE_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(MESSAGE_MAX).chain(['…']).collect()
+}
+
+/// Adds the reason where the kind alone tells it.
+fn with_reason(text: String, kind: Kind) -> String {
+    let lower = text.to_lowercase();
+    match kind {
+        Kind::Image(bryo_image::Kind::NotFound) if !lower.contains("not found") && !lower.contains("no such") => {
+            text + ": not found"
+        }
+        _ => text,
+    }
 }
 
 /// Joins the causes of a failure, each once: some errors tell their causes themselves.
@@ -188,5 +208,42 @@ from_libraries!(
 impl From<clap::Error> for Error {
     fn from(error: clap::Error) -> Self {
         Self::Usage(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bryo_engine::error::Error as Engine;
+
+    use super::*;
+
+    #[test]
+    fn the_payloads_failures_have_codes_of_their_own() {
+        for (kind, code) in [
+            (Kind::Launch(bryo_launch::Kind::NotFound), 127),
+            (Kind::Launch(bryo_launch::Kind::NotExecutable), 126),
+            (Kind::Launch(bryo_launch::Kind::Source), 125),
+            (Kind::Image(bryo_image::Kind::NotFound), 125),
+            (Kind::UnknownUser, 125),
+        ] {
+            assert_eq!(Error::Engine(Engine::new(kind, "x")).code(125), code, "{kind:?}");
+        }
+        assert_eq!(Error::message("x").code(1), 1);
+        assert_eq!(Error::Output(std::io::ErrorKind::BrokenPipe.into()).code(1), 141);
+        assert_eq!(Error::Output(std::io::ErrorKind::StorageFull.into()).code(1), 1);
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = bryo_image::Error::new(bryo_image::Kind::NotFound, "find image \"x\"").within("pull x");
+        let error = Engine::from(inner);
+        assert_eq!(with_reason(chain(&error), error.kind()), "pull x: find image \"x\": not found");
+        let io = bryo_image::Error::io("open /x", std::io::Error::from_raw_os_error(2));
+        assert_eq!(chain(&Engine::from(io)), "open /x: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn messages_have_an_end() {
+        assert_eq!(cut(&"é".repeat(10_000)).chars().count(), MESSAGE_MAX + 1);
     }
 }

@@ -90,6 +90,15 @@ impl Progress for Bars {
     }
 }
 
+impl Drop for Bars {
+    /// Goes on below the bars.
+    fn drop(&mut self) {
+        if !self.layers.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && !self.area.is_hidden() {
+            output::complain("\n");
+        }
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants of this file, and tested.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")

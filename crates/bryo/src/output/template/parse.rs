@@ -29,7 +29,7 @@ enum Piece {
 /// Why a list of nodes ended.
 enum End {
     Text,
-    End,
+    Closed,
     Else(Vec<Token>),
 }
 
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>> {
     let mut pieces = split(text)?.into_iter();
     match nodes(&mut pieces, 0)? {
         (nodes, End::Text) => Ok(nodes),
-        (_, End::End) => Err("an end without a beginning".into()),
+        (_, End::Closed) => Err("an end without a beginning".into()),
         (_, End::Else(_)) => Err("an else without an if".into()),
     }
 }
@@ -178,7 +178,7 @@ fn nodes(pieces: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec<
             _ => "",
         };
         match keyword {
-            "end" if action.len() == 1 => return Ok((list, End::End)),
+            "end" if action.len() == 1 => return Ok((list, End::Closed)),
             "else" => return Ok((list, End::Else(action[1..].to_vec()))),
             "if" => list.push(branch(pipe(&action[1..])?, pieces, depth)?),
             "range" => {
@@ -202,10 +202,10 @@ fn bodies(pieces: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec
     let (body, end) = nodes(pieces, depth + 1)?;
     match end {
         End::Text => Err("an if or range has no end".into()),
-        End::End => Ok((body, Vec::new())),
+        End::Closed => Ok((body, Vec::new())),
         End::Else(more) => match more.first() {
             None => match nodes(pieces, depth + 1)? {
-                (otherwise, End::End) => Ok((body, otherwise)),
+                (otherwise, End::Closed) => Ok((body, otherwise)),
                 _ => Err("an else has no end".into()),
             },
             Some(Token::Word(word)) if word == "if" => {
