@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, ValueHint, value_parser};
 
 use crate::commands::*;
@@ -214,8 +215,28 @@ fn usage(error: &clap::Error) -> ExitCode {
             Err(error) => error.report(1),
         };
     }
-    output::complain(&error.render().to_string());
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => output::complain(&text),
+        _ => mistake(&text).print(),
+    }
     ExitCode::from(USAGE)
+}
+
+/// Says a mistake as all other failures are said: what it is in one line, and what to try in another.
+fn mistake(text: &str) -> Error {
+    let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let mut what = first.join(" ");
+    what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    // That every flag could be a value too is no help.
+    for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
+        what = format!("{what}; {tip}");
+    }
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or("bryo");
+    let is_name = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
+    let command: Vec<&str> = usage.split_whitespace().take_while(is_name).collect();
+    Error::message(what).hint(format!("{} --help", command.join(" ")))
 }
 
 #[cfg(test)]
@@ -243,6 +264,29 @@ mod tests {
         let mut all = command();
         all.build();
         check(&all, "bryo");
+    }
+
+    #[test]
+    fn a_mistake_is_two_lines() {
+        let shown = |words: &[&str]| match command().try_get_matches_from(words) {
+            Err(error) => match mistake(&error.render().to_string()) {
+                Error::Message(text, hint) => (text, hint.unwrap_or_default()),
+                other => panic!("{other:?}"),
+            },
+            Ok(_) => panic!("{words:?} is no mistake"),
+        };
+        let (text, hint) = shown(&["bryo", "images", "--digest"]);
+        assert!(text.starts_with("unexpected argument '--digest' found; a similar argument"), "{text}");
+        assert_eq!(hint, "bryo images --help");
+        let (text, _) = shown(&["bryo", "pull"]);
+        assert!(text.contains("required") && text.ends_with("<IMAGE>"), "{text}");
+        let (text, hint) = shown(&["bryo", "image", "inspect", "--nosuch", "x"]);
+        assert_eq!(
+            (text.as_str(), hint.as_str()),
+            ("unexpected argument '--nosuch' found", "bryo image inspect --help")
+        );
+        let (text, _) = shown(&["bryo", "inspect", "--type", "x", "y"]);
+        assert!(text.contains("[possible values: container, image]"), "{text}");
     }
 
     #[test]

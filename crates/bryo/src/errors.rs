@@ -168,6 +168,9 @@ fn with_reason(text: String, kind: Kind) -> String {
         Kind::Image(bryo_image::Kind::NotFound) if !lower.contains("not found") && !lower.contains("no such") => {
             text + ": not found"
         }
+        Kind::Image(bryo_image::Kind::DigestMismatch) if !lower.contains("digest") => {
+            text + ": the digest does not match"
+        }
         _ => text,
     }
 }

@@ -110,7 +110,8 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
         let output = caller.run(words);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{words:?}");
     }
-    caller.fails(&["no-such-command"], 125, &["no-such-command"]);
+    let stderr = caller.fails(&["no-such-command"], 125, &["no-such-command", "try: bryo --help"]);
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
     caller.fails(&["images", "--filter", "nosuch=1"], 125, &["nosuch"]);
     caller.fails(&["inspect", "--type", "volume", "x"], 125, &["volume"]);
 }
