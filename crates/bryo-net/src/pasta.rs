@@ -5,13 +5,19 @@
 //! asked, and the gateway's address is not mapped to the host: its loopback stays out of reach (CVE-2021-20199 was a
 //! forwarder that made remote packets look local).
 
-use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
+use bryo_identity::map::IdMap;
+use bryo_identity::userns::{self, Child, Inside};
+use bryo_sys::check;
+use bryo_sys::exec::{StringArray, execve};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Kind, Result};
 use crate::holder::Holder;
@@ -35,6 +41,8 @@ pub struct Pasta {
 #[derive(Debug)]
 pub struct Attached {
     process: Child,
+    /// What it says when it fails.
+    stderr: OwnedFd,
 }
 
 /// What a namespace is connected with.
@@ -44,6 +52,9 @@ pub struct Request<'a> {
     pub user: BorrowedFd<'a>,
     /// The network namespace.
     pub network: BorrowedFd<'a>,
+    /// The map of the user namespace. The program runs as root inside, so that whoever takes it over by a packet is
+    /// nobody on the host, as in the container.
+    pub map: &'a IdMap,
     /// Answers name queries at [`FORWARDER`].
     pub forward_dns: bool,
 }
@@ -75,21 +86,27 @@ impl Pasta {
     /// When the program cannot be started.
     pub fn attach(&self, request: Request<'_>) -> Result<Starting> {
         let failed = |e: &dyn std::fmt::Display| Error::new(Kind::Helper, format!("cannot start pasta: {e}"));
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(&e))?;
-        let holder = Holder::join(request.user, request.network)?;
-        let mut command = Command::new(&self.program);
-        command
-            .args(self.arguments(request, &holder, &write))
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        bryo_sys::exec::die_with_parent(&mut command);
-        let process = command.spawn().map_err(|e| failed(&e))?;
-        Ok(Starting { attached: Attached { process }, _holder: holder, ready: read, write: Some(write) })
+        let copy = || request.user.try_clone_to_owned().map_err(|e| failed(&e));
+        let (holder, ready) = Holder::join(copy()?, request.network, request.map)?;
+        let program = CString::new(self.program.as_os_str().as_bytes()).map_err(|e| failed(&e))?;
+        let mut words = vec![program.clone()];
+        words.extend(self.arguments(request, &holder).into_iter().filter_map(|a| CString::new(a).ok()));
+        let (words, none) = (StringArray::new(words), StringArray::new(Vec::new()));
+        let (stderr, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(&e))?;
+        let process = userns::enter(copy()?, request.map, |inside| {
+            if enter(&inside, &theirs).is_ok() {
+                let _ = execve(&program, &words, &none);
+            }
+            127
+        });
+        Ok(Starting {
+            attached: Attached { process: process.map_err(|e| failed(&e))?, stderr },
+            _holder: holder,
+            ready,
+        })
     }
 
-    fn arguments(&self, request: Request<'_>, holder: &Holder, ready: &OwnedFd) -> Vec<String> {
+    fn arguments(&self, request: Request<'_>, holder: &Holder) -> Vec<String> {
         let mut arguments = vec!["--foreground".into(), "--quiet".into(), "--config-net".into()];
         if !self.ipv6 {
             arguments.push("--ipv4-only".into());
@@ -103,13 +120,40 @@ impl Pasta {
         if request.forward_dns {
             arguments.extend(["--dns-forward".into(), FORWARDER.to_string()]);
         }
-        let of_holder = |name: &str| format!("/proc/{}/{name}", holder.pid().as_raw_nonzero());
-        // Written when everything is set up: a pipe in place of a file tells the moment. The holder has a copy of it.
-        arguments.extend(["--pid".into(), of_holder(&format!("fd/{}", ready.as_raw_fd()))]);
-        arguments.extend(["--userns".into(), of_holder("ns/user")]);
-        arguments.extend(["--netns".into(), of_holder("ns/net")]);
+        // Written when everything is set up: a pipe in place of a file tells the moment.
+        arguments.extend(["--pid".into(), holder.pipe()]);
+        // The user namespace is joined already.
+        arguments.extend(["--netns-only".into(), "--netns".into(), holder.path("ns/net")]);
         arguments
     }
+}
+
+/// Becomes root inside, with nothing open but its streams.
+fn enter(inside: &Inside, stderr: &OwnedFd) -> bryo_sys::Result<()> {
+    inside.become_root().map_err(|_| bryo_sys::Error::new("setns", "", bryo_sys::Errno::PERM))?;
+    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    check("prctl", || "PR_SET_PDEATHSIG".into(), tied)?;
+    keep_capabilities()?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = check("open", || "/dev/null".into(), null)?;
+    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
+    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
+    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(stderr))?;
+    bryo_sys::signal::reset_all();
+    bryo_sys::signal::SignalSet::empty().block()?;
+    bryo_sys::fd::close_on_exec_from(3)
+}
+
+/// Where the only id is not root inside, an execution would take the capabilities away that the network is set up with.
+fn keep_capabilities() -> bryo_sys::Result<()> {
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE;
+    let sets = CapabilitySets { effective: needed, permitted: needed, inheritable: needed };
+    check("capset", || format!("{needed:?}"), rustix::thread::set_capabilities(None, sets))?;
+    for capability in needed.iter() {
+        let raised = rustix::thread::configure_capability_in_ambient_set(capability, true);
+        check("prctl", || format!("PR_CAP_AMBIENT_RAISE, {capability:?}"), raised)?;
+    }
+    Ok(())
 }
 
 /// A `pasta` that sets a namespace up.
@@ -119,7 +163,6 @@ pub struct Starting {
     /// Needed until the helper has opened what it was told.
     _holder: Holder,
     ready: OwnedFd,
-    write: Option<OwnedFd>,
 }
 
 impl Starting {
@@ -128,43 +171,28 @@ impl Starting {
     /// # Errors
     ///
     /// [`Kind::Helper`] with the program's own words when it ended instead.
-    pub fn ready(mut self) -> Result<Attached> {
-        // It opens the pipe by name while it starts; this end must stay until something has come through, and when it
-        // ends without, its own end tells.
-        let pidfd = rustix::process::Pid::from_child(&self.attached.process);
-        let pidfd = rustix::process::pidfd_open(pidfd, rustix::process::PidfdFlags::empty());
-        let pidfd = pidfd.map_err(|e| Error::new(Kind::Helper, format!("cannot watch pasta: {e}")))?;
+    pub fn ready(self) -> Result<Attached> {
+        // The holder keeps the pipe open, so that an end without a word is told by the program's own end.
         let mut fds = [
             rustix::event::PollFd::new(&self.ready, rustix::event::PollFlags::IN),
-            rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN),
+            rustix::event::PollFd::from_borrowed_fd(self.attached.process.pidfd(), rustix::event::PollFlags::IN),
         ];
         let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
         polled.map_err(|e| Error::new(Kind::Helper, format!("cannot wait for pasta: {e}")))?;
         let ready = !fds[0].revents().is_empty();
-        drop(self.write.take());
         if ready { Ok(self.attached) } else { Err(self.attached.failure()) }
     }
 }
 
 impl Attached {
     /// Puts the program's last words into an error.
-    fn failure(mut self) -> Error {
-        let mut words = Vec::new();
-        if let Some(stderr) = self.process.stderr.take() {
-            // Its words are an explanation, not data: a piece of them will do.
-            let _ = stderr.take(4096).read_to_end(&mut words);
-        }
-        let words = String::from_utf8_lossy(&words);
+    fn failure(self) -> Error {
+        // Its words are an explanation, not data: a piece of them will do, and it has ended.
+        let mut words = [0; 4096];
+        let n = rustix::io::read(self.stderr.as_fd(), &mut words).unwrap_or(0);
+        let words = String::from_utf8_lossy(&words[..n]);
         let last = words.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
         Error::new(Kind::Helper, format!("pasta failed: {}", last.trim().escape_debug()))
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        // It may have ended by itself; in either case it must not stay a zombie.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

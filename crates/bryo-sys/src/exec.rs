@@ -2,8 +2,6 @@
 //! `execve` with an argument list and an environment that were built, never inherited.
 
 use std::ffi::{CStr, CString};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::ptr;
 
 use crate::error::{Error, raw};
@@ -37,18 +35,6 @@ pub fn execve(path: &CStr, argv: &StringArray, envp: &StringArray) -> Error {
         Err(e) => e,
         Ok(_) => Error::new("execve", "returned without an error", rustix::io::Errno::IO),
     }
-}
-
-/// Makes a helper program end when the process that starts it does. Source: `PR_SET_PDEATHSIG(2const)`.
-pub fn die_with_parent(command: &mut Command) {
-    let parent = rustix::process::getpid();
-    let tie = move || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        // The parent may have ended before the line above; then nobody would ever send the signal.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls, takes no lock and allocates nothing.
-    unsafe { command.pre_exec(tie) };
 }
 
 /// Ends this process at once: no destructors, no handlers, no flushing of buffers that the parent will flush too.

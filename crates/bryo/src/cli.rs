@@ -136,7 +136,7 @@ const CONFIG: &str = "config-file";
 
 /// Parses the command line, runs the command, reports how it ended.
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    let matches = match command().try_get_matches_from(words) {
+    let matches = match called(&words).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
@@ -148,6 +148,12 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Err(Error::Usage(error)) => usage(&error),
         Err(error) => error.report(entry.failure),
     }
+}
+
+/// Builds the command line for the words at hand: with one command alone where the first word is its name.
+fn called(words: &[OsString]) -> Command {
+    let entry = COMMANDS.iter().find(|entry| words.get(1).is_some_and(|word| *word == *entry.name));
+    entry.map_or_else(command, |entry| top().subcommand(entry.command()))
 }
 
 /// Builds the whole command line; what belongs to one command is built when it is needed.

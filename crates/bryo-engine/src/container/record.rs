@@ -167,9 +167,9 @@ impl Identity {
 /// What a process that got out would be, in words.
 fn escapee(rung: Rung) -> &'static str {
     match rung {
-        Rung::Subordinate => "nobody: a subordinate id that owns nothing on this host",
-        Rung::Sharing => "the caller, as the run user; nobody, as any other user inside",
-        Rung::Single => "the caller, with the caller's groups",
-        Rung::Root => "nobody: an id of a range that belongs to this container alone",
+        Rung::Subordinate => "an escaped process would be nobody: a subordinate id that owns nothing on this host",
+        Rung::Sharing => "as the run user an escaped process would be you; as any other user inside, nobody",
+        Rung::Single => "an escaped process would be you, with your groups",
+        Rung::Root => "an escaped process would be nobody: an id of a range that is this container's alone",
     }
 }

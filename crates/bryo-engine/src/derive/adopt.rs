@@ -25,6 +25,9 @@ const SERVICE_FILE_MAX: u64 = 64 << 20;
 /// How many bytes are copied for one image at most.
 const TOTAL_MAX: u64 = 256 << 20;
 
+/// Ids of accounts that packages make for their services. Source: Debian Policy 9.2.2; others begin at 1000 as well.
+pub(super) const SERVICES: std::ops::Range<u32> = 1..1000;
+
 /// How many entries are looked at for one image at most.
 const ENTRIES_MAX: u32 = 250_000;
 
@@ -107,7 +110,7 @@ impl<'a> Adoption<'a> {
                 if applies && !common {
                     self.layer.directory(self.tree, path, attributes)?;
                 }
-                if uid != 0 && rule == Rule::All {
+                if SERVICES.contains(&uid) && rule == Rule::All {
                     self.services.insert(uid);
                 }
                 self.below(path, rule, depth + 1)

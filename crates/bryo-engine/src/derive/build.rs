@@ -21,7 +21,7 @@ use bryo_sys::{Errno, check};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 
-use super::adopt::{Adoption, Rule};
+use super::adopt::{Adoption, Rule, SERVICES};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
 use super::tree::{Tree, kind};
@@ -114,7 +114,7 @@ impl Builder<'_> {
         let mut services = BTreeSet::new();
         if user.replaces_root && self.job.map.is_single() {
             // Everything belongs to the user already, whosever it is in the image.
-            services = accounts.ids().filter(|uid| (1..1000).contains(uid)).collect();
+            services = accounts.ids().filter(|uid| SERVICES.contains(uid)).collect();
         } else if user.replaces_root {
             services = self.adopt(&user)?;
             self.join(&mut user, &services, &accounts);

@@ -22,7 +22,7 @@ use oci_spec::image::ImageConfiguration;
 
 use crate::container::Id;
 use crate::derive::Facts;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions, Source};
 
 /// Everything a plan is made from.
@@ -85,6 +85,10 @@ pub struct Planned {
 /// [`crate::error::Kind::NoCommand`], [`crate::error::Kind::InvalidOption`] and
 /// [`crate::error::Kind::Unsupported`] for what contradicts itself or cannot be enforced.
 pub fn plan(input: Input<'_>) -> Result<Planned> {
+    if input.options.writable && matches!(input.root, RootFs::Empty { .. }) {
+        let why = "host: is this machine's own system and stays read-only; leave --writable out, or use an image";
+        return Err(Error::new(Kind::Unsupported, why));
+    }
     let capabilities = capabilities::of(input.options, input.facts.uid);
     let files = files::generate(&input);
     let (mounts, volumes) = mounts::of(&input)?;

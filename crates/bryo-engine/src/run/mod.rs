@@ -96,7 +96,7 @@ impl Engine {
         let network = prepared.network;
         let starting = bryo_launch::start(&planned.plan)?;
         let attached = match network {
-            Network::Private => connect(&starting, planned.forward_dns, request.note)?,
+            Network::Private => connect(&starting, &planned, request.note)?,
             Network::None | Network::Host => None,
         };
         let mut running = starting.release()?;
@@ -181,7 +181,7 @@ struct Ended {
 /// Connects the container's network, or says in one line why it has none.
 fn connect(
     starting: &bryo_launch::Starting,
-    forward_dns: bool,
+    planned: &Planned,
     note: &dyn Fn(&str),
 ) -> Result<Option<pasta::Attached>> {
     let Some(network) = starting.network_namespace() else { return Ok(None) };
@@ -192,7 +192,8 @@ fn connect(
             return Ok(None);
         }
     };
-    let request = pasta::Request { user: starting.user_namespace(), network, forward_dns };
+    let (user, map) = (starting.user_namespace(), &planned.plan.ids);
+    let request = pasta::Request { user, network, map, forward_dns: planned.forward_dns };
     Ok(Some(pasta.attach(request)?.ready()?))
 }
 

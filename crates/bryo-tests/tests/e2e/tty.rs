@@ -112,7 +112,7 @@ fn job_control_works_inside() {
     let payload = Process::with_args(&["sleep", &mark]);
     tty.typed("\u{1a}");
     bryo_tests::program::eventually("it is stopped", || payload.status("State").starts_with('T').then_some(()));
-    tty.typed("jobs; kill %1; exit\n");
+    tty.typed("jobs; kill -KILL %1; wait; exit\n");
     tty.expect("Stopped");
     tty.wait();
 }

@@ -108,7 +108,7 @@ pub fn sweep(engine: &Engine, keep_partial: bool) -> Result<()> {
 }
 
 fn collect(engine: &Engine, keep_partial: bool) -> Result<GcReport> {
-    let options = GcOptions { keep_partial, ..GcOptions::default() };
+    let options = GcOptions { keep_partial, layers_in_use: engine.layers_in_use() };
     let worker = engine.worker()?;
     Ok(engine.store().gc(&options, Some(&worker))?)
 }
