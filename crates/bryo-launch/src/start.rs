@@ -23,7 +23,7 @@ pub struct Starting {
     child: Child,
     sync: ParentEnd,
     user: OwnedFd,
-    network: Option<OwnedFd>,
+    own_network: bool,
 }
 
 /// A container whose payload runs. Dropping it kills all its processes.
@@ -47,7 +47,10 @@ pub fn start(plan: &Plan) -> Result<Starting> {
     let prepared = prepare(&plan.spec)?;
     let layers = idmap::translate(plan)?;
     let (parent_end, child_end) = bryo_sys::fd::message_pair()?;
-    let request = Request { map: &plan.ids, helpers: plan.helpers.as_ref(), namespaces: prepared.namespaces };
+    // A network namespace is the most expensive of all; the child makes its own while the helpers write the maps.
+    let namespaces = prepared.namespaces - Namespaces::NET;
+    let request = Request { map: &plan.ids, helpers: plan.helpers.as_ref(), namespaces };
+    let own_network = prepared.namespaces.contains(Namespaces::NET);
     let mut ours = Some(ParentEnd(parent_end));
     let theirs = ChildEnd(child_end);
     let unmapped = userns::clone(request, |inside| {
@@ -56,27 +59,19 @@ pub fn start(plan: &Plan) -> Result<Starting> {
         child::main(plan, &prepared, layers, theirs, &inside)
     })?;
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
-    match complete(unmapped, request, &prepared.namespaces) {
-        Ok((child, user, network)) => Ok(Starting { child, sync, user, network }),
+    match complete(unmapped, request) {
+        Ok((child, user)) => Ok(Starting { child, sync, user, own_network }),
         // A child that failed early makes its parent fail too, and only the child knows the reason.
         Err(error) => Err(sync.failure().unwrap_or(error)),
     }
 }
 
-/// Opens the child's namespaces and writes its maps, in this order: afterwards its `/proc` entries belong to nobody.
-fn complete(
-    unmapped: Unmapped,
-    request: Request<'_>,
-    namespaces: &Namespaces,
-) -> Result<(Child, OwnedFd, Option<OwnedFd>)> {
-    let namespace = |name: &str| -> Result<OwnedFd> {
-        let path = format!("/proc/{}/ns/{name}", unmapped.pid().as_raw_nonzero());
-        let fd = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        Ok(check("open", || path, fd)?)
-    };
-    let user = namespace("user")?;
-    let network = namespaces.contains(Namespaces::NET).then(|| namespace("net")).transpose()?;
-    Ok((unmapped.map(request)?, user, network))
+/// Opens the child's user namespace and writes its maps, in this order: afterwards its `/proc` entries belong to nobody.
+fn complete(unmapped: Unmapped, request: Request<'_>) -> Result<(Child, OwnedFd)> {
+    let path = format!("/proc/{}/ns/user", unmapped.pid().as_raw_nonzero());
+    let user = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let user = check("open", || path, user)?;
+    Ok((unmapped.map(request)?, user))
 }
 
 impl Starting {
@@ -90,9 +85,16 @@ impl Starting {
         self.user.as_fd()
     }
 
-    /// Returns the container's network namespace, unless it shares the host's.
-    pub fn network_namespace(&self) -> Option<BorrowedFd<'_>> {
-        self.network.as_ref().map(AsFd::as_fd)
+    /// Returns the container's network namespace, unless it shares the host's. Can be asked once.
+    ///
+    /// # Errors
+    ///
+    /// What the child reports when it could not make one.
+    pub fn take_network_namespace(&mut self) -> Result<Option<OwnedFd>> {
+        if !std::mem::take(&mut self.own_network) {
+            return Ok(None);
+        }
+        self.sync.wait_network().map(Some)
     }
 
     /// Executes the payload and returns once it runs.
@@ -100,7 +102,9 @@ impl Starting {
     /// # Errors
     ///
     /// What the child reports: a mount that failed, a program that does not exist, ...
-    pub fn release(self) -> Result<Running> {
+    pub fn release(mut self) -> Result<Running> {
+        // Its message comes first, wanted or not.
+        self.take_network_namespace()?;
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;

@@ -4,6 +4,7 @@
 //! ```text
 //! parent                                   child
 //! clone ─────────────────────────────────> opens what only the caller may open
+//!                      <── Network + fd ── its own network namespace is made
 //! writes the id maps, "go" (own pipe) ───> becomes root inside, mounts, pivots, makes its standard streams
 //!                        <── Ready + fds ─ everything is in place; the fds are our ends of the streams
 //! (attaches the network)
@@ -33,6 +34,11 @@ pub(crate) struct ChildEnd(pub OwnedFd);
 pub(crate) struct ParentEnd(pub OwnedFd);
 
 impl ChildEnd {
+    /// Hands the parent the network namespace, as a descriptor of it.
+    pub fn network(&self, namespace: BorrowedFd<'_>) -> Result<()> {
+        Ok(send(&self.0, b"N", &[namespace])?)
+    }
+
     /// Tells the parent that everything is in place, and hands it its ends of the streams.
     pub fn ready(&self, streams: &Streams, enforced: Enforced) -> Result<()> {
         let present = [&streams.stdin, &streams.stdout, &streams.stderr, &streams.console];
@@ -60,6 +66,16 @@ impl ParentEnd {
     /// Lets the child execute the payload as soon as it is ready.
     pub fn exec(&self) -> Result<()> {
         Ok(send(&self.0, b"E", &[])?)
+    }
+
+    /// Waits until the child has its network namespace.
+    pub fn wait_network(&self) -> Result<OwnedFd> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let (n, mut fds) = receive(&self.0, &mut buffer)?;
+        match (&buffer[..n], fds.pop()) {
+            (b"N", Some(namespace)) => Ok(namespace),
+            (message, _) => Err(failure(message)),
+        }
     }
 
     /// Waits until the child is ready.

@@ -78,6 +78,18 @@ pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
     }
 }
 
+/// Moves this process into a new network namespace. Source: `unshare(2)`.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace, `ENOSPC` when `user.max_net_namespaces` is used up.
+pub fn unshare_network() -> Result<()> {
+    // SAFETY: a new network namespace leaves memory and descriptors as they are; only flags that unshare those could
+    // make assumptions of other code untrue.
+    let made = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
+    check("unshare", || "CLONE_NEWNET".into(), made)
+}
+
 /// `CLONE_PIDFD` of `linux/sched.h`.
 const CLONE_PIDFD: u64 = 0x1000;
 

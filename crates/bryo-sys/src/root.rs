@@ -76,6 +76,11 @@ impl Root {
     /// A component that is a link to a directory inside the root is followed; what is missing is made with `mode`.
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd> {
         let path = path.as_ref();
+        // Nearly always it is there, and one look tells.
+        match self.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Err(e) if e.errno() == Errno::NOENT => (),
+            result => return result,
+        }
         let mut here = self.resolve(".")?;
         let mut done = std::path::PathBuf::from("/");
         for part in path.components() {

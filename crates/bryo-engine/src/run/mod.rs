@@ -7,6 +7,7 @@ mod prepare;
 mod slot;
 mod supervise;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use bryo_image::store::Pin;
@@ -94,9 +95,9 @@ impl Engine {
             write_cidfile(path, id)?;
         }
         let network = prepared.network;
-        let starting = bryo_launch::start(&planned.plan)?;
+        let mut starting = bryo_launch::start(&planned.plan)?;
         let attached = match network {
-            Network::Private => connect(&starting, &planned, request.note)?,
+            Network::Private => connect(&mut starting, &planned, request.note)?,
             Network::None | Network::Host => None,
         };
         let mut running = starting.release()?;
@@ -180,11 +181,10 @@ struct Ended {
 
 /// Connects the container's network, or says in one line why it has none.
 fn connect(
-    starting: &bryo_launch::Starting,
+    starting: &mut bryo_launch::Starting,
     planned: &Planned,
     note: &dyn Fn(&str),
 ) -> Result<Option<pasta::Attached>> {
-    let Some(network) = starting.network_namespace() else { return Ok(None) };
     let pasta = match pasta::Pasta::find() {
         Ok(pasta) => pasta,
         Err(e) => {
@@ -192,7 +192,8 @@ fn connect(
             return Ok(None);
         }
     };
-    let (user, map) = (starting.user_namespace(), &planned.plan.ids);
+    let Some(network) = starting.take_network_namespace()? else { return Ok(None) };
+    let (user, map, network) = (starting.user_namespace(), &planned.plan.ids, network.as_fd());
     let request = pasta::Request { user, network, map, forward_dns: planned.forward_dns };
     Ok(Some(pasta.attach(request)?.ready()?))
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use bryo_sys::check;
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
 use bryo_sys::root::Root;
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -60,8 +60,9 @@ pub(super) fn make(options: &[(String, Option<String>)], attr: Attr) -> Result<O
 pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>) -> Result<()> {
     let dev = root.resolve("/dev")?;
     for ((name, ..), node) in NODES.iter().zip(nodes) {
-        let target = Root::from_fd(rustix::io::fcntl_dupfd_cloexec(&dev, 3).map_err(dup)?);
-        let target = target.create_file(name, Mode::from_raw_mode(0o666))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = rustix::fs::openat(&dev, *name, flags, Mode::from_raw_mode(0o666));
+        let target = check("openat", || format!("/dev/{name}"), target)?;
         set_attr(&node, Change::set(Attr::NOSUID | Attr::NOEXEC))?;
         attach(node, target)?;
     }
@@ -72,8 +73,4 @@ pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>) -> Result<()> {
         check("mkdirat", || format!("/dev/{name}"), rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755)))?;
     }
     Ok(())
-}
-
-fn dup(errno: bryo_sys::Errno) -> bryo_sys::Error {
-    bryo_sys::Error::new("fcntl", "F_DUPFD_CLOEXEC", errno)
 }

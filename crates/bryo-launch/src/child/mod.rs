@@ -52,7 +52,7 @@ pub(crate) fn main(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync:
 }
 
 fn build(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd, inside: &Inside) -> Result<()> {
-    let opened = open::open(plan, prepared, layers)?;
+    let opened = open::open(plan, prepared, layers, sync)?;
     inside.become_root()?;
     confine::die_with_parent()?;
     open::parameters(prepared)?;

@@ -5,9 +5,10 @@
 //! doors are shut; the descriptors stay. Everything is opened in this process, not in the parent, because overlayfs
 //! takes no layers from another mount namespace.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use bryo_sys::clone::Namespaces;
 use bryo_sys::mount::{attach, clone_tree};
 use bryo_sys::root::Root;
 use bryo_sys::{Errno, check};
@@ -18,6 +19,7 @@ use crate::child::dev;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Plan, RootFs};
 use crate::prepare::{MountOp, Prepared, What};
+use crate::sync::ChildEnd;
 
 /// What stage 1 hands to stage 2.
 #[derive(Debug)]
@@ -34,11 +36,14 @@ pub(super) struct Opened {
     pub volumes: Vec<Root>,
 }
 
-pub(super) fn open(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>) -> Result<Opened> {
+pub(super) fn open(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd) -> Result<Opened> {
     // First: from here on nothing that is mounted here shows on the host, and nothing mounted there shows here.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private)).map_err(denied)?;
     early_settings(prepared)?;
+    if prepared.namespaces.contains(Namespaces::NET) {
+        sync.network(own_network()?.as_fd())?;
+    }
     let (lowers, scratch) = match &plan.root {
         RootFs::Overlay { lowers, scratch, owned_by: None } => {
             let layers = lowers.iter().map(|p| directory(p)).collect::<Result<_>>()?;
@@ -70,9 +75,6 @@ fn early_settings(prepared: &Prepared) -> Result<()> {
         check("sethostname", || name.clone(), rustix::system::sethostname(name.as_bytes()))
             .context(Kind::InvalidPlan, || "cannot set the host name".into())?;
     }
-    if prepared.namespaces.contains(bryo_sys::clone::Namespaces::NET) {
-        bryo_sys::net::loopback_up()?;
-    }
     Ok(())
 }
 
@@ -86,6 +88,16 @@ pub(super) fn parameters(prepared: &Prepared) -> Result<()> {
         check("write", || value.clone(), rustix::io::write(fd, value.as_bytes())).context(Kind::Confinement, what)?;
     }
     Ok(())
+}
+
+/// Makes a network namespace with its loopback up, and returns a descriptor of it.
+fn own_network() -> Result<OwnedFd> {
+    let what = || "cannot make a network namespace".to_owned();
+    bryo_sys::clone::unshare_network().context(Kind::Identity, what)?;
+    bryo_sys::net::loopback_up()?;
+    let path = "/proc/self/ns/net";
+    let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    check("open", || path.into(), namespace).context(Kind::Identity, what)
 }
 
 fn directory(path: &Path) -> Result<OwnedFd> {

@@ -24,10 +24,12 @@ use crate::prepare::{MountOp, Prepared, What};
 
 pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<()> {
     let Opened { lowers, scratch, binds, devices, volumes } = opened;
-    let base = base(&lowers, scratch.as_ref())?;
+    let base = base(&lowers, scratch.as_ref(), prepared)?;
     drop(lowers);
     let trees = prepared.mounts.iter().zip(binds).map(detached).collect::<Result<Vec<_>>>()?;
     let files = generated(&plan.files)?;
+    let volumes = plan.volumes.iter().zip(&volumes).map(|(plan, directory)| volume::open(plan, directory));
+    let volumes = volumes.collect::<Result<Vec<_>>>()?;
     let root = enter(base, scratch)?;
     if let RootFs::Empty { links, directories } = &plan.root {
         skeleton(&root, links, directories)?;
@@ -40,8 +42,8 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
             dev::fill(&root, devices.take().unwrap_or_default())?;
         }
     }
-    for (plan, directory) in plan.volumes.iter().zip(volumes) {
-        volume::mount(&root, plan, &directory, &prepared.process)?;
+    for (plan, opened) in plan.volumes.iter().zip(volumes) {
+        volume::mount(&root, plan, opened, &prepared.process)?;
     }
     for (file, tree) in plan.files.iter().zip(files) {
         let target = root.create_file(&file.path, Mode::from_raw_mode(0o644));
@@ -53,7 +55,9 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
 }
 
 /// Makes the root's mount, detached.
-fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>) -> Result<OwnedFd> {
+fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, prepared: &Prepared) -> Result<OwnedFd> {
+    // Where no privilege can be gained, the mount says so too.
+    let no_suid = if prepared.process.no_new_privileges { Attr::NOSUID } else { Attr::empty() };
     let Some(scratch) = scratch else {
         let fs = NewFs::open("tmpfs")?;
         fs.set("mode", "0755")?;
@@ -71,7 +75,7 @@ fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>) -> Result<OwnedFd> {
         check("openat", || name.into(), fd).context(Kind::RootFs, || "own layer".into())
     };
     let overlay = Overlay { lowers, upper: Some((own("upper")?, own("work")?)) };
-    overlay.mount(Attr::NODEV).map_err(|e| {
+    overlay.mount(Attr::NODEV | no_suid).map_err(|e| {
         let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
         Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, "cannot mount the layers", &e)
     })
@@ -117,19 +121,18 @@ fn generated(files: &[GeneratedFile]) -> Result<Vec<OwnedFd>> {
     let fs = NewFs::open("tmpfs")?;
     fs.set("mode", "0755")?;
     let directory = fs.mount(Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?;
-    let write = |(n, file): (usize, &GeneratedFile)| -> Result<OwnedFd> {
-        let name = n.to_string();
+    let name = |n: usize| n.to_string();
+    for (n, file) in files.iter().enumerate() {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&directory, &name, flags, Mode::from_raw_mode(0o600));
-        let fd = check("openat", || name.clone(), fd)?;
+        let fd = rustix::fs::openat(&directory, name(n), flags, Mode::from_raw_mode(0o600));
+        let fd = check("openat", || name(n), fd)?;
         check("write", || file.path.display().to_string(), write_all(&fd, &file.content))?;
         // After the writing: creation modes are cut by the umask.
-        check("fchmod", || name.clone(), rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode)))?;
-        let tree = clone_tree(&directory, &name, false)?;
-        set_attr(&tree, Change::set(Attr::RDONLY))?;
-        Ok(tree)
-    };
-    files.iter().enumerate().map(write).collect()
+        check("fchmod", || name(n), rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode)))?;
+    }
+    // The copies inherit it.
+    set_attr(&directory, Change::set(Attr::RDONLY))?;
+    (0..files.len()).map(|n| Ok(clone_tree(&directory, &name(n), false)?)).collect()
 }
 
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
@@ -251,13 +254,12 @@ impl Masks {
         check("mkdirat", || "mask".into(), rustix::fs::mkdirat(&directory, "d", Mode::from_raw_mode(0o555)))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         check("openat", || "mask".into(), rustix::fs::openat(&directory, "f", flags, Mode::empty()))?;
+        set_attr(&directory, Change::set(Attr::RDONLY))?;
         Ok(Self { directory })
     }
 
     fn tree(&self, directory: bool) -> Result<OwnedFd> {
-        let tree = clone_tree(&self.directory, if directory { "d" } else { "f" }, false)?;
-        set_attr(&tree, Change::set(Attr::RDONLY))?;
-        Ok(tree)
+        Ok(clone_tree(&self.directory, if directory { "d" } else { "f" }, false)?)
     }
 }
 

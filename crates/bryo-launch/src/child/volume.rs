@@ -15,15 +15,33 @@ use crate::prepare::PreparedProcess;
 /// Deeper trees than this are not copied into a new volume.
 const MAX_DEPTH: u32 = 64;
 
-pub(super) fn mount(root: &Root, plan: &Volume, directory: &Root, process: &PreparedProcess) -> Result<()> {
+/// A volume that is ready to be mounted.
+#[derive(Debug)]
+pub(super) struct Opened {
+    data: OwnedFd,
+    tree: OwnedFd,
+    fresh: bool,
+}
+
+/// Opens a volume's data, and makes it when there is none. While the host's mounts are still there: what lies on a
+/// mount that is gone cannot be mounted any more.
+pub(super) fn open(plan: &Volume, directory: &Root) -> Result<Opened> {
     let what = || format!("volume for {}", plan.target.display());
     let fresh = match rustix::fs::mkdirat(directory, "_data", Mode::from_raw_mode(0o755)) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
-        Err(e) => return check("mkdirat", || "_data".into(), Err(e)).context(Kind::Source, what),
+        Err(e) => check("mkdirat", || "_data".into(), Err(e)).context(Kind::Source, what)?,
     };
     let data = directory.open_at("_data", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
     let data = data.context(Kind::Source, what)?;
+    let tree = clone_tree(&data, "", false).context(Kind::RootFs, what)?;
+    Ok(Opened { data, tree, fresh })
+}
+
+/// Mounts a volume; a new one takes over what the image has at its place.
+pub(super) fn mount(root: &Root, plan: &Volume, opened: Opened, process: &PreparedProcess) -> Result<()> {
+    let what = || format!("volume for {}", plan.target.display());
+    let Opened { data, tree, fresh } = opened;
     let existed = root.resolve(&plan.target).is_ok();
     let target = root.create_dir_all(&plan.target, Mode::from_raw_mode(0o755)).context(Kind::RootFs, what)?;
     if fresh && existed {
@@ -33,7 +51,6 @@ pub(super) fn mount(root: &Root, plan: &Volume, directory: &Root, process: &Prep
         let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
         check("fchown", || "_data".into(), rustix::fs::fchown(&data, Some(uid), Some(gid)))?;
     }
-    let tree = clone_tree(&data, "", false).context(Kind::RootFs, what)?;
     let read_only = if plan.read_only { Attr::RDONLY } else { Attr::empty() };
     set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV | read_only)).context(Kind::RootFs, what)?;
     attach(tree, target).context(Kind::RootFs, what)
