@@ -35,7 +35,7 @@ fn homes_keys_and_sockets_are_out_of_sight() {
         {
             home.run(&["host:", "cat", path]).code(1);
             // Root inside owns the empty file that is mounted over a secret; there is nothing in it.
-            assert_eq!(home.run(&["--user", "root", "host:", "cat", path]).stdout, "", "{path}");
+            assert_eq!(home.run(&["--user", "root", "host:", "cat", path]).stdout, b"", "{path}");
         }
         let sockets = home.run(&["host:", "sh", "-c", "find / -xdev -type s 2>/dev/null; true"]).ok();
         assert_eq!(sockets, "");
