@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// How many directories deep a descent goes before it moves what is deeper to the top.
-const DESCENT_MAX: usize = 128;
+const DESCENT_MAX: usize = 64;
 
 /// Removes a name, with everything below it if it is a directory.
 ///
@@ -26,12 +26,15 @@ pub fn remove(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<()> {
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// Removes everything below a directory, however deep it is.
+/// Removes everything below a directory, however deep it is. What somebody puts there meanwhile may stay.
 ///
 /// # Errors
 ///
 /// As [`remove`].
 pub fn remove_content(top: impl AsFd) -> rustix::io::Result<()> {
+    // Opened anew: a descriptor that was sent may be one that cannot be read.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::openat(top, c".", flags, Mode::empty())?;
     let top = top.as_fd();
     let mut moved = 0;
     loop {
@@ -68,7 +71,8 @@ fn descend(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u
         descend(top, child.as_fd(), depth + 1, moved)?;
         drop(child);
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => (),
+            // Something dying may still have written there; whoever asked sees that the top is not empty.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => (),
             Err(error) => return Err(error),
         }
     }

@@ -279,7 +279,7 @@ impl<R: BufRead> Applier<R> {
         let parent = self.tree.parent(path)?;
         // Names that lead through what goes away now may lead elsewhere later.
         self.tree.forget();
-        match tree::remove(parent.as_fd(), path.split().1) {
+        match bryo_sys::tree::remove(&parent, path.split().1) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed("replace", path.as_bytes(), error)),
         }

@@ -27,7 +27,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::apply::{self, Options};
 use super::protocol::{self, Outcome, Reply, Request, Task};
 use super::stream::{self, Source};
-use super::{LayerReport, export, tree};
+use super::{LayerReport, export};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
@@ -125,7 +125,7 @@ fn perform(task: Task, fd: Option<OwnedFd>, layers: &OwnedFd, squash: bool) -> R
         }
         Task::Remove => {
             let dir = fd.ok_or_else(missing)?;
-            tree::remove_content(dir.as_fd()).map_err(|error| Error::io("remove a tree", error))?;
+            bryo_sys::tree::remove_content(&dir).map_err(|error| Error::io("remove a tree", error))?;
             Ok(Outcome::Done)
         }
         Task::Usage { layers: wanted } => {
@@ -167,7 +167,7 @@ fn unpack(source: &Source, name: &str, input: OwnedFd, layers: &OwnedFd, squash:
         }),
         Err(error) => {
             // The first error is the one to tell; what stays, the next worker sweeps.
-            tree::remove_content(temporary.as_fd()).unwrap_or_default();
+            bryo_sys::tree::remove_content(&temporary).unwrap_or_default();
             Err(error)
         }
     }

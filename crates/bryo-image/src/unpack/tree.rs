@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::entry::RootPath;
@@ -19,8 +19,6 @@ use crate::error::{Error, Kind, Result};
 const CACHED: usize = 64;
 /// How many links to missing directories are followed while making parents; the kernel follows 40.
 const LINKS_MAX: usize = 40;
-/// How deep a tree is descended by holding a descriptor for each level.
-const DESCENT_MAX: usize = 64;
 
 /// A root directory, with its most recently used directories at hand.
 #[derive(Debug)]
@@ -185,67 +183,6 @@ pub(super) fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<St
 pub(super) fn set_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let dir = rustix::fs::openat(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::fs::fsetxattr(&dir, c"user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
-}
-
-/// Removes a name, with everything below it if it is a directory.
-pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => {}
-        result => return result,
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    remove_content(dir.as_fd())?;
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
-
-/// Removes everything below a directory, however deep it is.
-pub(super) fn remove_content(top: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    // Opened anew: a descriptor that was sent may be one that cannot be read.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = rustix::fs::openat(top, c".", flags, Mode::empty())?;
-    let top = top.as_fd();
-    let mut moved = 0;
-    loop {
-        let before = moved;
-        descend(top, top, 0, &mut moved)?;
-        if moved == before {
-            return Ok(());
-        }
-    }
-}
-
-fn descend(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> rustix::io::Result<()> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if entry.file_type() != FileType::Directory {
-            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => continue,
-                Err(Errno::ISDIR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if depth >= DESCENT_MAX {
-            // Deeper levels come to the top, and get their turn there: neither stack nor descriptors run out.
-            *moved += 1;
-            rustix::fs::renameat(dir, name, top, format!(".deep-{moved}-{}", std::process::id()))?;
-            continue;
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let child = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-        descend(top, child.as_fd(), depth + 1, moved)?;
-        drop(child);
-        match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            // Something dying may still have written there; whoever asked sees that the top is not empty.
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Describes a failed operation on a path of the archive.
