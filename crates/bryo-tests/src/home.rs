@@ -98,6 +98,12 @@ impl Home {
         self.bryo(&["load", "-q", "-i", &archive.display().to_string()]).ok();
     }
 
+    /// Makes the store with all that stays in it forever, so that whatever else is there later was left behind.
+    #[track_caller]
+    pub fn make_store(&self) {
+        self.bryo(&["gc"]).ok();
+    }
+
     /// Writes a file into the home, owned by the user; returns its path.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);

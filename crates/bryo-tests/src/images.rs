@@ -24,7 +24,7 @@ pub const DEBIAN: &str = "localhost/debian:bookworm";
 
 /// A busybox image that declares nothing, with users `app` (1000) and `other` (1001).
 pub fn busybox() -> PathBuf {
-    cached("busybox-2", |file| {
+    cached("busybox-3", |file| {
         Image::new(BUSYBOX, vec![busybox_layer()], json!({"Cmd": ["sh"], "Env": [path()]})).archive(file);
     })
 }
@@ -32,7 +32,7 @@ pub fn busybox() -> PathBuf {
 /// busybox and the probe, which is set-user-id root as `/probe-suid` as well.
 pub fn probe() -> PathBuf {
     let program = fs::read(probe_program()).unwrap();
-    let name = format!("probe-{}", &crate::listing::digest_of(&program)[..12]);
+    let name = format!("probe-2-{}", &crate::listing::digest_of(&program)[..12]);
     cached(&name, |file| {
         let layer = Tar::default().file("probe", 0o755, &program).file("probe-suid", 0o6755, &program).finish();
         let config = json!({"Cmd": ["/probe"], "Env": [path()]});

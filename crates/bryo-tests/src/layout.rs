@@ -47,7 +47,7 @@ impl Image {
         let config = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": self.claimed.clone().unwrap_or_else(truth)},
-            "history": self.layers.iter().map(|_| json!({"created_by": "a test"})).collect::<Vec<_>>(),
+            "history": self.layers.iter().map(|_| json!({"created": "2024-01-01T00:00:00Z", "created_by": "a test"})).collect::<Vec<_>>(),
         });
         let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
         let kind = "application/vnd.oci.image.manifest.v1+json";
@@ -89,7 +89,7 @@ pub fn busybox_layer() -> Vec<u8> {
     tar = tar.owned_dir("home/app/", 0o755, (1000, 1000)).owned_dir("var/lib/app/", 0o755, (1000, 1000));
     tar = tar.file("bin/busybox", 0o755, &program);
     for applet in applets(busybox) {
-        tar = tar.hardlink(&format!("bin/{applet}"), "bin/busybox");
+        tar = tar.hardlink(&format!("bin/{applet}"), "bin/busybox", 0o755);
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n\
                   other:x:1001:1001::/home/other:/bin/ash\n1000:x:0:0:trap:/root:/bin/sh\n";

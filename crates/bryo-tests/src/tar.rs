@@ -77,8 +77,8 @@ impl Tar {
 
     /// Adds a hard link.
     #[must_use]
-    pub fn hardlink(self, name: &str, link: &str) -> Self {
-        self.entry(Entry { name, kind: b'1', mode: 0o644, ids: (0, 0), link, data: b"" })
+    pub fn hardlink(self, name: &str, link: &str, mode: u32) -> Self {
+        self.entry(Entry { name, kind: b'1', mode, ids: (0, 0), link, data: b"" })
     }
 
     /// Adds a pax header for the next entry. Each record is `key=value`.

@@ -58,7 +58,7 @@ fn run_pulls_what_is_missing() {
     let name = registry.put(&images::busybox(), "busybox:1");
     let home = Home::new(&user);
     home.run(&["--pull", "never", &name, "true"]).fails(125, &[&name]);
-    home.write(".config/bryo/config.toml", format!("insecure = [\"{}\"]\n", registry.host));
+    home.write(".config/bryo/config.toml", format!("[registries]\ninsecure = [\"{}\"]\n", registry.host));
     assert_eq!(home.run(&[&name, "echo", "pulled"]).ok(), "pulled");
 }
 
@@ -136,7 +136,7 @@ fn a_wrong_digest_is_an_error_and_nothing_stays() {
         bytes[middle] ^= 1;
         fs::write(&blob, &bytes).unwrap();
         let home = Home::alone(&user);
-        home.bryo(&["images"]).ok();
+        home.make_store();
         let before = Snapshot::take(&home);
         home.bryo(&["pull", INSECURE, &name]).fails(125, &["digest", &digest[7..19]]);
         assert!(!home.bryo(&["images"]).ok().contains(&registry.host));
@@ -234,7 +234,7 @@ fn a_mirror_is_asked_first() {
     let (Some(user), Some(registry)) = (User::ordinary(), Registry::start(false)) else { return };
     registry.put(&images::busybox(), "library/busybox:1");
     let home = Home::new(&user);
-    let config = format!("insecure = [\"{0}\"]\n[mirrors]\n\"docker.io\" = [\"{0}\"]\n", registry.host);
+    let config = format!("[registries]\ninsecure = [\"{0}\"]\n[registries.mirrors]\n\"docker.io\" = [\"{0}\"]\n", registry.host);
     home.write(".config/bryo/config.toml", config);
     home.bryo(&["pull", "busybox:1"]).ok();
     assert!(home.bryo(&["images"]).ok().contains("busybox"));
