@@ -6,7 +6,6 @@
 //! Faces the payload's packets, which helpers parse, each in a process of its own.
 
 mod error;
-mod holder;
 pub mod pasta;
 pub mod resolver;
 

@@ -4,6 +4,10 @@
 //! The namespace gets a device with the host's address and routes. Nothing is forwarded in either direction unless
 //! asked, and the gateway's address is not mapped to the host: its loopback stays out of reach (CVE-2021-20199 was a
 //! forwarder that made remote packets look local).
+//!
+//! It takes its namespace by a path, and gets a path into its own `/proc` entries, where what it is to open are its
+//! standard streams. Any other process's would be closed to it by the profile that Debian confines it with (it may not
+//! look into processes), and any other descriptor is closed by newer versions before they look.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,13 +18,13 @@ use bryo_identity::map::IdMap;
 use bryo_identity::userns::{self, Child, Inside};
 use bryo_sys::check;
 use bryo_sys::exec::{StringArray, execve};
+use bryo_sys::fd::{message_pair, receive, send};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Kind, Result};
-use crate::holder::Holder;
 use crate::resolver::FORWARDER;
 
 /// Where the program may be; never taken from `PATH`.
@@ -86,27 +90,31 @@ impl Pasta {
     /// When the program cannot be started.
     pub fn attach(&self, request: Request<'_>) -> Result<Starting> {
         let failed = |e: &dyn std::fmt::Display| Error::new(Kind::Helper, format!("cannot start pasta: {e}"));
-        let copy = || request.user.try_clone_to_owned().map_err(|e| failed(&e));
-        let (holder, ready) = Holder::join(copy()?, request.network, request.map)?;
+        let user = request.user.try_clone_to_owned().map_err(|e| failed(&e))?;
         let program = CString::new(self.program.as_os_str().as_bytes()).map_err(|e| failed(&e))?;
         let mut words = vec![program.clone()];
-        words.extend(self.arguments(request, &holder).into_iter().filter_map(|a| CString::new(a).ok()));
+        words.extend(self.arguments(request).into_iter().filter_map(|a| CString::new(a).ok()));
         let (words, none) = (StringArray::new(words), StringArray::new(Vec::new()));
         let (stderr, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed(&e))?;
-        let process = userns::enter(copy()?, request.map, |inside| {
-            if enter(&inside, &theirs).is_ok() {
+        let (mine, peer) = message_pair().map_err(|e| failed(&e))?;
+        let process = userns::enter(user, request.map, |inside| {
+            let streams = Streams { network: request.network, stderr: &theirs, peer: &peer };
+            if streams.enter(&inside).is_ok() {
                 let _ = execve(&program, &words, &none);
             }
             127
         });
-        Ok(Starting {
-            attached: Attached { process: process.map_err(|e| failed(&e))?, stderr },
-            _holder: holder,
-            ready,
-        })
+        let process = process.map_err(|e| failed(&e))?;
+        drop(peer);
+        match receive(&mine, &mut [0]) {
+            Ok((1, mut fds)) if fds.len() == 1 => {
+                Ok(Starting { attached: Attached { process, stderr }, ready: fds.remove(0) })
+            }
+            _ => Err(failed(&"the kernel refused the namespace")),
+        }
     }
 
-    fn arguments(&self, request: Request<'_>, holder: &Holder) -> Vec<String> {
+    fn arguments(&self, request: Request<'_>) -> Vec<String> {
         let mut arguments = vec!["--foreground".into(), "--quiet".into(), "--config-net".into()];
         if !self.ipv6 {
             arguments.push("--ipv4-only".into());
@@ -121,27 +129,38 @@ impl Pasta {
             arguments.extend(["--dns-forward".into(), FORWARDER.to_string()]);
         }
         // Written when everything is set up: a pipe in place of a file tells the moment.
-        arguments.extend(["--pid".into(), holder.pipe()]);
-        // The user namespace is joined already.
-        arguments.extend(["--netns-only".into(), "--netns".into(), holder.path("ns/net")]);
+        arguments.extend(["--pid".into(), "/proc/self/fd/1".into()]);
+        // The user namespace is joined already. The path is no file whose removal could be watched.
+        arguments.extend(["--netns-only", "--no-netns-quit", "--netns", "/proc/self/fd/0"].map(String::from));
         arguments
     }
 }
 
-/// Becomes root inside, with nothing open but its streams.
-fn enter(inside: &Inside, stderr: &OwnedFd) -> bryo_sys::Result<()> {
-    inside.become_root().map_err(|_| bryo_sys::Error::new("setns", "", bryo_sys::Errno::PERM))?;
-    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    check("prctl", || "PR_SET_PDEATHSIG".into(), tied)?;
-    keep_capabilities()?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    let null = check("open", || "/dev/null".into(), null)?;
-    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
-    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
-    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(stderr))?;
-    bryo_sys::signal::reset_all();
-    bryo_sys::signal::SignalSet::empty().block()?;
-    bryo_sys::fd::close_on_exec_from(3)
+/// What the program is given to stand on.
+struct Streams<'a> {
+    network: BorrowedFd<'a>,
+    stderr: &'a OwnedFd,
+    peer: &'a OwnedFd,
+}
+
+impl Streams<'_> {
+    /// Becomes root inside, with nothing open but its streams: the namespace, a pipe of which the parent gets the other
+    /// end, and the place for its words.
+    fn enter(&self, inside: &Inside) -> bryo_sys::Result<()> {
+        inside.become_root().map_err(|_| bryo_sys::Error::new("setns", "", bryo_sys::Errno::PERM))?;
+        let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        check("prctl", || "PR_SET_PDEATHSIG".into(), tied)?;
+        // Made with these ids, so that it can be opened by its path with them.
+        let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+        keep_capabilities()?;
+        send(self.peer, b"r", &[read.as_fd()])?;
+        check("dup2", || "0".into(), rustix::stdio::dup2_stdin(self.network))?;
+        check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&write))?;
+        check("dup2", || "2".into(), rustix::stdio::dup2_stderr(self.stderr))?;
+        bryo_sys::signal::reset_all();
+        bryo_sys::signal::SignalSet::empty().block()?;
+        bryo_sys::fd::close_on_exec_from(3)
+    }
 }
 
 /// Where the only id is not root inside, an execution would take the capabilities away that the network is set up with.
@@ -160,8 +179,6 @@ fn keep_capabilities() -> bryo_sys::Result<()> {
 #[derive(Debug)]
 pub struct Starting {
     attached: Attached,
-    /// Needed until the helper has opened what it was told.
-    _holder: Holder,
     ready: OwnedFd,
 }
 
@@ -172,14 +189,14 @@ impl Starting {
     ///
     /// [`Kind::Helper`] with the program's own words when it ended instead.
     pub fn ready(self) -> Result<Attached> {
-        // The holder keeps the pipe open, so that an end without a word is told by the program's own end.
+        // An end without a word is told by the program's own end, which closes the pipe too.
         let mut fds = [
             rustix::event::PollFd::new(&self.ready, rustix::event::PollFlags::IN),
             rustix::event::PollFd::from_borrowed_fd(self.attached.process.pidfd(), rustix::event::PollFlags::IN),
         ];
         let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
         polled.map_err(|e| Error::new(Kind::Helper, format!("cannot wait for pasta: {e}")))?;
-        let ready = !fds[0].revents().is_empty();
+        let ready = fds[0].revents().contains(rustix::event::PollFlags::IN);
         if ready { Ok(self.attached) } else { Err(self.attached.failure()) }
     }
 }
