@@ -27,10 +27,11 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     let base = base(&lowers, scratch.as_ref(), prepared)?;
     drop(lowers);
     let trees = prepared.mounts.iter().zip(binds).map(detached).collect::<Result<Vec<_>>>()?;
-    let files = generated(&plan.files)?;
+    let place = place(scratch)?;
+    let (files, mut masks) = generated(&plan.files, &place)?;
     let volumes = plan.volumes.iter().zip(&volumes).map(|(plan, directory)| volume::open(plan, directory));
     let volumes = volumes.collect::<Result<Vec<_>>>()?;
-    let root = enter(base, scratch)?;
+    let root = enter(base, place)?;
     if let RootFs::Empty { links, directories } = &plan.root {
         skeleton(&root, links, directories)?;
     }
@@ -51,7 +52,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     }
     root.create_dir_all(&prepared.process.cwd, Mode::from_raw_mode(0o755))
         .context(Kind::WorkingDirectory, || format!("working directory {}", prepared.process.cwd.display()))?;
-    restrict(&root, prepared)
+    restrict(&root, prepared, &mut masks)
 }
 
 /// Makes the root's mount, detached.
@@ -113,14 +114,24 @@ fn detached((op, bind): (&MountOp, Option<OwnedFd>)) -> Result<OwnedFd> {
     }
 }
 
-/// Writes the generated files into a directory in memory and returns a read-only tree for each.
-fn generated(files: &[GeneratedFile]) -> Result<Vec<OwnedFd>> {
-    if files.is_empty() {
-        return Ok(Vec::new());
+/// Returns a directory of the host's tree, as it is seen here, to mount on. Any serves: it is gone a moment later, with
+/// all that is around it.
+fn place(scratch: Option<OwnedFd>) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match scratch {
+        Some(scratch) => Ok(scratch),
+        None => Ok(check("open", || "/tmp".into(), rustix::fs::openat(CWD, "/tmp", flags, Mode::empty()))?),
     }
+}
+
+/// Writes the generated files into a directory in memory and returns a read-only tree for each, and what masks.
+///
+/// The directory is put in place for that: before Linux 6.15 nothing is cloned from a mount that is nowhere.
+fn generated(files: &[GeneratedFile], place: &OwnedFd) -> Result<(Vec<OwnedFd>, Masks)> {
     let fs = NewFs::open("tmpfs")?;
     fs.set("mode", "0755")?;
     let directory = fs.mount(Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?;
+    attach(&directory, place).context(Kind::RootFs, || "cannot mount memory".into())?;
     let name = |n: usize| n.to_string();
     for (n, file) in files.iter().enumerate() {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -130,9 +141,11 @@ fn generated(files: &[GeneratedFile]) -> Result<Vec<OwnedFd>> {
         // After the writing: creation modes are cut by the umask.
         check("fchmod", || name(n), rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode)))?;
     }
+    Masks::make(&directory)?;
     // The copies inherit it.
     set_attr(&directory, Change::set(Attr::RDONLY))?;
-    (0..files.len()).map(|n| Ok(clone_tree(&directory, &name(n), false)?)).collect()
+    let trees = (0..files.len()).map(|n| Ok(clone_tree(&directory, &name(n), false)?)).collect::<Result<_>>()?;
+    Ok((trees, Masks::take(&directory)?))
 }
 
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
@@ -144,14 +157,8 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
 }
 
 /// Puts the root in place, makes it `/` and takes the host's tree away. Source: `pivot_root(2)`, the `"."` trick.
-fn enter(base: OwnedFd, scratch: Option<OwnedFd>) -> Result<Root> {
+fn enter(base: OwnedFd, place: OwnedFd) -> Result<Root> {
     let what = || "cannot enter the root file system".to_owned();
-    // Any directory serves as the place: it is gone a moment later, with all that is around it.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let place = match scratch {
-        Some(scratch) => scratch,
-        None => check("open", || "/tmp".into(), rustix::fs::openat(CWD, "/tmp", flags, Mode::empty()))?,
-    };
     attach(&base, &place).context(Kind::RootFs, what)?;
     drop(place);
     check("fchdir", || "new root".into(), rustix::process::fchdir(&base)).context(Kind::RootFs, what)?;
@@ -211,7 +218,7 @@ fn put(root: &Root, op: &MountOp, tree: OwnedFd) -> Result<()> {
 }
 
 /// Masks, read-only paths, and last the read-only root: each takes away what the steps before still needed.
-fn restrict(root: &Root, prepared: &Prepared) -> Result<()> {
+fn restrict(root: &Root, prepared: &Prepared, masks: &mut Masks) -> Result<()> {
     for path in &prepared.read_only {
         let Some(target) = existing(root, path)? else { continue };
         let what = || format!("cannot make {} read-only", path.display());
@@ -220,19 +227,9 @@ fn restrict(root: &Root, prepared: &Prepared) -> Result<()> {
             .context(Kind::Confinement, what)?;
         attach(tree, target).context(Kind::Confinement, what)?;
     }
-    let mut empty = None;
     for path in &prepared.masked {
         let Some(target) = existing(root, path)? else { continue };
-        let what = || format!("cannot mask {}", path.display());
-        let stat = check("fstat", || path.display().to_string(), rustix::fs::fstat(&target))?;
-        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if empty.is_none() {
-            empty = Some(Masks::make()?);
-        }
-        let tree = empty.as_ref().map(|m: &Masks| m.tree(directory)).transpose()?;
-        if let Some(tree) = tree {
-            attach(tree, target).context(Kind::Confinement, what)?;
-        }
+        masks.put(&target).context(Kind::Confinement, || format!("cannot mask {}", path.display()))?;
     }
     if prepared.root_read_only {
         let change = Change { recursive: false, ..Change::set(Attr::RDONLY) };
@@ -243,23 +240,45 @@ fn restrict(root: &Root, prepared: &Prepared) -> Result<()> {
 
 /// What is mounted over a masked path: an empty read-only directory or file that nobody can open.
 struct Masks {
-    directory: OwnedFd,
+    directory: Mask,
+    file: Mask,
+}
+
+/// One of them, and whether it is in place already.
+struct Mask {
+    tree: OwnedFd,
+    used: bool,
 }
 
 impl Masks {
-    fn make() -> Result<Self> {
-        let fs = NewFs::open("tmpfs")?;
-        fs.set("mode", "0755")?;
-        let directory = fs.mount(Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?;
-        check("mkdirat", || "mask".into(), rustix::fs::mkdirat(&directory, "d", Mode::from_raw_mode(0o555)))?;
+    const DIRECTORY: &str = "mask-directory";
+    const FILE: &str = "mask-file";
+
+    /// Makes both in a directory in memory.
+    fn make(memory: &OwnedFd) -> Result<()> {
+        check("mkdirat", || "mask".into(), rustix::fs::mkdirat(memory, Self::DIRECTORY, Mode::from_raw_mode(0o555)))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        check("openat", || "mask".into(), rustix::fs::openat(&directory, "f", flags, Mode::empty()))?;
-        set_attr(&directory, Change::set(Attr::RDONLY))?;
-        Ok(Self { directory })
+        check("openat", || "mask".into(), rustix::fs::openat(memory, Self::FILE, flags, Mode::empty()))?;
+        Ok(())
     }
 
-    fn tree(&self, directory: bool) -> Result<OwnedFd> {
-        Ok(clone_tree(&self.directory, if directory { "d" } else { "f" }, false)?)
+    /// Takes both from there.
+    fn take(memory: &OwnedFd) -> Result<Self> {
+        let mask = |name| -> Result<Mask> { Ok(Mask { tree: clone_tree(memory, name, false)?, used: false }) };
+        Ok(Self { directory: mask(Self::DIRECTORY)?, file: mask(Self::FILE)? })
+    }
+
+    /// Masks a file or a directory.
+    fn put(&mut self, target: &OwnedFd) -> bryo_sys::Result<()> {
+        let stat = check("fstat", String::new, rustix::fs::fstat(target))?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let mask = if directory { &mut self.directory } else { &mut self.file };
+        // The first is the tree itself; once that is in place it can be cloned for the others.
+        if mask.used {
+            return attach(clone_tree(&mask.tree, "", false)?, target);
+        }
+        mask.used = true;
+        attach(&mask.tree, target)
     }
 }
 
