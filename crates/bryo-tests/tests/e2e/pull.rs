@@ -234,7 +234,8 @@ fn a_mirror_is_asked_first() {
     let (Some(user), Some(registry)) = (User::ordinary(), Registry::start(false)) else { return };
     registry.put(&images::busybox(), "library/busybox:1");
     let home = Home::new(&user);
-    let config = format!("[registries]\ninsecure = [\"{0}\"]\n[registries.mirrors]\n\"docker.io\" = [\"{0}\"]\n", registry.host);
+    let config =
+        format!("[registries]\ninsecure = [\"{0}\"]\n[registries.mirrors]\n\"docker.io\" = [\"{0}\"]\n", registry.host);
     home.write(".config/bryo/config.toml", config);
     home.bryo(&["pull", "busybox:1"]).ok();
     assert!(home.bryo(&["images"]).ok().contains("busybox"));
