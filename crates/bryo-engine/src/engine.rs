@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::{Host, Rung};
-use bryo_image::store::Store;
+use bryo_image::store::{Pin, Store};
 use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
 use bryo_launch::plan::Landlock;
 
-use crate::container::{Containers, Namespace, Record, remove_layer};
+use crate::container::{Containers, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::options::Network;
 
@@ -92,12 +92,15 @@ impl Engine {
         Ok(self.host.map(self.host.rung(), RunIds::NONROOT)?)
     }
 
-    /// Starts the process that unpacks layers. The calling process must have one thread.
+    /// Starts the process that unpacks layers, and collects what dead processes left. The calling process must have one
+    /// thread.
     ///
     /// # Errors
     ///
     /// When the host refuses a user namespace.
     pub fn worker(&self) -> Result<Worker> {
+        // What cannot be collected is in nobody's way here; `gc` says why it stays.
+        let _ = self.collect();
         Ok(Worker::start(&self.store, &self.store_map()?, self.host.helpers.as_ref())?)
     }
 
@@ -189,17 +192,35 @@ impl Engine {
     pub fn collect(&self) -> Result<usize> {
         let mut failure = None;
         let mut collected = 0;
+        let mut alone = None;
         for id in self.containers.abandoned() {
-            let record = self.containers.find(id.as_str()).ok();
-            let result = self.containers.hold_abandoned(&id).and_then(|held| self.discard(held, record.as_ref()));
-            match result {
-                Ok(()) => collected += 1,
-                Err(e) if e.kind() == Kind::Running => (),
+            match self.collect_one(&id, &mut alone) {
+                Ok(true) => collected += 1,
+                Ok(false) => (),
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
-        self.containers.sweep_names();
+        self.containers.sweep_names(alone.is_some());
         failure.map_or(Ok(collected), Err)
+    }
+
+    /// Removes one container unless it is of use after all.
+    fn collect_one(&self, id: &Id, alone: &mut Option<Pin>) -> Result<bool> {
+        if self.containers.find(id.as_str()).is_err() && alone.is_none() {
+            // Whoever makes a container has pinned the store until the record is written: this may be a new one.
+            *alone = self.store.pin_alone()?;
+            if alone.is_none() {
+                return Ok(false);
+            }
+        }
+        let Some(held) = self.containers.hold_abandoned(id)? else { return Ok(false) };
+        // Looked at again: it may have been made, and have ended, before it was held.
+        let record = self.containers.find(id.as_str()).ok();
+        if record.as_ref().is_some_and(|record| !record.auto_remove) {
+            return Ok(false);
+        }
+        self.discard(held, record.as_ref())?;
+        Ok(true)
     }
 
     fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {

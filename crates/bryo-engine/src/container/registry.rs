@@ -143,23 +143,28 @@ impl Containers {
         ids.filter(|id| !self.is_held(id) && self.read(id).map_or(true, |r| r.auto_remove)).collect()
     }
 
-    /// Takes hold of an abandoned directory.
+    /// Takes hold of an abandoned directory; `None` when somebody has taken or removed it meanwhile.
     ///
     /// # Errors
     ///
-    /// [`Kind::Running`] when somebody has taken it meanwhile.
-    pub fn hold_abandoned(&self, id: &Id) -> Result<Held> {
+    /// [`Kind::Io`] when it cannot be locked.
+    pub fn hold_abandoned(&self, id: &Id) -> Result<Option<Held>> {
         let dir = self.containers.join(id.as_str());
         let name = self.read(id).ok().map(|r| self.names.join(r.name));
-        Ok(Held { lock: lock_file(&dir)?, dir, name })
+        match lock_file(&dir) {
+            Ok(lock) => Ok(Some(Held { dir, name, lock })),
+            Err(e) if e.kind() == Kind::Running || !dir.exists() => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
-    /// Removes names whose container is gone.
-    pub fn sweep_names(&self) {
+    /// Removes names whose container is gone; `alone`, when nobody makes a container, those too that were never
+    /// written.
+    pub fn sweep_names(&self, alone: bool) {
         let Ok(entries) = std::fs::read_dir(&self.names) else { return };
         for path in entries.filter_map(|e| Some(e.ok()?.path())) {
-            let id = std::fs::read_to_string(&path).ok().and_then(|id| Id::parse(&id));
-            if !id.is_some_and(|id| self.containers.join(id.as_str()).exists()) {
+            let unwritten = || alone && std::fs::metadata(&path).is_ok_and(|m| m.len() == 0);
+            if !self.is_taken(&path) || unwritten() {
                 // Somebody else may have swept it a moment ago.
                 let _ = std::fs::remove_file(path);
             }

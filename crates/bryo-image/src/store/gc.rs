@@ -102,10 +102,9 @@ impl Store {
     /// [`Kind::Busy`] while another process adds an image; nothing is removed then. [`Kind::Corrupt`] if the
     /// index or a manifest cannot be read: what it refers to is unknown, so nothing is removed.
     pub fn gc(&self, options: &GcOptions, worker: Option<&Worker>) -> Result<GcReport> {
-        let lock = self.lock_file("gc.lock")?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            Error::new(Kind::Busy, "collect garbage: another process adds an image").with_source(error)
-        })?;
+        let Some(pin) = self.pin_alone()? else {
+            return Err(Error::new(Kind::Busy, "collect garbage: another process adds an image"));
+        };
         let mut marked = self.mark()?;
         marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
         let mut report = GcReport::default();
@@ -122,7 +121,7 @@ impl Store {
                 }
             }
         }
-        drop(lock);
+        drop(pin);
         Ok(report)
     }
 
@@ -143,10 +142,7 @@ impl Store {
     pub(crate) fn discard_new(&self, before: Option<&Snapshot>, worker: &Worker) {
         let discard = || -> Result<()> {
             let Some(before) = before else { return Ok(()) };
-            let lock = self.lock_file("gc.lock")?;
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                return Ok(());
-            }
+            let Some(_pin) = self.pin_alone()? else { return Ok(()) };
             let mut marked = self.mark()?;
             marked.blobs.extend(before.blobs.iter().cloned());
             self.sweep_blobs(&marked, &mut GcReport::default())?;

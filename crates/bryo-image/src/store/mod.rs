@@ -21,6 +21,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 pub use blob::{BlobSlot, BlobWriter};
 pub use gc::{DiskUsage, GcOptions, GcReport, ImageUsage, LayerUsage};
@@ -121,6 +122,20 @@ impl Store {
         let lock = self.lock_file("gc.lock")?;
         rustix::fs::flock(&lock, FlockOperation::LockShared).map_err(|error| Error::io("lock the store", error))?;
         Ok(Pin { _lock: lock })
+    }
+
+    /// As [`pin`](Self::pin), and alone: nobody adds an image or makes a container meanwhile. `None` if somebody does
+    /// at this moment.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] if the lock file cannot be opened.
+    pub fn pin_alone(&self) -> Result<Option<Pin>> {
+        let lock = self.lock_file("gc.lock")?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Pin { _lock: lock })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("lock the store", error)),
+        }
     }
 
     /// Creates the directory that holds the layers of one id map, and returns its path.

@@ -95,6 +95,23 @@ fn a_killed_run_leaves_no_process_and_no_mount() {
 }
 
 #[test]
+fn the_next_load_collects_what_a_killed_run_left() {
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::new(&user);
+    home.load(&images::busybox());
+    let containers = || std::fs::read_dir(home.store().join("containers")).unwrap().count();
+    let mark = bryo_tests::host::mark();
+    let run = home.start(&["run", "--rm", "--network", "none", "--writable", BUSYBOX, "sleep", &mark]);
+    let payload = bryo_tests::host::Process::with_args(&["sleep", &mark]);
+    run.signal(Signal::KILL);
+    run.wait();
+    bryo_tests::program::eventually("the payload ends", || (!payload.lives()).then_some(()));
+    assert_eq!(containers(), 1);
+    home.load(&images::busybox());
+    assert_eq!(containers(), 0);
+}
+
+#[test]
 fn many_at_once_do_not_disturb_each_other() {
     let Some(user) = User::ordinary() else { return };
     let home = Home::new(&user);
@@ -106,8 +123,14 @@ fn many_at_once_do_not_disturb_each_other() {
     }
     let runs: Vec<Running> =
         (0..16).map(|n| home.start(&["run", "--rm", "--network", "none", BUSYBOX, "echo", &n.to_string()])).collect();
+    // Listing and loading collect what is dead, and must take nothing that is being made.
+    let others: Vec<Running> =
+        (0..4).flat_map(|_| [home.start(&["ps"]), home.start(&["load", "-q", "-i", &archive])]).collect();
     for (n, run) in runs.into_iter().enumerate() {
         assert_eq!(run.wait().ok(), n.to_string());
+    }
+    for other in others {
+        other.wait().ok();
     }
     collected(&home);
 }
