@@ -4,6 +4,7 @@
 //! Runs in the parent, which is root of the host here: only root may give a mount of an ordinary file system a map.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use bryo_identity::map::IdMap;
 use bryo_identity::userns::{self, Request};
@@ -14,17 +15,31 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Plan, RootFs};
 
-/// Returns the layers of a plan as detached mounts in the container's ids, or nothing when no translation is asked for.
-pub(crate) fn translate(plan: &Plan) -> Result<Vec<OwnedFd>> {
-    let RootFs::Overlay { lowers, owned_by: Some(owner), .. } = &plan.root else { return Ok(Vec::new()) };
+/// Returns layers and volumes in the container's ids, or nothing when no translation is asked for.
+pub(crate) fn translate(plan: &Plan) -> Result<Option<Translated>> {
+    let Some(owner) = &plan.stored_as else { return Ok(None) };
     let namespace = namespace_of(&owner.translation(&plan.ids))?;
-    let translated = |path: &std::path::PathBuf| {
-        let what = || format!("cannot map the ids of layer {}", path.display());
+    let translated = |path: &PathBuf| {
+        let what = || format!("cannot map the ids of {}", path.display());
         let tree = clone_tree(CWD, &path.to_string_lossy(), false).context(Kind::RootFs, what)?;
         set_idmap(&tree, &namespace).context(Kind::RootFs, what)?;
         Ok(tree)
     };
-    lowers.iter().map(translated).collect()
+    let layers = match &plan.root {
+        RootFs::Overlay { lowers, .. } => lowers.iter().map(translated).collect::<Result<_>>()?,
+        RootFs::Empty { .. } => Vec::new(),
+    };
+    let volumes = plan.volumes.iter().map(|v| translated(&v.directory)).collect::<Result<_>>()?;
+    Ok(Some(Translated { layers, volumes }))
+}
+
+/// What the store has, as detached mounts in the container's ids.
+#[derive(Debug)]
+pub(crate) struct Translated {
+    /// The layers, top first.
+    pub layers: Vec<OwnedFd>,
+    /// The volumes' directories, in the order of the plan.
+    pub volumes: Vec<OwnedFd>,
 }
 
 /// Makes a user namespace with a map and nothing in it: the form in which the kernel takes the map of a mount.

@@ -19,6 +19,8 @@ pub struct Plan {
     pub root: RootFs,
     /// Which ids inside are which ids on the host.
     pub ids: IdMap,
+    /// On the root rung: the map that layers and volumes are owned through, to be translated to the container's own.
+    pub stored_as: Option<IdMap>,
     /// The helpers that write the map.
     pub helpers: Option<Helpers>,
     /// Small files that are bound read-only over the root file system, such as `/etc/hosts`.
@@ -57,8 +59,6 @@ pub enum RootFs {
         /// The container's directory on the host, mode 0777 below a directory that only the caller can enter.
         /// The launcher makes `upper` and `work` in it, owned by root inside.
         scratch: PathBuf,
-        /// On the root rung: the map that the layers' files are owned through, to be translated to the container's own.
-        owned_by: Option<IdMap>,
     },
     /// An empty root in memory, to be filled by mounts.
     Empty {

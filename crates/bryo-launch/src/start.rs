@@ -45,7 +45,7 @@ pub struct Running {
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
 pub fn start(plan: &Plan) -> Result<Starting> {
     let prepared = prepare(&plan.spec)?;
-    let layers = idmap::translate(plan)?;
+    let translated = idmap::translate(plan)?;
     let (parent_end, child_end) = bryo_sys::fd::message_pair()?;
     // A network namespace is the most expensive of all; the child makes its own while the helpers write the maps.
     let namespaces = prepared.namespaces - Namespaces::NET;
@@ -56,7 +56,7 @@ pub fn start(plan: &Plan) -> Result<Starting> {
     let unmapped = userns::clone(request, |inside| {
         // The child's copy of the parent's end must go, or it would never see that the parent is gone.
         drop(ours.take());
-        child::main(plan, &prepared, layers, theirs, &inside)
+        child::main(plan, &prepared, translated, theirs, &inside)
     })?;
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
     match complete(unmapped, request) {

@@ -102,6 +102,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         spec,
         root: input.root,
         ids: input.ids,
+        stored_as: None,
         helpers: input.helpers,
         files: files.files,
         state,

@@ -87,6 +87,7 @@ impl Engine {
         _id: &Id,
         terminal: Option<(u16, u16)>,
     ) -> Result<Prepared> {
+        self.keep_to_itself(options)?;
         let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
         let first = self.expected(options, &image)?;
         let ids = self.map_for(first, sharing)?;
@@ -163,11 +164,11 @@ impl Engine {
         held: Option<&Held>,
     ) -> Result<(Planned, Option<Slot>)> {
         let (ids, slot) = self.own_range(prepared, held.is_some())?;
-        let owned_by = (ids != prepared.ids).then(|| prepared.ids.clone());
+        let stored_as = (ids != prepared.ids).then(|| prepared.ids.clone());
         let root = match (&prepared.image, held) {
             (Image::Host, _) => HostTree::probe().root(&prepared.facts),
-            (_, Some(held)) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: held.layer()?, owned_by },
-            (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new(), owned_by },
+            (_, Some(held)) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: held.layer()? },
+            (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new() },
         };
         let volumes = self.dirs.data.join("volumes");
         if held.is_some() {
@@ -193,6 +194,7 @@ impl Engine {
             landlock: self.policy.landlock,
         };
         let mut planned = plan(input)?;
+        planned.plan.stored_as = stored_as;
         if matches!(prepared.image, Image::Host) {
             let read = |path| std::fs::read_to_string(path).unwrap_or_default();
             account_files(&mut planned, &prepared.facts, &read("/etc/passwd"), &read("/etc/group"));
@@ -208,6 +210,19 @@ impl Engine {
         }
         let slot = slot::take(&self.dirs.runtime, self.host.slots())?;
         Ok((self.host.slot(slot.number, prepared.facts.run_ids())?, Some(slot)))
+    }
+
+    /// Refuses to share the store: whoever can write there chooses what every later container runs.
+    fn keep_to_itself(&self, options: &RunOptions) -> Result<()> {
+        let own = [&self.dirs.data, &self.dirs.runtime].map(std::fs::canonicalize);
+        for mount in &options.mounts {
+            let Source::Bind(source) = &mount.source else { continue };
+            if own.iter().flatten().any(|own| source.starts_with(own)) {
+                let why = format!("cannot share {}: it is in the store, which is bryo's own", source.display());
+                return Err(Error::new(Kind::Source, why));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the directories of named volumes: open to the ids of containers, below one that only the caller enters.

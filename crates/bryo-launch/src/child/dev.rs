@@ -5,6 +5,7 @@
 //! checked to be what their names say (CVE-2025-31133: a `/dev/null` that was something else).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use bryo_sys::check;
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
@@ -53,11 +54,12 @@ pub(super) fn make(options: &[(String, Option<String>)], attr: Attr) -> Result<O
         }
     }
     // The nodes are mounts of their own, so the directory itself can refuse devices.
-    Ok(fs.mount(attr | Attr::NOSUID | Attr::NOEXEC)?)
+    Ok(fs.mount(attr | Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)?)
 }
 
-/// Fills `/dev` of the new root, on which a file system of [`make`] is mounted.
-pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>) -> Result<()> {
+/// Fills `/dev` of the new root, on which a file system of [`make`] is mounted. A `console` is the place for a
+/// terminal that is mounted later, when nothing can be made here any more.
+pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>, console: bool) -> Result<()> {
     let dev = root.resolve("/dev")?;
     for ((name, ..), node) in NODES.iter().zip(nodes) {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -66,6 +68,9 @@ pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>) -> Result<()> {
         set_attr(&node, Change::set(Attr::NOSUID | Attr::NOEXEC))?;
         attach(node, target)?;
     }
+    if console {
+        root.create_file(Path::new("/dev/console"), Mode::from_raw_mode(0o600))?;
+    }
     for (name, to) in LINKS {
         check("symlinkat", || format!("/dev/{name}"), rustix::fs::symlinkat(to, dev.as_fd(), name))?;
     }
@@ -73,4 +78,10 @@ pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>) -> Result<()> {
         check("mkdirat", || format!("/dev/{name}"), rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755)))?;
     }
     Ok(())
+}
+
+/// Makes the directory read-only. Devices can still be written to: they are no content of it.
+pub(super) fn close(root: &Root) -> Result<()> {
+    let change = Change { recursive: false, ..Change::set(Attr::RDONLY) };
+    set_attr(root.resolve("/dev")?, change).context(Kind::Confinement, || "cannot make /dev read-only".into())
 }

@@ -37,6 +37,9 @@ pub(super) fn available(wanted: Landlock) -> Result<u8> {
 }
 
 /// Confines this process and all it will start to the root directory.
+///
+/// Whether new privileges are given up is decided elsewhere, and before: where they are not, this needs
+/// `CAP_SYS_ADMIN` of the user namespace.
 pub(super) fn restrict(wanted: Landlock) -> Result<()> {
     if available(wanted)? == 0 {
         return Ok(());
@@ -48,6 +51,8 @@ pub(super) fn restrict(wanted: Landlock) -> Result<()> {
         .handle_access(rights)
         .and_then(Ruleset::create)
         .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(&root, rights)))
+        // It would give new privileges up where they were asked to be kept.
+        .map(|ruleset| ruleset.no_new_privs(false))
         .and_then(|ruleset| ruleset.restrict_self())
         .map_err(|e| Error::new(Kind::Confinement, format!("cannot apply Landlock: {e}")))?;
     if status.ruleset == RulesetStatus::NotEnforced {

@@ -25,12 +25,11 @@ mod rootfs;
 mod streams;
 mod volume;
 
-use std::os::fd::OwnedFd;
-
 use bryo_identity::userns::Inside;
 
 use crate::Enforced;
 use crate::error::Result;
+use crate::idmap::Translated;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::sync::ChildEnd;
@@ -39,8 +38,14 @@ use crate::sync::ChildEnd;
 const NOT_STARTED: i32 = 125;
 
 /// Runs the child.
-pub(crate) fn main(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: ChildEnd, inside: &Inside) -> i32 {
-    if let Err(error) = build(plan, prepared, layers, &sync, inside) {
+pub(crate) fn main(
+    plan: &Plan,
+    prepared: &Prepared,
+    translated: Option<Translated>,
+    sync: ChildEnd,
+    inside: &Inside,
+) -> i32 {
+    if let Err(error) = build(plan, prepared, translated, &sync, inside) {
         sync.failed(&error);
         return NOT_STARTED;
     }
@@ -51,8 +56,14 @@ pub(crate) fn main(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync:
     NOT_STARTED
 }
 
-fn build(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd, inside: &Inside) -> Result<()> {
-    let opened = open::open(plan, prepared, layers, sync)?;
+fn build(
+    plan: &Plan,
+    prepared: &Prepared,
+    translated: Option<Translated>,
+    sync: &ChildEnd,
+    inside: &Inside,
+) -> Result<()> {
+    let opened = open::open(plan, prepared, translated, sync)?;
     inside.become_root()?;
     confine::die_with_parent()?;
     open::parameters(prepared)?;

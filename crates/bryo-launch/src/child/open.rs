@@ -17,6 +17,7 @@ use rustix::mount::MountPropagationFlags;
 
 use crate::child::dev;
 use crate::error::{Context, Error, Kind, Result};
+use crate::idmap::Translated;
 use crate::plan::{Plan, RootFs};
 use crate::prepare::{MountOp, Prepared, What};
 use crate::sync::ChildEnd;
@@ -36,7 +37,12 @@ pub(super) struct Opened {
     pub volumes: Vec<Root>,
 }
 
-pub(super) fn open(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync: &ChildEnd) -> Result<Opened> {
+pub(super) fn open(
+    plan: &Plan,
+    prepared: &Prepared,
+    translated: Option<Translated>,
+    sync: &ChildEnd,
+) -> Result<Opened> {
     // First: from here on nothing that is mounted here shows on the host, and nothing mounted there shows here.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private)).map_err(denied)?;
@@ -45,28 +51,37 @@ pub(super) fn open(plan: &Plan, prepared: &Prepared, layers: Vec<OwnedFd>, sync:
         sync.network(own_network()?.as_fd())?;
     }
     let (lowers, scratch) = match &plan.root {
-        RootFs::Overlay { lowers, scratch, owned_by: None } => {
+        RootFs::Overlay { lowers, scratch } if translated.is_none() => {
             let layers = lowers.iter().map(|p| directory(p)).collect::<Result<_>>()?;
             (layers, Some(directory(scratch)?))
         }
-        RootFs::Overlay { scratch, owned_by: Some(_), .. } => {
-            let scratch = directory(scratch)?;
-            // Overlayfs wants its layers in this mount namespace; where in it does not matter, and they are all gone
-            // when the root is entered.
-            for layer in &layers {
-                attach(layer, &scratch).context(Kind::RootFs, || "cannot take a translated layer in".into())?;
-            }
-            (layers, Some(scratch))
-        }
+        RootFs::Overlay { scratch, .. } => (Vec::new(), Some(directory(scratch)?)),
         RootFs::Empty { .. } => (Vec::new(), None),
+    };
+    let (lowers, volumes) = match translated {
+        Some(translated) => take_in(translated, scratch.as_ref())?,
+        None => (lowers, plan.volumes.iter().map(|v| volume(&v.directory)).collect::<Result<_>>()?),
     };
     Ok(Opened {
         lowers,
         scratch,
         binds: prepared.mounts.iter().map(bind).collect::<Result<_>>()?,
         devices: dev::open_nodes()?,
-        volumes: plan.volumes.iter().map(|v| volume(&v.directory)).collect::<Result<_>>()?,
+        volumes,
     })
+}
+
+/// Puts translated trees into this mount namespace: the kernel stacks and copies only what is in it. Where does not
+/// matter, and they are all gone when the root is entered.
+fn take_in(translated: Translated, scratch: Option<&OwnedFd>) -> Result<(Vec<OwnedFd>, Vec<Root>)> {
+    let place = match scratch {
+        Some(scratch) => check("dup", String::new, rustix::io::dup(scratch))?,
+        None => directory(Path::new("/tmp"))?,
+    };
+    for tree in translated.layers.iter().chain(&translated.volumes) {
+        attach(tree, &place).context(Kind::RootFs, || "cannot take a translated tree in".into())?;
+    }
+    Ok((translated.layers, translated.volumes.into_iter().map(Root::from_fd).collect()))
 }
 
 /// Settings of the new namespaces that need capabilities but no ids: done while the helpers write the maps.

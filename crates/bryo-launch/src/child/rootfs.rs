@@ -40,7 +40,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     for (op, tree) in prepared.mounts.iter().zip(trees) {
         put(&root, op, tree)?;
         if is_dev(op) {
-            dev::fill(&root, devices.take().unwrap_or_default())?;
+            dev::fill(&root, devices.take().unwrap_or_default(), prepared.process.terminal)?;
         }
     }
     for (plan, opened) in plan.volumes.iter().zip(volumes) {
@@ -232,6 +232,10 @@ fn restrict(root: &Root, prepared: &Prepared, masks: &mut Masks) -> Result<()> {
         masks.put(&target).context(Kind::Confinement, || format!("cannot mask {}", path.display()))?;
     }
     if prepared.root_read_only {
+        // With a single id the run user owns /dev as well.
+        if prepared.mounts.iter().any(is_dev) {
+            dev::close(root)?;
+        }
         let change = Change { recursive: false, ..Change::set(Attr::RDONLY) };
         set_attr(root, change).context(Kind::Confinement, || "cannot make the root read-only".into())?;
     }
