@@ -86,9 +86,11 @@ impl Verb for Probe {
 
 fn render(report: &Report, colours: bool) -> String {
     let outcomes = &report.findings.outcomes;
-    let longest = |cell: fn(&Outcome) -> usize| outcomes.iter().map(cell).max().unwrap_or(0);
-    let (tried, answer) = (longest(|o| o.tried.chars().count()), longest(|o| detail(o).chars().count()));
-    let mut text = format!("{:<tried$}   {:<answer$}   VERDICT\n", "TRIED", "WHAT HAPPENED");
+    let titles = ("TRIED", "WHAT HAPPENED");
+    let longest = |title: &str, cell: fn(&Outcome) -> usize| outcomes.iter().map(cell).fold(title.len(), usize::max);
+    let tried = longest(titles.0, |o| output::line(&o.tried).chars().count());
+    let answer = longest(titles.1, |o| detail(o).chars().count());
+    let mut text = format!("{:<tried$}   {:<answer$}   VERDICT\n", titles.0, titles.1);
     for outcome in outcomes {
         let (word, colour) = match outcome.ending {
             Ending::Refused(_) => ("refused", 32),
