@@ -51,6 +51,7 @@ impl Refusal {
         self
     }
 
+    #[cfg(test)]
     pub(super) fn is_switch(&self) -> bool {
         matches!(self.takes, Takes::Switch { .. })
     }
