@@ -4,9 +4,9 @@
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
-use bryo_identity::InsideId;
 use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::Rung;
+use bryo_identity::{HostId, InsideId};
 use bryo_launch::plan::RootFs;
 
 use super::slot::{self, Slot};
@@ -172,7 +172,7 @@ impl Engine {
         };
         let volumes = self.dirs.data.join("volumes");
         if held.is_some() {
-            self.make_volumes(options, &volumes)?;
+            self.make_volumes(options, &prepared.ids, &volumes)?;
         }
         let host = HostFacts {
             resolver: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
@@ -225,8 +225,18 @@ impl Engine {
         Ok(())
     }
 
+    /// On the root rung, gives a directory to root inside: in what is translated, the kernel lets nobody write into a
+    /// directory whose owner has no translation.
+    fn give(&self, directory: &std::path::Path, ids: &IdMap) -> std::io::Result<()> {
+        if self.host.rung() != Rung::Root {
+            return Ok(());
+        }
+        let (uid, gid) = (ids.host_uid(InsideId::ROOT), ids.host_gid(InsideId::ROOT));
+        std::os::unix::fs::chown(directory, uid.map(HostId::get), gid.map(HostId::get))
+    }
+
     /// Makes the directories of named volumes: open to the ids of containers, below one that only the caller enters.
-    fn make_volumes(&self, options: &RunOptions, volumes: &std::path::Path) -> Result<()> {
+    fn make_volumes(&self, options: &RunOptions, ids: &IdMap, volumes: &std::path::Path) -> Result<()> {
         for mount in &options.mounts {
             let Source::Volume(name) = &mount.source else { continue };
             let directory = volumes.join(name);
@@ -236,6 +246,7 @@ impl Engine {
             let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(volumes);
             made.and_then(|()| std::fs::DirBuilder::new().mode(0o777).create(&directory))
                 .and_then(|()| std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)))
+                .and_then(|()| self.give(&directory, ids))
                 .map_err(|e| Error::io("cannot make volume", &directory, e))?;
         }
         Ok(())
