@@ -167,7 +167,7 @@ pub(crate) fn volume_name(text: &str) -> Result<String> {
     Err(Error::new(Kind::InvalidOption, format!("invalid volume name {text:?}: use letters, digits, '_', '.' and '-'")))
 }
 
-/// Where something may be mounted: anywhere but on the root and in what the kernel itself shows.
+/// Where something may be mounted: anywhere but on the root, in what the kernel itself shows, and over devices.
 fn target_path(text: &str) -> Result<PathBuf> {
     let bad = |why: &str| Error::new(Kind::InvalidOption, format!("invalid mount target {text:?}: {why}"));
     let path = Path::new(text);
@@ -180,6 +180,10 @@ fn target_path(text: &str) -> Result<PathBuf> {
     }
     if clean.starts_with("/proc") || clean.starts_with("/sys") {
         return Err(bad("it cannot lie in /proc or /sys"));
+    }
+    // Devices that are shared cannot be opened inside; what is left are memory and the socket of the system's log.
+    if clean.starts_with("/dev") && !clean.starts_with("/dev/shm") && clean != Path::new("/dev/log") {
+        return Err(bad("it cannot lie in /dev, but for /dev/shm and /dev/log"));
     }
     Ok(clean)
 }
@@ -217,6 +221,8 @@ mod tests {
             "/usr:/",
             "/usr:/proc",
             "/usr:/sys/fs",
+            "/usr:/dev",
+            "/usr:/dev/pts",
             "/usr:/x:wat",
             "/usr:/x:U",
             "/usr:/x:rshared",
