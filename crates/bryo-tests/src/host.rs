@@ -144,12 +144,3 @@ pub fn mark() -> String {
     let own = u64::from(std::process::id()) * 1000 + u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
     (1_000_000 + own).to_string()
 }
-
-/// Returns an address of this host that is not its loopback, if it has one.
-pub fn address() -> Option<std::net::IpAddr> {
-    // Connecting a datagram socket sends nothing; it only chooses the source address of the default route.
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
-}

@@ -12,6 +12,7 @@ pub mod host;
 pub mod images;
 pub mod layout;
 pub mod listing;
+pub mod outside;
 pub mod presence;
 pub mod probe;
 pub mod program;

@@ -3,11 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bryo_tests::host::{Process, address, mark};
+use bryo_tests::host::{Process, mark};
 use bryo_tests::images::BUSYBOX;
-use bryo_tests::{Home, User, skip};
+use bryo_tests::outside::{MACHINE, Outside, WORLD};
+use bryo_tests::{Home, Running, User, skip};
 
 /// Tells whether a private network can be had here, and skips the test when not.
 fn pasta() -> bool {
@@ -22,9 +24,8 @@ fn pasta() -> bool {
     usable
 }
 
-/// A server on an address of this host that says hello to whoever connects.
-fn greeter(host: &str) -> u16 {
-    let listener = TcpListener::bind((host, 0)).unwrap();
+/// A server that says hello to whoever connects.
+fn greeter(listener: TcpListener) -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
@@ -34,29 +35,42 @@ fn greeter(host: &str) -> u16 {
     port
 }
 
-/// What a container gets from a server: `hello from the host`, or nothing.
-fn fetch(home: &Home, network: &[&str], host: &str, port: u16) -> String {
+/// The command that prints what a container gets from a server: `hello from the host`, or nothing.
+fn fetching(home: &Home, network: &[&str], host: &str, port: u16) -> Command {
     let script = format!("echo | timeout 5 nc {host} {port}");
-    home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat()).text()
+    home.command(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat())
+}
+
+fn fetch(home: &Home, network: &[&str], host: &str, port: u16) -> String {
+    Running::start(fetching(home, network, host, port), false).wait().text()
 }
 
 #[test]
-fn the_default_reaches_out() {
+fn the_default_reaches_the_world_and_not_the_machines_loopback() {
     if !pasta() {
         return;
     }
-    let Some(address) = address() else { return skip::skip("this machine has no address but the loopback's") };
-    let port = greeter(&address.to_string());
+    let Some(outside) = Outside::new() else { return };
+    let world = greeter(outside.listen_in_the_world());
+    let machine = greeter(outside.listen_on_the_machine("127.0.0.1"));
     for user in User::all() {
         let home = Home::shared(&user);
-        assert_eq!(fetch(&home, &[], &address.to_string(), port), "hello from the host", "{}", user.name);
-        assert_eq!(fetch(&home, &["--network", "private"], &address.to_string(), port), "hello from the host");
+        let fetch = |network: &[&str], host, port| {
+            Running::start(outside.command(&fetching(&home, network, host, port)), false).wait().text()
+        };
+        assert_eq!(fetch(&[], WORLD, world), "hello from the host", "{}", user.name);
+        assert_eq!(fetch(&["--network", "private"], WORLD, world), "hello from the host", "{}", user.name);
+        assert_eq!(fetch(&["--network", "none"], WORLD, world), "", "{}", user.name);
+        for (host, port) in [("127.0.0.1", machine), (WORLD, machine), (MACHINE, machine)] {
+            assert_eq!(fetch(&[], host, port), "", "{host} is the machine's loopback for {}", user.name);
+        }
+        assert_eq!(fetch(&["--network", "host"], "127.0.0.1", machine), "hello from the host");
     }
 }
 
 #[test]
 fn the_hosts_loopback_cannot_be_reached() {
-    let port = greeter("127.0.0.1");
+    let port = greeter(TcpListener::bind(("127.0.0.1", 0)).unwrap());
     for user in User::all() {
         let home = Home::shared(&user);
         let route = "ip route show default 2>/dev/null | awk '{print $3}'";
@@ -97,7 +111,8 @@ fn low_ports_are_everybodys_inside() {
     for user in User::all() {
         let home = Home::shared(&user);
         for network in [&[][..], &["--network", "none"]] {
-            let script = "nc -l -p 80 -s 127.0.0.1 > /tmp/got & sleep 0.5; echo through | nc 127.0.0.1 80 -w 1; sleep 0.2; cat /tmp/got";
+            let script =
+                "nc -l -p 80 > /tmp/got & sleep 0.5; echo through | nc 127.0.0.1 80 -w 1; sleep 0.2; cat /tmp/got";
             let output = home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", script]].concat());
             assert!(output.text().contains("through"), "{output}");
         }
@@ -184,9 +199,9 @@ fn a_connection_moves_bytes_both_ways_intact() {
     if !pasta() {
         return;
     }
-    let (Some(user), Some(address)) = (User::ordinary(), address()) else { return };
+    let (Some(user), Some(outside)) = (User::ordinary(), Outside::new()) else { return };
     let home = Home::shared(&user);
-    let listener = TcpListener::bind((address, 0)).unwrap();
+    let listener = outside.listen_in_the_world();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
@@ -194,8 +209,9 @@ fn a_connection_moves_bytes_both_ways_intact() {
         client.read_to_end(&mut all).unwrap();
         all
     });
-    let script = format!("dd if=/dev/zero bs=1M count=16 2>/dev/null | tr '\\0' 'b' | nc {address} {port}");
-    home.bryo(&["run", "--rm", BUSYBOX, "sh", "-c", &script]);
+    let script = format!("dd if=/dev/zero bs=1M count=16 2>/dev/null | tr '\\0' 'b' | nc {WORLD} {port}");
+    let command = home.command(&["run", "--rm", BUSYBOX, "sh", "-c", &script]);
+    Running::start(outside.command(&command), false).wait();
     let all = server.join().unwrap();
     assert_eq!(all.len(), 16 << 20);
     assert!(all.iter().all(|b| *b == b'b'));
