@@ -25,6 +25,9 @@ use crate::options::{Mount, RunOptions, Source};
 use crate::run::{Image, Request};
 use probe::{Ending, Findings, HostFacts};
 
+/// What the names of the copies of this program begin with that containers of a demonstration are lent.
+pub(crate) const COPY: &str = ".demo-";
+
 /// Where the probe lies in the container.
 const PROBE: &str = "/.bryo-probe";
 
@@ -110,7 +113,7 @@ impl Bait {
         let abstract_socket = format!("bryo-demo-{}", id.short());
         let unix = SocketAddr::from_abstract_name(&abstract_socket).and_then(|a| UnixListener::bind_addr(&a));
         let unix = unix.map_err(failed)?;
-        let copy = data.join(format!(".demo-{}", id.short()));
+        let copy = data.join(format!("{COPY}{}", id.short()));
         let mut bait = Self {
             facts: HostFacts {
                 pid: std::process::id(),

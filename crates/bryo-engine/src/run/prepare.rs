@@ -217,6 +217,11 @@ impl Engine {
         let own = [&self.dirs.data, &self.dirs.runtime].map(std::fs::canonicalize);
         for mount in &options.mounts {
             let Source::Bind(source) = &mount.source else { continue };
+            // The demonstration lends its containers a copy of this program, for the time of their run.
+            let name = source.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if mount.read_only && name.starts_with(crate::demo::COPY) && source.parent() == own[0].as_deref().ok() {
+                continue;
+            }
             if own.iter().flatten().any(|own| source.starts_with(own)) {
                 let why = format!("cannot share {}: it is in the store, which is bryo's own", source.display());
                 return Err(Error::new(Kind::Source, why));
