@@ -2,7 +2,7 @@
 //! The network: private by default, none, or the host's.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,10 @@ fn greeter(listener: TcpListener) -> u16 {
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let _gone = client.write_all(b"hello from the host\n");
+            // What is closed with something unread is reset, and the greeting with it.
+            let _gone = client.shutdown(Shutdown::Write);
+            let _limit = client.set_read_timeout(Some(Duration::from_secs(5)));
+            let _gone = client.read_to_end(&mut Vec::new());
         }
     });
     port
@@ -42,7 +46,12 @@ fn fetching(home: &Home, network: &[&str], host: &str, port: u16) -> Command {
 }
 
 fn fetch(home: &Home, network: &[&str], host: &str, port: u16) -> String {
-    Running::start(fetching(home, network, host, port), false).wait().text()
+    greeting(fetching(home, network, host, port))
+}
+
+/// Who was reached, and not how: a `pasta` of 2023 was seen to deliver the line twice.
+fn greeting(command: Command) -> String {
+    Running::start(command, false).wait().text().lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -55,9 +64,7 @@ fn the_default_reaches_the_world_and_not_the_machines_loopback() {
     let machine = greeter(outside.listen_on_the_machine("127.0.0.1"));
     for user in User::all() {
         let home = Home::shared(&user);
-        let fetch = |network: &[&str], host, port| {
-            Running::start(outside.command(&fetching(&home, network, host, port)), false).wait().text()
-        };
+        let fetch = |network: &[&str], host, port| greeting(outside.command(&fetching(&home, network, host, port)));
         assert_eq!(fetch(&[], WORLD, world), "hello from the host", "{}", user.name);
         assert_eq!(fetch(&["--network", "private"], WORLD, world), "hello from the host", "{}", user.name);
         assert_eq!(fetch(&["--network", "none"], WORLD, world), "", "{}", user.name);
