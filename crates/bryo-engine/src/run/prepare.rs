@@ -12,6 +12,7 @@ use bryo_launch::plan::RootFs;
 use super::slot::{self, Slot};
 use crate::Engine;
 use crate::container::{Held, Id};
+use crate::demo::COPY;
 use crate::derive::{self, Base, DeriveInput, Facts};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions, Source};
@@ -222,7 +223,10 @@ impl Engine {
             if mount.read_only && name.starts_with(crate::demo::COPY) && source.parent() == own[0].as_deref().ok() {
                 continue;
             }
-            if own.iter().flatten().any(|own| source.starts_with(own)) {
+            // What `demo` runs is a copy of this program that lies there for a moment, and is no part of any image.
+            let name = source.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let copy = mount.read_only && name.starts_with(COPY) && source.parent() == Some(&self.dirs.data);
+            if !copy && own.iter().flatten().any(|own| source.starts_with(own)) {
                 let why = format!("cannot share {}: it is in the store, which is bryo's own", source.display());
                 return Err(Error::new(Kind::Source, why));
             }
