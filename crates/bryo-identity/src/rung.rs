@@ -138,7 +138,9 @@ fn root_ranges(file: &str) -> Vec<Range> {
     let text = std::fs::read_to_string(Path::new(file)).unwrap_or_default();
     for name in ["bryo", "root"] {
         let ranges = subid::ranges(&text, Owner { name: Some(name), uid: HostId::ROOT });
-        if let Some(first) = ranges.into_iter().max_by_key(|r| r.count) {
+        // One slot owns the store; a range that has no second one could not keep containers apart.
+        let enough = ranges.into_iter().filter(|r| r.count >= 2 * IDS);
+        if let Some(first) = enough.max_by_key(|r| r.count) {
             return vec![first];
         }
     }

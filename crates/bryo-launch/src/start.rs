@@ -80,6 +80,11 @@ impl Starting {
         self.child.pid()
     }
 
+    /// Returns a descriptor that is readable once the process has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd()
+    }
+
     /// Returns the container's user namespace.
     pub fn user_namespace(&self) -> BorrowedFd<'_> {
         self.user.as_fd()

@@ -153,6 +153,9 @@ impl Streams<'_> {
         // Made with these ids, so that it can be opened by its path with them.
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         keep_capabilities()?;
+        // An execution as root inside would get all capabilities back, and the kernel forgets the tie to the parent
+        // whenever a process gains some.
+        check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))?;
         send(self.peer, b"r", &[read.as_fd()])?;
         check("dup2", || "0".into(), rustix::stdio::dup2_stdin(self.network))?;
         check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&write))?;

@@ -27,6 +27,26 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
     raw("close_range", || format!("{first}, ~0, CLOEXEC"), ret).map(drop)
 }
 
+/// Closes every descriptor from 3 on but one. For a child that goes on with that one alone: whatever else its code
+/// holds is invalid afterwards and must not be used. Source: `close_range(2)`.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.9.
+pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let kept = kept.as_raw_fd().cast_unsigned();
+    for (first, last) in [(3, kept.wrapping_sub(1)), (kept + 1, libc::c_uint::MAX)] {
+        if first > last || kept < 3 {
+            continue;
+        }
+        // SAFETY: takes three integers; the caller has promised to use none of the descriptors that are closed.
+        let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        raw("close_range", || format!("{first}, {last}"), ret)?;
+    }
+    Ok(())
+}
+
 /// Makes a connected pair of sockets that keep message boundaries and report the end of the peer.
 pub fn message_pair() -> Result<(OwnedFd, OwnedFd)> {
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);

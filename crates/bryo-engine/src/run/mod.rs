@@ -3,12 +3,13 @@
 //!
 //! Single-threaded from here to the moment the payload runs: the child is cloned from this very process.
 
+mod guardian;
 mod prepare;
 mod slot;
 mod supervise;
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bryo_image::store::Pin;
 use bryo_launch::relay::Caller;
@@ -21,6 +22,7 @@ use crate::options::{Network, RunOptions};
 use crate::plan::Planned;
 use crate::time::now;
 
+use guardian::Guardian;
 pub use prepare::{Image, Prepared, check_architecture};
 pub use supervise::Hints;
 
@@ -57,24 +59,23 @@ impl Engine {
     /// Whatever kept the payload from running; nothing is left behind then. Once it ran, its exit code is the result.
     pub fn run(&self, request: &Request<'_>, image: Image) -> Result<Outcome> {
         let options = request.options;
-        // Before anything that a signal could interrupt half-way: from here on they wait to be read.
-        let signals = bryo_launch::relay::signals();
-        signals.block()?;
-        let inbox = signals.descriptor()?;
         let id = Id::random();
         let name = options.name.clone().unwrap_or_else(generated_name);
         // No collection of garbage between the look at the layers and the record that names them.
         let pin = self.store.pin()?;
         let prepared = self.prepare(options, image, &id, terminal_size(request.caller))?;
+        // Until here a signal ends this process as it should; from here on they wait to be read, so that none leaves
+        // something half-way.
+        let signals = bryo_launch::relay::signals();
+        signals.block()?;
+        let inbox = signals.descriptor()?;
         let held = self.containers.create(&id, &name)?;
-        let result = self.run_held(request, &id, &name, prepared, (&held, pin), &inbox);
+        let mut made = Made::default();
+        let result = self.run_held(&mut made, request, (&id, &name), prepared, (&held, pin), &inbox);
         match result {
             Ok(ended) => self.finish(held, ended, options.remove),
             Err(error) => {
-                self.clean_failed(held);
-                if let Some(path) = &options.cidfile {
-                    let _ = std::fs::remove_file(path);
-                }
+                self.clean_failed(held, made);
                 Err(error)
             }
         }
@@ -82,9 +83,9 @@ impl Engine {
 
     fn run_held(
         &self,
+        made: &mut Made,
         request: &Request<'_>,
-        id: &Id,
-        name: &str,
+        (id, name): (&Id, &str),
         prepared: Prepared,
         (held, pin): (&Held, Pin),
         inbox: &std::os::fd::OwnedFd,
@@ -93,13 +94,16 @@ impl Engine {
         planned.notes.iter().for_each(|line| (request.note)(line));
         if let Some(path) = &request.options.cidfile {
             write_cidfile(path, id)?;
+            made.cidfile = Some(path.clone());
         }
         let network = prepared.network;
+        made.ids = Some(planned.plan.ids.clone());
         let mut starting = bryo_launch::start(&planned.plan)?;
         let attached = match network {
             Network::Private => connect(&mut starting, &planned, request.note)?,
             Network::None | Network::Host => None,
         };
+        let guardian = Guardian::watch(starting.pidfd())?;
         let mut running = starting.release()?;
         let connected = match (network, &attached) {
             (Network::Host, _) => "host",
@@ -121,7 +125,7 @@ impl Engine {
         let streams = running.take_streams();
         let hints = supervise::relay(&running, streams, request, inbox)?;
         let (code, namespace) = running.wait()?;
-        drop((attached, slot));
+        drop((guardian, attached, slot));
         Ok(Ended { code, hints, namespace, record, map: planned.plan.ids })
     }
 
@@ -145,10 +149,14 @@ impl Engine {
     }
 
     /// Removes what a start that failed has made.
-    fn clean_failed(&self, held: Held) {
+    fn clean_failed(&self, held: Held, made: Made) {
+        if let Some(path) = made.cidfile {
+            // It is of a container that is none.
+            let _ = std::fs::remove_file(path);
+        }
         let layer = held.dir().join("layer");
         if layer.exists() {
-            let map = self.store_map();
+            let map = made.ids.map_or_else(|| self.store_map(), Ok);
             // What cannot be removed now is found by the next collection: the directory has no record.
             let removed = map.and_then(|m| remove_layer(&layer, Namespace::New(&m, self.host.helpers.as_ref())));
             if removed.is_err() {
@@ -168,6 +176,13 @@ impl Engine {
         let prepared = self.prepare(options, image, &id, None)?;
         Ok(self.plan(options, &prepared, &id, None)?.0)
     }
+}
+
+/// What a start has made besides the container's directory, to be undone when it fails.
+#[derive(Default)]
+struct Made {
+    cidfile: Option<PathBuf>,
+    ids: Option<bryo_identity::map::IdMap>,
 }
 
 /// A container that has run.

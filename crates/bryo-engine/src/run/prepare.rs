@@ -218,14 +218,17 @@ impl Engine {
         let own = [&self.dirs.data, &self.dirs.runtime].map(std::fs::canonicalize);
         for mount in &options.mounts {
             let Source::Bind(source) = &mount.source else { continue };
-            // The demonstration lends its containers a copy of this program, for the time of their run.
-            let name = source.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if mount.read_only && name.starts_with(crate::demo::COPY) && source.parent() == own[0].as_deref().ok() {
-                continue;
-            }
             // What `demo` runs is a copy of this program that lies there for a moment, and is no part of any image.
             let name = source.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             let copy = mount.read_only && name.starts_with(COPY) && source.parent() == Some(&self.dirs.data);
+            let acts = mount.me || options.keep_id || self.host.rung() == Rung::Single;
+            if acts && !mount.read_only && own.iter().flatten().any(|own| own.starts_with(source)) {
+                let why = format!(
+                    "cannot share {} for writing as you: bryo's store is in it; share a directory below it, or \"ro\"",
+                    source.display()
+                );
+                return Err(Error::new(Kind::Source, why));
+            }
             if !copy && own.iter().flatten().any(|own| source.starts_with(own)) {
                 let why = format!("cannot share {}: it is in the store, which is bryo's own", source.display());
                 return Err(Error::new(Kind::Source, why));

@@ -22,6 +22,13 @@ pub(super) fn die_with_parent() -> Result<()> {
     Ok(check("prctl", || "PR_SET_PDEATHSIG, SIGKILL".into(), set)?)
 }
 
+/// Lets nobody inside look into this process, whose memory is still a copy of the caller's. The kernel does so by
+/// itself when the ids change, and they do not where root inside is the caller.
+pub(super) fn undumpable() -> Result<()> {
+    let none = rustix::process::DumpableBehavior::NotDumpable;
+    Ok(check("prctl", || "PR_SET_DUMPABLE, 0".into(), rustix::process::set_dumpable_behavior(none))?)
+}
+
 /// Starts a session of its own, with its terminal if it has one.
 pub(super) fn session(process: &PreparedProcess) -> Result<()> {
     check("setsid", String::new, rustix::process::setsid())?;

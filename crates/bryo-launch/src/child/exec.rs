@@ -9,7 +9,7 @@ use bryo_sys::Errno;
 use bryo_sys::exec::execve;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-use crate::child::confine;
+use crate::child::{confine, landlock};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::prepare::PreparedProcess;
@@ -23,16 +23,16 @@ const MAX_INTERPRETERS: usize = 5;
 /// Confines this process and executes the payload; returns only what went wrong.
 pub(super) fn confined(plan: &Plan, process: &PreparedProcess) -> Error {
     match confine::session(process).and_then(|()| confine::apply(plan, process)) {
-        Ok(()) => execute(process),
+        Ok(()) => execute(process, landlock::available(plan.landlock).is_ok_and(|abi| abi > 0)),
         Err(error) => error,
     }
 }
 
-fn execute(process: &PreparedProcess) -> Error {
+fn execute(process: &PreparedProcess, landlocked: bool) -> Error {
     let name = &process.args.strings()[0];
     let mut refused = None;
     for candidate in candidates(name, &process.env) {
-        if let Err(error) = no_magic_links(&candidate) {
+        if let Err(error) = no_magic_links(&candidate, landlocked) {
             return error;
         }
         let error = execve(&candidate, &process.args, &process.env);
@@ -82,7 +82,7 @@ fn candidates(name: &CStr, env: &bryo_sys::exec::StringArray) -> Vec<CString> {
 
 /// Refuses a program that is, or is interpreted by, a link into a process: `/proc/self/exe` is bryo itself here, and
 /// running it inside would hand the container a way to the host's file (CVE-2019-5736).
-fn no_magic_links(program: &CStr) -> Result<()> {
+fn no_magic_links(program: &CStr, landlocked: bool) -> Result<()> {
     let mut path = PathBuf::from(std::ffi::OsStr::from_bytes(program.to_bytes()));
     for _ in 0..MAX_INTERPRETERS {
         let resolve = ResolveFlags::NO_MAGICLINKS;
@@ -93,8 +93,14 @@ fn no_magic_links(program: &CStr) -> Result<()> {
                 let what = format!("{} leads to a file of a process", path.display());
                 return Err(Error::new(Kind::NotExecutable, what));
             }
-            // Not there or not readable: execve says the rest, and a file without a readable line has no interpreter
-            // that this process could be made to run under another name.
+            // The kernel reads the first line of what may only be executed; this process cannot. Landlock would stop the
+            // link that may stand there.
+            Err(Errno::ACCESS) if !landlocked && executable(&path) => {
+                let what =
+                    format!("{} can be executed and not read, which is refused without Landlock", path.display());
+                return Err(Error::new(Kind::NotExecutable, what));
+            }
+            // Not there: execve says the rest.
             Err(_) => return Ok(()),
         };
         let mut head = [0; 256];
@@ -105,6 +111,10 @@ fn no_magic_links(program: &CStr) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn executable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// Reads the interpreter of a script. Source: `execve(2)`, interpreter scripts.
@@ -140,12 +150,12 @@ mod tests {
 
     #[test]
     fn links_into_processes_are_no_programs() {
-        assert_eq!(no_magic_links(c"/proc/self/exe").unwrap_err().kind(), Kind::NotExecutable);
-        assert!(no_magic_links(c"/bin/sh").is_ok());
+        assert_eq!(no_magic_links(c"/proc/self/exe", true).unwrap_err().kind(), Kind::NotExecutable);
+        assert!(no_magic_links(c"/bin/sh", true).is_ok());
         let script = std::env::temp_dir().join(format!("bryo-magic-{}", std::process::id()));
         std::fs::write(&script, "#!/proc/self/exe\n").unwrap();
         let path = CString::new(script.to_str().unwrap()).unwrap();
-        assert_eq!(no_magic_links(&path).unwrap_err().kind(), Kind::NotExecutable);
+        assert_eq!(no_magic_links(&path, true).unwrap_err().kind(), Kind::NotExecutable);
         std::fs::remove_file(script).unwrap();
     }
 }

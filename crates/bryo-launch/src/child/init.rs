@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The small init of `--init`: reaps orphans, passes signals on, and ends with the payload's status.
 //!
-//! It is this very process, confined like the payload. Never having been executed inside, it stays undumpable, so
-//! that nothing in the container can look into it or through its `/proc` entries.
+//! It is this very process, confined like the payload, with nothing of the caller's open and undumpable, so that
+//! nothing in the container can look into it or through its `/proc` entries.
 
 use std::os::fd::OwnedFd;
 
@@ -32,7 +32,7 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
             return NOT_STARTED;
         }
     };
-    match confine_self(plan, process) {
+    match confine_self(plan, process, &sync) {
         Ok(inbox) => {
             // From here the payload alone holds the socket, and its execve is what closes it.
             drop(sync);
@@ -45,14 +45,18 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
     }
 }
 
-fn confine_self(plan: &Plan, process: &PreparedProcess) -> Result<OwnedFd> {
+fn confine_self(plan: &Plan, process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let null = check("open", || "/dev/null".into(), null)?;
     // The payload closing its output must be seen as the end of it.
     check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
     check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
     check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
+    drop(null);
+    // This process is never executed, so that nothing is closed for it: the caller's descriptors, the store's locks.
+    bryo_sys::fd::close_all_but(std::os::fd::AsFd::as_fd(&sync.0))?;
     confine::apply(plan, process)?;
+    confine::undumpable()?;
     // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
     // process of a pid namespace.
     SignalSet::full().block()?;

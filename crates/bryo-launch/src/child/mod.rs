@@ -26,6 +26,7 @@ mod streams;
 mod volume;
 
 use bryo_identity::userns::Inside;
+use bryo_sys::exec::exit_now;
 
 use crate::Enforced;
 use crate::error::Result;
@@ -50,7 +51,8 @@ pub(crate) fn main(
         return NOT_STARTED;
     }
     if plan.init {
-        return init::run(plan, &prepared.process, sync);
+        // At once, without a destructor: what this frame and those above hold has been closed below them.
+        exit_now(init::run(plan, &prepared.process, sync));
     }
     sync.failed(&exec::confined(plan, &prepared.process));
     NOT_STARTED
@@ -65,6 +67,7 @@ fn build(
 ) -> Result<()> {
     let opened = open::open(plan, prepared, translated, sync)?;
     inside.become_root()?;
+    confine::undumpable()?;
     confine::die_with_parent()?;
     open::parameters(prepared)?;
     rootfs::build(plan, prepared, opened)?;

@@ -289,7 +289,8 @@ impl Masks {
 fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
     match root.resolve(path) {
         Ok(fd) => Ok(Some(fd)),
-        Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        // Not "permission denied": the run user may see what root inside does not, where a share has made it the caller.
+        Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(Error::sys(Kind::Confinement, format!("cannot look at {}", path.display()), &e)),
     }
 }

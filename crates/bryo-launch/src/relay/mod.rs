@@ -130,6 +130,8 @@ fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {
     let caller = options.caller;
     let mut channels = Vec::with_capacity(3);
     if let Some(console) = streams.console {
+        // Nobody else has it. A terminal that says it has room may mean less than what is written, and would wait.
+        let _ = rustix::io::ioctl_fionbio(&console, true);
         if options.interactive {
             channels.extend(console.try_clone().ok().map(|c| Channel::input(caller.stdin, c, true)));
         }
@@ -158,6 +160,8 @@ fn signals_in(
             }
             (Some(Signal::CHILD | Signal::WINCH | Signal::PIPE | Signal::URG), _) | (None, _) => (),
             (Some(signal), _) if options.proxy_signals => running.signal(signal),
+            // Whoever ends the command and does not pass signals on ends the container with it.
+            (Some(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT), _) => running.signal(Signal::KILL),
             (Some(_), _) => (),
         }
     }
