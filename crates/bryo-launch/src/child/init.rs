@@ -26,7 +26,10 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
             sync.failed(&exec::confined(plan, process));
             return NOT_STARTED;
         }
-        Ok(Fork::Parent { pid, .. }) => pid,
+        Ok(Fork::Parent { pid, pidfd }) => {
+            drop(pidfd);
+            pid
+        }
         Err(error) => {
             sync.failed(&error.into());
             return NOT_STARTED;
