@@ -33,8 +33,9 @@ fn neither_the_callers_files_nor_the_images_secrets_can_be_read() {
     let report = Report::inside(&home, &["-e", words[0], "-e", words[1]]);
     report.refused(&["read-shadow", "read-root-home"], &["EACCES"]);
     report.refused(&["read-caller-home", "open-canary"], &["ENOENT"]);
-    let share = format!("{path}:{path}:me");
-    let control = Report::inside(&home, &["-e", words[0], "-e", words[1], "-v", &share]);
+    // The home read-only: writing in it would be writing in the store, which is refused.
+    let shares = [format!("{path}:{path}:me,ro"), format!("{path}/w:{path}/w:me")];
+    let control = Report::inside(&home, &["-e", words[0], "-e", words[1], "-v", &shares[0], "-v", &shares[1]]);
     control.allowed(&["read-caller-home", "open-canary"]);
     let control = Report::inside(&home, &["--user", "root"]);
     control.allowed(&["read-shadow", "read-root-home"]);
