@@ -63,7 +63,7 @@ impl Engine {
         let name = options.name.clone().unwrap_or_else(generated_name);
         // No collection of garbage between the look at the layers and the record that names them.
         let pin = self.store.pin()?;
-        let prepared = self.prepare(options, image, &id, terminal_size(request.caller))?;
+        let prepared = self.prepare(options, image, terminal_size(request.caller))?;
         // Until here a signal ends this process as it should; from here on they wait to be read, so that none leaves
         // something half-way.
         let signals = bryo_launch::relay::signals();
@@ -173,7 +173,7 @@ impl Engine {
     /// As [`Engine::run`].
     pub fn dry_run(&self, options: &RunOptions, image: Image) -> Result<Planned> {
         let id = Id::random();
-        let prepared = self.prepare(options, image, &id, None)?;
+        let prepared = self.prepare(options, image, None)?;
         Ok(self.plan(options, &prepared, &id, None)?.0)
     }
 }

@@ -81,13 +81,7 @@ impl Prepared {
 }
 
 impl Engine {
-    pub(super) fn prepare(
-        &self,
-        options: &RunOptions,
-        image: Image,
-        _id: &Id,
-        terminal: Option<(u16, u16)>,
-    ) -> Result<Prepared> {
+    pub(super) fn prepare(&self, options: &RunOptions, image: Image, terminal: Option<(u16, u16)>) -> Result<Prepared> {
         self.keep_to_itself(options)?;
         let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
         let first = self.expected(options, &image)?;
