@@ -47,6 +47,8 @@ enum Door {
     New(OwnedFd),
     /// It joins one that another process has made.
     Existing(OwnedFd),
+    /// It joins those of a process, with more of its namespaces at one time.
+    Process(OwnedFd, Namespaces),
 }
 
 /// What a child is made from.
@@ -113,6 +115,31 @@ pub fn enter(namespace: OwnedFd, map: &IdMap, body: impl FnOnce(Inside) -> i32) 
     }
 }
 
+/// Makes a child that joins the user namespace of a process, and more of its namespaces, when it calls
+/// [`Inside::become_root`]. The caller must be the one who made the user namespace.
+///
+/// # Errors
+///
+/// [`Kind::Threaded`], or what `clone3(2)` answers.
+pub fn join(
+    process: BorrowedFd<'_>,
+    namespaces: Namespaces,
+    map: &IdMap,
+    body: impl FnOnce(Inside) -> i32,
+) -> Result<Child> {
+    let process = process.try_clone_to_owned().map_err(|e| {
+        let errno = bryo_sys::Errno::from_io_error(&e).unwrap_or(bryo_sys::Errno::MFILE);
+        Error::caused(Kind::NoUserNamespace, "cannot join", bryo_sys::Error::new("fcntl", "F_DUPFD_CLOEXEC", errno))
+    })?;
+    match fork_into(Namespaces::empty()).map_err(refused)? {
+        Fork::Child => {
+            let (door, setgroups) = (Door::Process(process, namespaces), map.rung != Rung::Single);
+            exit_now(body(Inside { door, acting: map.acting(), setgroups }))
+        }
+        Fork::Parent { pid, pidfd } => Ok(Child { pid, pidfd, reaped: false }),
+    }
+}
+
 impl Unmapped {
     /// Returns the child's process id as the caller sees it.
     pub fn pid(&self) -> Pid {
@@ -154,6 +181,7 @@ impl Inside {
                 let joined = rustix::thread::move_into_link_name_space(namespace.as_fd(), user);
                 check("setns", || "CLONE_NEWUSER".into(), joined)?;
             }
+            Door::Process(pidfd, namespaces) => bryo_sys::clone::join(pidfd, *namespaces | Namespaces::USER)?,
         }
         let (uid, gid) = (Uid::from_raw(self.acting.uid.get()), Gid::from_raw(self.acting.gid.get()));
         if self.setgroups {
@@ -166,6 +194,11 @@ impl Inside {
 }
 
 impl Child {
+    /// Takes a child that another process has made for the caller (`CLONE_PARENT`).
+    pub fn adopt(pid: Pid, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd, reaped: false }
+    }
+
     /// Returns the process id as the caller sees it.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -192,6 +225,11 @@ impl Child {
         });
         let status = check("waitid", || self.pid.as_raw_nonzero().to_string(), status)?;
         Ok(status.map_or(255, |s| s.exit_status().unwrap_or_else(|| 128 + s.terminating_signal().unwrap_or(0))))
+    }
+
+    /// Leaves the child to itself.
+    pub fn leave(mut self) {
+        self.reaped = true;
     }
 
     /// Sends a signal; a child that has ended already is no error.

@@ -25,12 +25,14 @@ pub(crate) fn translate(plan: &Plan) -> Result<Option<Translated>> {
         set_idmap(&tree, &namespace).context(Kind::RootFs, what)?;
         Ok(tree)
     };
-    let layers = match &plan.root {
-        RootFs::Overlay { lowers, .. } => lowers.iter().map(translated).collect::<Result<_>>()?,
-        RootFs::Empty { .. } => Vec::new(),
+    let (layers, scratch) = match &plan.root {
+        RootFs::Overlay { lowers, scratch } => {
+            (lowers.iter().map(translated).collect::<Result<_>>()?, Some(translated(scratch)?))
+        }
+        RootFs::Empty { .. } => (Vec::new(), None),
     };
     let volumes = plan.volumes.iter().map(|v| translated(&v.directory)).collect::<Result<_>>()?;
-    Ok(Some(Translated { layers, volumes }))
+    Ok(Some(Translated { layers, scratch, volumes }))
 }
 
 /// What the store has, as detached mounts in the container's ids.
@@ -38,6 +40,9 @@ pub(crate) fn translate(plan: &Plan) -> Result<Option<Translated>> {
 pub(crate) struct Translated {
     /// The layers, top first.
     pub layers: Vec<OwnedFd>,
+    /// The container's own directory: what is written there belongs to the same owner, so that the container can be
+    /// started again with other ids.
+    pub scratch: Option<OwnedFd>,
     /// The volumes' directories, in the order of the plan.
     pub volumes: Vec<OwnedFd>,
 }

@@ -19,7 +19,8 @@ pub struct Plan {
     pub root: RootFs,
     /// Which ids inside are which ids on the host.
     pub ids: IdMap,
-    /// On the root rung: the map that layers and volumes are owned through, to be translated to the container's own.
+    /// On the root rung: the map that layers, volumes and what the container writes are owned through, to be translated
+    /// to the container's own.
     pub stored_as: Option<IdMap>,
     /// The helpers that write the map.
     pub helpers: Option<Helpers>,

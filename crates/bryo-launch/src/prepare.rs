@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::caps::CapSets;
 use crate::error::{Error, Kind, Result};
+use crate::plan::Landlock;
 use crate::seccomp::{self, Program};
 
 /// Everything the child needs.
@@ -47,6 +48,19 @@ pub(crate) struct PreparedProcess {
     pub terminal: bool,
     /// Rows and columns.
     pub console_size: Option<(u16, u16)>,
+    pub manner: Manner,
+}
+
+/// How a process is confined and connected where the spec has no words for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// The container has one id, and so no groups that could be set.
+    pub single_id: bool,
+    pub landlock: Landlock,
+    /// The payload gets a standard input.
+    pub interactive: bool,
+    /// The payload has no streams, and goes on when its parent ends.
+    pub detached: bool,
 }
 
 /// One mount.
@@ -66,7 +80,7 @@ pub(crate) enum What {
     Bind { source: PathBuf, recursive: bool },
 }
 
-pub(crate) fn prepare(spec: &Spec) -> Result<Prepared> {
+pub(crate) fn prepare(spec: &Spec, manner: Manner) -> Result<Prepared> {
     let process = spec.process().as_ref().ok_or_else(|| invalid("the spec has no process"))?;
     let linux = spec.linux().as_ref().ok_or_else(|| invalid("the spec has no linux section"))?;
     refuse_unknown(spec, linux, process)?;
@@ -80,7 +94,7 @@ pub(crate) fn prepare(spec: &Spec) -> Result<Prepared> {
         masked: paths(linux.masked_paths()),
         read_only: paths(linux.readonly_paths()),
         root_read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
-        process: prepare_process(process, linux)?,
+        process: prepare_process(process, linux, manner)?,
     })
 }
 
@@ -112,7 +126,7 @@ fn refuse_unknown(spec: &Spec, linux: &Linux, process: &Process) -> Result<()> {
     }
 }
 
-fn prepare_process(process: &Process, linux: &Linux) -> Result<PreparedProcess> {
+fn prepare_process(process: &Process, linux: &Linux, manner: Manner) -> Result<PreparedProcess> {
     let args: Vec<CString> = strings(process.args().iter().flatten())?;
     if args.is_empty() || args[0].is_empty() {
         return Err(invalid("no command to run"));
@@ -138,6 +152,7 @@ fn prepare_process(process: &Process, linux: &Linux) -> Result<PreparedProcess> 
         cwd: absolute(process.cwd())?,
         terminal: process.terminal().unwrap_or(false),
         console_size: size,
+        manner,
     })
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
-use crate::prepare::prepare;
+use crate::prepare::{Manner, prepare};
 use crate::sync::{ChildEnd, ParentEnd};
 use crate::{Enforced, Streams, child, idmap};
 
@@ -44,7 +44,13 @@ pub struct Running {
 ///
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
 pub fn start(plan: &Plan) -> Result<Starting> {
-    let prepared = prepare(&plan.spec)?;
+    let manner = Manner {
+        single_id: plan.ids.is_single(),
+        landlock: plan.landlock,
+        interactive: plan.interactive,
+        detached: false,
+    };
+    let prepared = prepare(&plan.spec, manner)?;
     let translated = idmap::translate(plan)?;
     let (parent_end, child_end) = bryo_sys::fd::message_pair()?;
     // A network namespace is the most expensive of all; the child makes its own while the helpers write the maps.

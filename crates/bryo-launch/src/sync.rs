@@ -13,11 +13,15 @@
 //!                        <─ end of stream ─ the socket closes on execve: the payload runs
 //! ```
 //!
+//! A process that enters a container that runs has a shorter one: a helper joins the namespaces that only its children
+//! are in, sends `Entered` with the child's pidfd, and is gone; the child goes on from `Ready`.
+//!
 //! Messages are whole (`SOCK_SEQPACKET`). Anything unexpected is a failure, and the parent kills the child.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bryo_sys::fd::{receive, send};
+use rustix::process::Pid;
 
 use crate::error::{Error, Kind, Result};
 use crate::{Enforced, Streams};
@@ -47,6 +51,12 @@ impl ChildEnd {
         Ok(send(&self.0, &[b'R', mask, enforced.landlock_abi], &fds)?)
     }
 
+    /// Hands the parent a process that was made for it.
+    pub fn entered(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> Result<()> {
+        let [a, b, c, d] = pid.as_raw_nonzero().get().to_ne_bytes();
+        Ok(send(&self.0, &[b'P', a, b, c, d], &[pidfd])?)
+    }
+
     /// Waits for the word to execute the payload.
     pub fn wait_exec(&self) -> Result<()> {
         let mut byte = [0; 1];
@@ -74,6 +84,19 @@ impl ParentEnd {
         let (n, mut fds) = receive(&self.0, &mut buffer)?;
         match (&buffer[..n], fds.pop()) {
             (b"N", Some(namespace)) => Ok(namespace),
+            (message, _) => Err(failure(message)),
+        }
+    }
+
+    /// Waits for the process that was made in the container.
+    pub fn wait_entered(&self) -> Result<(Pid, OwnedFd)> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let (n, mut fds) = receive(&self.0, &mut buffer)?;
+        match (&buffer[..n], fds.pop()) {
+            ([b'P', a, b, c, d], Some(pidfd)) => match Pid::from_raw(i32::from_ne_bytes([*a, *b, *c, *d])) {
+                Some(pid) => Ok((pid, pidfd)),
+                None => Err(Error::new(Kind::Lost, "the process in the container has no number")),
+            },
             (message, _) => Err(failure(message)),
         }
     }

@@ -5,10 +5,11 @@
 //! caller to promise that it has no threads, [`fork_into`] looks: `/proc/self/task` has one entry a thread, and with
 //! exactly one the child's heap and locks are whole, so that ordinary Rust may run in it.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
+use rustix::thread::ThreadNameSpaceType;
 
 use crate::error::{Error, Result, check, raw};
 
@@ -54,19 +55,30 @@ pub enum Fork {
 /// `EBUSY` when the calling process has more than one thread; else what the kernel answers: `EPERM`, `ENOSPC`
 /// (`user.max_user_namespaces` used up), `ENOMEM`, ...
 pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
+    fork(namespaces.bits(), libc::SIGCHLD as u64)
+}
+
+/// Forks a child that is not this process's but its parent's: a process that has joined another pid namespace is not in
+/// it itself, only its children are, and it is its parent who waits for them. Source: `clone(2)`, `CLONE_PARENT`.
+///
+/// # Errors
+///
+/// As [`fork_into`]; `EINVAL` for process 1 of a pid namespace.
+pub fn fork_sibling() -> Result<Fork> {
+    // What is sent at its end is what is sent at this process's own.
+    fork(CLONE_PARENT, 0)
+}
+
+fn fork(flags: u64, exit_signal: u64) -> Result<Fork> {
     require_single_thread()?;
     let mut pidfd: RawFd = -1;
-    let mut args = CloneArgs {
-        flags: namespaces.bits() | CLONE_PIDFD,
-        pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
+    let mut args =
+        CloneArgs { flags: flags | CLONE_PIDFD, pidfd: (&raw mut pidfd) as u64, exit_signal, ..CloneArgs::default() };
     let size = size_of::<CloneArgs>();
     // SAFETY: the argument block outlives the call and `pidfd` is a writable int; without CLONE_VM the child gets a
     // copy of the address space, and the check above saw no second thread that could hold a lock in it.
     let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
-    match raw("clone3", || format!("{namespaces:?}"), ret)? {
+    match raw("clone3", || format!("{flags:#x}"), ret)? {
         0 => Ok(Fork::Child),
         pid => {
             // SAFETY: on success the kernel has stored a new descriptor of ours in `pidfd`.
@@ -92,6 +104,22 @@ pub fn unshare_network() -> Result<()> {
 
 /// `CLONE_PIDFD` of `linux/sched.h`.
 const CLONE_PIDFD: u64 = 0x1000;
+/// `CLONE_PARENT` of `linux/sched.h`.
+const CLONE_PARENT: u64 = 0x8000;
+
+/// Moves this process into namespaces of another one; of a pid namespace, the children that it will have. Source:
+/// `setns(2)` with a pidfd.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespaces that own them, `ESRCH` when the process has ended.
+pub fn join(pidfd: impl AsFd, namespaces: Namespaces) -> Result<()> {
+    // Both are the bits of `clone(2)`, which all fit into an int.
+    let kinds = u32::try_from(namespaces.bits()).map(ThreadNameSpaceType::from_bits_retain);
+    let kinds = kinds.map_err(|_| Error::new("setns", format!("{namespaces:?}"), Errno::RANGE))?;
+    let joined = rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), kinds);
+    check("setns", || format!("{namespaces:?}"), joined)
+}
 
 /// `struct clone_args` up to `CLONE_ARGS_SIZE_VER0`, which every kernel with `clone3` knows.
 #[repr(C)]

@@ -13,7 +13,6 @@ use rustix::process::{Gid, Signal, Uid};
 
 use crate::child::landlock;
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::Plan;
 use crate::prepare::PreparedProcess;
 
 /// Ties this process to its parent's life: a foreground container does not outlive the command that runs it.
@@ -24,7 +23,7 @@ pub(super) fn die_with_parent() -> Result<()> {
 
 /// Lets nobody inside look into this process, whose memory is still a copy of the caller's. The kernel does so by
 /// itself when the ids change, and they do not where root inside is the caller.
-pub(super) fn undumpable() -> Result<()> {
+pub(crate) fn undumpable() -> Result<()> {
     let none = rustix::process::DumpableBehavior::NotDumpable;
     Ok(check("prctl", || "PR_SET_DUMPABLE, 0".into(), rustix::process::set_dumpable_behavior(none))?)
 }
@@ -40,7 +39,7 @@ pub(super) fn session(process: &PreparedProcess) -> Result<()> {
 }
 
 /// Applies everything, up to and including the system call filter.
-pub(super) fn apply(plan: &Plan, process: &PreparedProcess) -> Result<()> {
+pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
     keyring()?;
     for (resource, limit) in &process.rlimits {
         let set = rustix::process::setrlimit(*resource, *limit);
@@ -57,17 +56,19 @@ pub(super) fn apply(plan: &Plan, process: &PreparedProcess) -> Result<()> {
             .context(Kind::Confinement, || "cannot give up new privileges".into())?;
     } else {
         // Only with capabilities can a process be filtered that may still gain some; they go in the next steps.
-        landlock::restrict(plan.landlock)?;
+        landlock::restrict(process.manner.landlock)?;
         filter(process)?;
     }
-    become_user(plan, process)?;
+    become_user(process)?;
     process.caps.apply()?;
     // The change of ids cleared it; a container must not outlive its parent because it changed its user.
-    die_with_parent()?;
+    if !process.manner.detached {
+        die_with_parent()?;
+    }
     enter_directory(process)?;
     signals()?;
     if process.no_new_privileges {
-        landlock::restrict(plan.landlock)?;
+        landlock::restrict(process.manner.landlock)?;
         filter(process)?;
     }
     Ok(())
@@ -91,10 +92,10 @@ fn keyring() -> Result<()> {
     }
 }
 
-fn become_user(plan: &Plan, process: &PreparedProcess) -> Result<()> {
+fn become_user(process: &PreparedProcess) -> Result<()> {
     let what = || format!("cannot become user {}:{}", process.uid, process.gid);
     let groups: Vec<Gid> = process.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-    if !plan.ids.is_single() {
+    if !process.manner.single_id {
         let set = rustix::thread::set_thread_groups(&groups);
         check("setgroups", || format!("{:?}", process.groups), set).context(Kind::Confinement, what)?;
     } else if !groups.is_empty() {

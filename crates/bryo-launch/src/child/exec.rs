@@ -11,7 +11,6 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use crate::child::{confine, landlock};
 use crate::error::{Error, Kind, Result};
-use crate::plan::Plan;
 use crate::prepare::PreparedProcess;
 
 /// Where programs are looked for when the environment does not say. Source: `execvp(3)`, `_PATH_STDPATH`.
@@ -21,9 +20,9 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 const MAX_INTERPRETERS: usize = 5;
 
 /// Confines this process and executes the payload; returns only what went wrong.
-pub(super) fn confined(plan: &Plan, process: &PreparedProcess) -> Error {
-    match confine::session(process).and_then(|()| confine::apply(plan, process)) {
-        Ok(()) => execute(process, landlock::available(plan.landlock).is_ok_and(|abi| abi > 0)),
+pub(super) fn confined(process: &PreparedProcess) -> Error {
+    match confine::session(process).and_then(|()| confine::apply(process)) {
+        Ok(()) => execute(process, landlock::available(process.manner.landlock).is_ok_and(|abi| abi > 0)),
         Err(error) => error,
     }
 }

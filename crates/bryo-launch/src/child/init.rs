@@ -14,16 +14,15 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::child::{NOT_STARTED, confine, exec};
 use crate::error::Result;
-use crate::plan::Plan;
 use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
 
 /// Starts the payload and stays above it; returns its exit code.
-pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32 {
+pub(super) fn run(process: &PreparedProcess, sync: ChildEnd) -> i32 {
     let forked = SignalSet::full().block().and_then(|()| fork_into(Namespaces::empty()));
     let main = match forked {
         Ok(Fork::Child) => {
-            sync.failed(&exec::confined(plan, process));
+            sync.failed(&exec::confined(process));
             return NOT_STARTED;
         }
         Ok(Fork::Parent { pid, pidfd }) => {
@@ -35,7 +34,7 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
             return NOT_STARTED;
         }
     };
-    match confine_self(plan, process, &sync) {
+    match confine_self(process, &sync) {
         Ok(inbox) => {
             // From here the payload alone holds the socket, and its execve is what closes it.
             drop(sync);
@@ -48,7 +47,7 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
     }
 }
 
-fn confine_self(plan: &Plan, process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
+fn confine_self(process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     let null = check("open", || "/dev/null".into(), null)?;
     // The payload closing its output must be seen as the end of it.
@@ -58,7 +57,7 @@ fn confine_self(plan: &Plan, process: &PreparedProcess, sync: &ChildEnd) -> Resu
     drop(null);
     // This process is never executed, so that nothing is closed for it: the caller's descriptors, the store's locks.
     bryo_sys::fd::close_all_but(std::os::fd::AsFd::as_fd(&sync.0))?;
-    confine::apply(plan, process)?;
+    confine::apply(process)?;
     confine::undumpable()?;
     // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
     // process of a pid namespace.

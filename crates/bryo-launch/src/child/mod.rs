@@ -25,7 +25,12 @@ mod rootfs;
 mod streams;
 mod volume;
 
+pub(crate) use confine::undumpable;
+
+use std::os::fd::BorrowedFd;
+
 use bryo_identity::userns::Inside;
+use bryo_sys::clone::{Namespaces, join};
 use bryo_sys::exec::exit_now;
 
 use crate::Enforced;
@@ -36,7 +41,7 @@ use crate::prepare::Prepared;
 use crate::sync::ChildEnd;
 
 /// The exit code of a child that never became a payload; the parent hears the reason over the socket.
-const NOT_STARTED: i32 = 125;
+pub(crate) const NOT_STARTED: i32 = 125;
 
 /// Runs the child.
 pub(crate) fn main(
@@ -52,10 +57,35 @@ pub(crate) fn main(
     }
     if plan.init {
         // At once, without a destructor: what this frame and those above hold has been closed below them.
-        exit_now(init::run(plan, &prepared.process, sync));
+        exit_now(init::run(&prepared.process, sync));
     }
-    sync.failed(&exec::confined(plan, &prepared.process));
+    sync.failed(&exec::confined(&prepared.process));
     NOT_STARTED
+}
+
+/// Runs a process that enters a container: it is root inside already, and in the pid namespace.
+pub(crate) fn enter(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> i32 {
+    let error = match connect(prepared, container, sync) {
+        Ok(()) => exec::confined(&prepared.process),
+        Err(error) => error,
+    };
+    sync.failed(&error);
+    NOT_STARTED
+}
+
+fn connect(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> Result<()> {
+    confine::undumpable()?;
+    if !prepared.process.manner.detached {
+        confine::die_with_parent()?;
+    }
+    // Of a namespace that the container shares with the host there is nothing to join.
+    join(container, prepared.namespaces - (Namespaces::USER | Namespaces::PID))?;
+    let (ours, theirs) = streams::make(&prepared.process)?;
+    let landlock_abi = landlock::available(prepared.process.manner.landlock)?;
+    sync.ready(&theirs, Enforced { landlock_abi })?;
+    drop(theirs);
+    sync.wait_exec()?;
+    ours.install()
 }
 
 fn build(
@@ -71,7 +101,10 @@ fn build(
     confine::die_with_parent()?;
     open::parameters(prepared)?;
     rootfs::build(plan, prepared, opened)?;
-    let (ours, theirs) = streams::make(plan, &prepared.process)?;
+    let (ours, theirs) = streams::make(&prepared.process)?;
+    if let Some(console) = &theirs.console {
+        streams::bind_console(console)?;
+    }
     let landlock_abi = landlock::available(plan.landlock)?;
     sync.ready(&theirs, Enforced { landlock_abi })?;
     // The parent must be the only one to hold its ends, or nobody would ever see an end of file.

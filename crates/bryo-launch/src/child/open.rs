@@ -58,9 +58,9 @@ pub(super) fn open(
         RootFs::Overlay { scratch, .. } => (Vec::new(), Some(directory(scratch)?)),
         RootFs::Empty { .. } => (Vec::new(), None),
     };
-    let (lowers, volumes) = match translated {
+    let (lowers, scratch, volumes) = match translated {
         Some(translated) => take_in(translated, scratch.as_ref())?,
-        None => (lowers, plan.volumes.iter().map(|v| volume(&v.directory)).collect::<Result<_>>()?),
+        None => (lowers, scratch, plan.volumes.iter().map(|v| volume(&v.directory)).collect::<Result<_>>()?),
     };
     Ok(Opened {
         lowers,
@@ -73,15 +73,16 @@ pub(super) fn open(
 
 /// Puts translated trees into this mount namespace: the kernel stacks and copies only what is in it. Where does not
 /// matter, and they are all gone when the root is entered.
-fn take_in(translated: Translated, scratch: Option<&OwnedFd>) -> Result<(Vec<OwnedFd>, Vec<Root>)> {
+fn take_in(translated: Translated, scratch: Option<&OwnedFd>) -> Result<(Vec<OwnedFd>, Option<OwnedFd>, Vec<Root>)> {
     let place = match scratch {
         Some(scratch) => check("dup", String::new, rustix::io::dup(scratch))?,
         None => directory(Path::new("/tmp"))?,
     };
-    for tree in translated.layers.iter().chain(&translated.volumes) {
+    for tree in translated.layers.iter().chain(&translated.scratch).chain(&translated.volumes) {
         attach(tree, &place).context(Kind::RootFs, || "cannot take a translated tree in".into())?;
     }
-    Ok((translated.layers, translated.volumes.into_iter().map(Root::from_fd).collect()))
+    let Translated { layers, scratch, volumes } = translated;
+    Ok((layers, scratch, volumes.into_iter().map(Root::from_fd).collect()))
 }
 
 /// Settings of the new namespaces that need capabilities but no ids: done while the helpers write the maps.

@@ -10,14 +10,13 @@ use std::os::fd::OwnedFd;
 use bryo_sys::check;
 use bryo_sys::mount::{attach, clone_tree};
 use bryo_sys::root::Root;
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
 use crate::Streams;
-use crate::error::{Context, Kind, Result};
-use crate::plan::Plan;
+use crate::error::{Context, Error, Kind, Result};
 use crate::prepare::PreparedProcess;
 
 /// The payload's ends.
@@ -39,22 +38,41 @@ impl Ends {
 }
 
 /// Makes the streams; the second result is the caller's side.
-pub(super) fn make(plan: &Plan, process: &PreparedProcess) -> Result<(Ends, Streams)> {
-    if process.terminal { terminal(process) } else { pipes(plan, process) }
+pub(super) fn make(process: &PreparedProcess) -> Result<(Ends, Streams)> {
+    if process.manner.detached {
+        return Ok((
+            Ends { stdin: null(OFlags::RDONLY)?, stdout: null(OFlags::WRONLY)?, stderr: null(OFlags::WRONLY)? },
+            Streams::default(),
+        ));
+    }
+    if process.terminal { terminal(process) } else { pipes(process) }
 }
 
-fn pipes(plan: &Plan, process: &PreparedProcess) -> Result<(Ends, Streams)> {
-    let (stdin, feed) = if plan.interactive {
+fn pipes(process: &PreparedProcess) -> Result<(Ends, Streams)> {
+    let (stdin, feed) = if process.manner.interactive {
         let (read, write) = pipe(process)?;
         (read, Some(write))
     } else {
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        (check("open", || "/dev/null".into(), null)?, None)
+        (null(OFlags::RDONLY)?, None)
     };
     let (out_read, stdout) = pipe(process)?;
     let (err_read, stderr) = pipe(process)?;
     let theirs = Streams { stdin: feed, stdout: Some(out_read), stderr: Some(err_read), console: None };
     Ok((Ends { stdin, stdout, stderr }, theirs))
+}
+
+/// Opens the null device, and makes sure that it is: in a container that runs, what has its name may wait for ever.
+fn null(access: OFlags) -> Result<OwnedFd> {
+    /// Source: the kernel's `admin-guide/devices.txt`.
+    const NULL: (u32, u32) = (1, 3);
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = check("open", || "/dev/null".into(), rustix::fs::open("/dev/null", flags, Mode::empty()))?;
+    let stat = check("fstat", || "/dev/null".into(), rustix::fs::fstat(&fd))?;
+    let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == NULL {
+        return Ok(fd);
+    }
+    Err(Error::new(Kind::RootFs, "/dev/null in the container is not the null device"))
 }
 
 fn pipe(process: &PreparedProcess) -> Result<(OwnedFd, OwnedFd)> {
@@ -79,15 +97,20 @@ fn terminal(process: &PreparedProcess) -> Result<(Ends, Streams)> {
         let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         check("ioctl", || "TIOCSWINSZ".into(), rustix::termios::tcsetwinsize(&slave, size))?;
     }
-    let root = Root::open(std::path::Path::new("/"))?;
-    let place = root.create_file("/dev/console", Mode::from_raw_mode(0o600)).context(Kind::RootFs, what)?;
-    let number = check("ioctl", || "TIOCGPTN".into(), rustix::pty::ptsname(&master, Vec::new()))?;
-    let tree = clone_tree(CWD, &number.to_string_lossy(), false).context(Kind::RootFs, what)?;
-    attach(tree, place).context(Kind::RootFs, what)?;
     let copy =
         |fd: &OwnedFd| fd.try_clone().map_err(|_| bryo_sys::Error::new("fcntl", "F_DUPFD", bryo_sys::Errno::MFILE));
     let ends = Ends { stdin: copy(&slave)?, stdout: copy(&slave)?, stderr: slave };
     Ok((ends, Streams { console: Some(master), ..Streams::default() }))
+}
+
+/// Shows a terminal as the container's console.
+pub(super) fn bind_console(master: &OwnedFd) -> Result<()> {
+    let what = || "cannot make a terminal".to_owned();
+    let root = Root::open(std::path::Path::new("/"))?;
+    let place = root.create_file("/dev/console", Mode::from_raw_mode(0o600)).context(Kind::RootFs, what)?;
+    let number = check("ioctl", || "TIOCGPTN".into(), rustix::pty::ptsname(master, Vec::new()))?;
+    let tree = clone_tree(CWD, &number.to_string_lossy(), false).context(Kind::RootFs, what)?;
+    attach(tree, place).context(Kind::RootFs, what)
 }
 
 fn own(fd: &OwnedFd, process: &PreparedProcess) -> Result<()> {

@@ -16,8 +16,8 @@ use bryo_sys::signal::{SignalSet, next};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 
+use crate::Streams;
 use crate::error::Result;
-use crate::{Running, Streams};
 
 use channel::Channel;
 pub use terminal::{RawTerminal, size_of};
@@ -67,12 +67,12 @@ pub fn signals() -> SignalSet {
     kept.iter().fold(SignalSet::full(), |set, signal| set.without(signal.as_raw()))
 }
 
-/// Relays until process 1 of the container has ended and its output is passed on.
+/// Relays until the payload, given by its pidfd, has ended and its output is passed on.
 ///
 /// # Errors
 ///
 /// Only when waiting itself fails; a stream that breaks ends its direction, as a pipe would.
-pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result<Seen> {
+pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>) -> Result<Seen> {
     let raw = match (&streams.console, options.interactive) {
         (Some(_), true) => RawTerminal::enter(options.caller.stdin)?,
         _ => None,
@@ -84,7 +84,7 @@ pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
             return Ok(channels.iter().map(Channel::seen).fold(Seen::default(), Seen::or));
         }
-        let ready = wait(running, options, &channels, ended)?;
+        let ready = wait(payload, options, &channels, ended)?;
         for (channel, flags) in channels.iter_mut().zip(&ready.channels) {
             if !flags.is_empty() {
                 channel.step();
@@ -92,7 +92,7 @@ pub fn run(running: &Running, streams: Streams, options: &Options<'_>) -> Result
         }
         ended |= ready.ended;
         if ready.signal {
-            signals_in(running, options, console.as_ref(), raw.as_ref())?;
+            signals_in(payload, options, console.as_ref(), raw.as_ref())?;
         }
     }
 }
@@ -104,10 +104,10 @@ struct Ready {
     signal: bool,
 }
 
-fn wait(running: &Running, options: &Options<'_>, channels: &[Channel<'_>], ended: bool) -> Result<Ready> {
+fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>], ended: bool) -> Result<Ready> {
     let mut fds = vec![PollFd::new(options.inbox, PollFlags::IN)];
     if !ended {
-        fds.push(PollFd::from_borrowed_fd(running.pidfd(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(payload, PollFlags::IN));
     }
     let first = fds.len();
     let mut places = Vec::with_capacity(channels.len());
@@ -143,8 +143,13 @@ fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {
     channels
 }
 
+/// Sends a signal. The only failure left with a valid descriptor is that the process has ended.
+fn send(payload: BorrowedFd<'_>, signal: Signal) {
+    let _ = rustix::process::pidfd_send_signal(payload, signal);
+}
+
 fn signals_in(
-    running: &Running,
+    payload: BorrowedFd<'_>,
     options: &Options<'_>,
     console: Option<&OwnedFd>,
     raw: Option<&RawTerminal<'_>>,
@@ -159,9 +164,9 @@ fn signals_in(
                 }
             }
             (Some(Signal::CHILD | Signal::WINCH | Signal::PIPE | Signal::URG), _) | (None, _) => (),
-            (Some(signal), _) if options.proxy_signals => running.signal(signal),
+            (Some(signal), _) if options.proxy_signals => send(payload, signal),
             // Whoever ends the command and does not pass signals on ends the container with it.
-            (Some(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT), _) => running.signal(Signal::KILL),
+            (Some(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT), _) => send(payload, Signal::KILL),
             (Some(_), _) => (),
         }
     }
