@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The engine: the store, the containers and the host, opened together.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::{Host, Rung};
-use bryo_identity::{HostId, InsideId};
 use bryo_image::store::{Pin, Store};
 use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
 use bryo_launch::plan::Landlock;
@@ -225,28 +223,19 @@ impl Engine {
         Ok(true)
     }
 
-    /// Returns the map of a container that has no record yet. Its launcher makes the layer's directories as root inside:
-    /// their owner tells which of the ranges of root's containers it had.
-    fn map_of_layer(&self, layer: &std::path::Path) -> Result<IdMap> {
-        if self.host.rung() == Rung::Root
-            && let Ok(meta) = std::fs::symlink_metadata(layer.join("upper"))
-        {
-            let owner = HostId::new(meta.uid());
-            let mut slots = (0..self.host.slots()).filter_map(|slot| self.host.slot(slot, RunIds::NONROOT).ok());
-            if let Some(map) = slots.find(|map| map.host_uid(InsideId::ROOT) == owner) {
-                return Ok(map);
-            }
+    /// Returns the map that a container's files are owned through.
+    fn map_of_files(&self, record: Option<&Record>) -> Result<IdMap> {
+        match record {
+            // Root's containers differ in their ids and share the owner of what is on disk.
+            Some(record) if self.host.rung() != Rung::Root => record.identity.map(),
+            _ => self.store_map(),
         }
-        self.store_map()
     }
 
     fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {
         let layer = held.dir().join("layer");
         if layer.exists() {
-            let map = match record {
-                Some(record) => record.identity.map()?,
-                None => self.map_of_layer(&layer)?,
-            };
+            let map = self.map_of_files(record)?;
             remove_layer(&layer, Namespace::New(&map, self.host.helpers.as_ref()))?;
         }
         held.discard();

@@ -10,6 +10,8 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use super::Id;
+use crate::options::RunOptions;
+use crate::time::now;
 
 /// Everything that is known of a container. The spec is the OCI runtime spec, as it was obeyed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,11 +38,15 @@ pub struct Record {
     pub identity: Identity,
     /// How it is confined.
     pub confinement: Confinement,
-    /// Its state when this was written; whether it runs now is for the lock to say.
+    /// Its state, from a file of its own that only its supervisor writes; whether it runs now is for the lock to say.
+    #[serde(default)]
     pub state: Status,
     /// The unpacked layers it stands on, by digest, top first: they stay as long as the container is there.
     #[serde(default)]
     pub layers: Vec<String>,
+    /// What was asked for: what it is started again from.
+    #[serde(default)]
+    pub options: RunOptions,
     /// The OCI runtime spec.
     pub spec: Spec,
 }
@@ -111,9 +117,9 @@ pub struct Confinement {
 
 /// Where in its life a container is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Status {
-    /// `created`, `running` or `exited`.
+    /// `created`, `running`, `restarting`, `paused` or `exited`.
     pub status: String,
     /// Process id on the host of process 1 inside, 0 when there is none.
     pub pid: i32,
@@ -123,6 +129,40 @@ pub struct Status {
     pub started_at: Option<String>,
     /// When it ended.
     pub finished_at: Option<String>,
+    /// How often it was started again by its policy.
+    pub restart_count: u32,
+    /// Why it could not be started, when it could not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+impl Status {
+    /// Tells whether there is a process.
+    pub fn is_running(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "paused")
+    }
+
+    /// The container was made, and nothing has run in it.
+    pub fn created() -> Self {
+        Self { status: "created".into(), ..Self::default() }
+    }
+
+    /// The payload runs as this process of the host, from now on.
+    pub fn started(&mut self, pid: i32) {
+        self.status = "running".into();
+        self.pid = pid;
+        self.started_at = Some(now());
+        (self.exit_code, self.finished_at) = (None, None);
+        self.error.clear();
+    }
+
+    /// The payload has ended now.
+    pub fn ended(&mut self, code: i32) {
+        self.status = "exited".into();
+        self.pid = 0;
+        self.exit_code = Some(code);
+        self.finished_at = Some(now());
+    }
 }
 
 impl Identity {

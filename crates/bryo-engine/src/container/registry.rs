@@ -6,9 +6,10 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use bryo_image::store::Image;
 use rustix::fs::FlockOperation;
 
-use super::{Id, Record};
+use super::{Id, Record, Status};
 use crate::error::{Error, Kind, Result};
 
 /// Names of containers. Source: Docker's `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
@@ -109,13 +110,38 @@ impl Containers {
         let bytes = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
         let mut record: Record = serde_json::from_slice(&bytes)
             .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display())))?;
-        if record.state.status == "running" && !self.is_held(id) {
+        let state = std::fs::read(self.containers.join(id.as_str()).join("state.json"));
+        if let Some(state) = state.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            record.state = state;
+        }
+        if !matches!(record.state.status.as_str(), "created" | "exited") && !self.is_held(id) {
             // Its supervisor was killed, and the container with it.
             record.state.status = "exited".into();
             record.state.pid = 0;
             record.state.exit_code.get_or_insert(137);
         }
         Ok(record)
+    }
+
+    /// Reads the image that a container is made from; a root that is no image has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Corrupt`], [`Kind::Io`].
+    pub fn image(&self, id: &Id) -> Result<Option<Image>> {
+        let path = self.dir(id).join("image.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display()))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("cannot read", &path, e)),
+        }
+    }
+
+    /// Returns the directory of a container on the host.
+    pub fn dir(&self, id: &Id) -> PathBuf {
+        self.containers.join(id.as_str())
     }
 
     /// Tells whether a process supervises a container.
@@ -216,21 +242,51 @@ impl Held {
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn layer(&self) -> Result<PathBuf> {
         let path = self.dir.join("layer");
-        let made = DirBuilder::new().mode(0o777).create(&path);
+        let made = match DirBuilder::new().mode(0o777).create(&path) {
+            // What an earlier run has written.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(path),
+            made => made,
+        };
         // The mode of mkdir is cut by the umask.
         made.and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)))
             .map_err(|e| Error::io("cannot make", &path, e))?;
         Ok(path)
     }
 
-    /// Writes the record.
+    /// Writes the record, state included.
     ///
     /// # Errors
     ///
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn write(&self, record: &Record) -> Result<()> {
-        let (path, temporary) = (self.dir.join("container.json"), self.dir.join(".container.json"));
-        let bytes = serde_json::to_vec(record)
+        // Where it is newer than the record, the state has a file of its own, which must not be left behind.
+        if self.dir.join("state.json").exists() {
+            self.write_state(&record.state)?;
+        }
+        self.write_file("container.json", record)
+    }
+
+    /// Writes the state alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSpace`], [`Kind::Io`].
+    pub fn write_state(&self, state: &Status) -> Result<()> {
+        self.write_file("state.json", state)
+    }
+
+    /// Writes the image that the container is made from, so that it can be started when the image is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSpace`], [`Kind::Io`].
+    pub fn write_image(&self, image: &Image) -> Result<()> {
+        self.write_file("image.json", image)
+    }
+
+    fn write_file(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
+        let (path, temporary) = (self.dir.join(name), self.dir.join(format!(".{name}")));
+        let bytes = serde_json::to_vec(value)
             .map_err(|e| Error::new(Kind::Corrupt, format!("cannot write down the container: {e}")))?;
         std::fs::write(&temporary, bytes).map_err(|e| Error::io("cannot write", &temporary, e))?;
         std::fs::rename(&temporary, &path).map_err(|e| Error::io("cannot write", &path, e))

@@ -4,6 +4,7 @@
 //! A value that is not understood is an error here, before anything has happened. The defaults are those of bryo's
 //! policy; each field that relaxes one says so.
 
+mod life;
 mod mount;
 mod parse;
 
@@ -11,12 +12,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Capability, PosixRlimit};
+use serde::{Deserialize, Serialize};
 
+pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
 
-/// Everything that can be asked of one container.
-#[derive(Debug, Clone, Default)]
+/// Everything that can be asked of one container. It is kept with it, so that it can be started again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct RunOptions {
     /// The image, by name, id or transport.
     pub image: String,
@@ -88,10 +92,19 @@ pub struct RunOptions {
     pub keep_id: bool,
     /// A file that gets the container's id.
     pub cidfile: Option<PathBuf>,
+    /// When it is started again after it has ended.
+    pub restart: Restart,
+    /// What becomes of its output.
+    pub log: Log,
+    /// The number of the signal that asks it to end, in place of the image's.
+    pub stop_signal: Option<i32>,
+    /// How many seconds it has to end before it is killed.
+    pub stop_timeout: Option<u64>,
 }
 
 /// What `--security-opt` says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Security {
     /// Lets set-user-id programs work. Relaxes `no_new_privs`.
     pub new_privileges: bool,
@@ -108,7 +121,8 @@ pub struct Security {
 }
 
 /// Which system call filter is installed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Seccomp {
     /// The built-in allowlist.
     #[default]
@@ -120,7 +134,8 @@ pub enum Seccomp {
 }
 
 /// The network of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Its own, connected to the outside.
     Private,
@@ -146,7 +161,8 @@ impl Network {
 }
 
 /// When an image is pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pull {
     /// Every time.
     Always,
@@ -157,7 +173,8 @@ pub enum Pull {
 }
 
 /// Resolver settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Dns {
     /// Name servers.
     pub servers: Vec<String>,

@@ -78,6 +78,13 @@ pub struct Planned {
     pub relaxed: Vec<String>,
 }
 
+impl Planned {
+    /// Returns the map through which the container's own files are owned: that of the store, where the kernel translates.
+    pub fn files_map(&self) -> &IdMap {
+        self.plan.stored_as.as_ref().unwrap_or(&self.plan.ids)
+    }
+}
+
 /// Makes the plan.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ mod prepare;
 mod slot;
 mod supervise;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use bryo_image::store::Pin;
@@ -88,7 +88,7 @@ impl Engine {
         (id, name): (&Id, &str),
         prepared: Prepared,
         (held, pin): (&Held, Pin),
-        inbox: &std::os::fd::OwnedFd,
+        inbox: &OwnedFd,
     ) -> Result<Ended> {
         let (planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
         planned.notes.iter().for_each(|line| (request.note)(line));
@@ -96,56 +96,58 @@ impl Engine {
             write_cidfile(path, id)?;
             made.cidfile = Some(path.clone());
         }
-        let network = prepared.network;
-        made.ids = Some(planned.plan.ids.clone());
+        made.ids = Some(planned.files_map().clone());
+        let mut record = record(id, name, request.options, &prepared, &planned);
+        if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
+            held.write_image(image)?;
+        }
+        let mut live = self.launch(&planned, prepared.network, request.note)?;
+        live.describe(&mut record);
+        held.write(&record)?;
+        drop(pin);
+        let streams = live.running.take_streams();
+        let hints = supervise::relay(&live.running, streams, request, inbox)?;
+        let (code, namespace) = live.wait()?;
+        drop(slot);
+        Ok(Ended { code, hints, namespace, record, planned })
+    }
+
+    /// Starts what was planned, with its network and its guardian.
+    pub(crate) fn launch(&self, planned: &Planned, network: Network, note: &dyn Fn(&str)) -> Result<Live> {
         let mut starting = bryo_launch::start(&planned.plan)?;
         let attached = match network {
-            Network::Private => connect(&mut starting, &planned, request.note)?,
+            Network::Private => connect(&mut starting, planned, note)?,
             Network::None | Network::Host => None,
         };
         let guardian = Guardian::watch(starting.pidfd())?;
-        let mut running = starting.release()?;
-        let connected = match (network, &attached) {
-            (Network::Host, _) => "host",
-            (Network::None, _) => "none",
-            (Network::Private, Some(_)) => "private",
-            (Network::Private, None) => "loopback",
-        };
-        let mut record = record(id, name, request.options, &prepared, &planned);
-        record.confinement.network = connected.into();
-        record.confinement.landlock = running.enforced().landlock_abi;
-        record.state = Status {
-            status: "running".into(),
-            pid: running.pid().as_raw_nonzero().get(),
-            started_at: Some(now()),
-            ..Status::default()
-        };
-        held.write(&record)?;
-        drop(pin);
-        let streams = running.take_streams();
-        let hints = supervise::relay(&running, streams, request, inbox)?;
-        let (code, namespace) = running.wait()?;
-        drop((guardian, attached, slot));
-        Ok(Ended { code, hints, namespace, record, map: planned.plan.ids })
+        let running = starting.release()?;
+        Ok(Live { running, guardian, attached, network })
     }
 
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
-        let Ended { code, hints, namespace, mut record, map } = ended;
+        let Ended { code, hints, namespace, mut record, planned } = ended;
         if remove {
-            let layer = held.dir().join("layer");
-            if layer.exists() {
-                remove_layer(&layer, Namespace::Kept(namespace, &map))?;
-            }
-            held.discard();
+            self.remove_ended(held, namespace, &planned)?;
         } else {
-            record.state.status = "exited".into();
-            record.state.pid = 0;
-            record.state.exit_code = Some(code);
-            record.state.finished_at = Some(now());
-            held.write(&record)?;
+            record.state.ended(code);
+            held.write_state(&record.state)?;
         }
         Ok(Outcome { code, hints })
+    }
+
+    /// Removes a container whose run has just ended, with the help of its own namespace where its files are its ids'.
+    pub(crate) fn remove_ended(&self, held: Held, namespace: OwnedFd, planned: &Planned) -> Result<()> {
+        let layer = held.dir().join("layer");
+        if layer.exists() {
+            let namespace = match &planned.plan.stored_as {
+                None => Namespace::Kept(namespace, &planned.plan.ids),
+                Some(map) => Namespace::New(map, self.host.helpers.as_ref()),
+            };
+            remove_layer(&layer, namespace)?;
+        }
+        held.discard();
+        Ok(())
     }
 
     /// Removes what a start that failed has made.
@@ -189,9 +191,41 @@ struct Made {
 struct Ended {
     code: i32,
     hints: Hints,
-    namespace: std::os::fd::OwnedFd,
+    namespace: OwnedFd,
     record: Record,
-    map: bryo_identity::map::IdMap,
+    planned: Planned,
+}
+
+/// A payload that runs, and what stands beside it. Dropping it ends all of it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub running: bryo_launch::Running,
+    guardian: Guardian,
+    attached: Option<pasta::Attached>,
+    network: Network,
+}
+
+impl Live {
+    /// Writes down what was enforced, and that the payload runs.
+    pub fn describe(&self, record: &mut Record) {
+        let connected = match (self.network, &self.attached) {
+            (Network::Host, _) => "host",
+            (Network::None, _) => "none",
+            (Network::Private, Some(_)) => "private",
+            (Network::Private, None) => "loopback",
+        };
+        record.confinement.network = connected.into();
+        record.confinement.landlock = self.running.enforced().landlock_abi;
+        record.state.started(self.running.pid().as_raw_nonzero().get());
+    }
+
+    /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace.
+    pub fn wait(self) -> Result<(i32, OwnedFd)> {
+        let Self { running, guardian, attached, .. } = self;
+        let ended = running.wait()?;
+        drop((guardian, attached));
+        Ok(ended)
+    }
 }
 
 /// Connects the container's network, or says in one line why it has none.
@@ -239,6 +273,7 @@ fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planne
         },
         state: Status::default(),
         layers: prepared.layer_names(),
+        options: options.clone(),
         spec: plan.spec.clone(),
     }
 }

@@ -162,7 +162,11 @@ impl Engine {
         let stored_as = (ids != prepared.ids).then(|| prepared.ids.clone());
         let root = match (&prepared.image, held) {
             (Image::Host, _) => HostTree::probe().root(&prepared.facts),
-            (_, Some(held)) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: held.layer()? },
+            (_, Some(held)) => {
+                let scratch = held.layer()?;
+                self.give(&scratch, &prepared.ids).map_err(|e| Error::io("cannot give away", &scratch, e))?;
+                RootFs::Overlay { lowers: prepared.lowers.clone(), scratch }
+            }
             (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new() },
         };
         let volumes = self.dirs.data.join("volumes");

@@ -25,6 +25,6 @@ pub(super) fn relay(running: &Running, streams: Streams, request: &Request<'_>, 
         proxy_signals: !request.options.no_signal_proxy,
         inbox,
     };
-    let Seen { read_only, not_permitted } = relay::run(running, streams, &options)?;
+    let Seen { read_only, not_permitted } = relay::run(running.pidfd(), streams, &options)?;
     Ok(Hints { read_only, not_permitted })
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
 
 use super::manifest::{MANIFEST_MAX, parse_manifest};
 use super::{ImageRecord, Store};
@@ -11,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
 /// An image whose manifest and configuration were verified against their digests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Image {
     /// The full reference under which it was found, if it has one.
     pub reference: Option<String>,
@@ -26,7 +27,7 @@ pub struct Image {
 }
 
 /// One layer of an image.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Layer {
     /// The digest of the blob, as it is in the registry.
     pub digest: Digest,
