@@ -155,7 +155,7 @@ impl Engine {
             other => other?,
         };
         if force && self.containers.is_held(&record.id) {
-            self.kill(&record);
+            self.end(&record);
             let start = std::time::Instant::now();
             while self.containers.is_held(&record.id) && start.elapsed() < PATIENCE {
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -175,7 +175,7 @@ impl Engine {
 
     /// Ends process 1 of a container, and with it all others. As long as the container is held its supervisor has not
     /// reaped process 1, so that the number is still its own; asked again after the descriptor is open.
-    fn kill(&self, record: &Record) {
+    fn end(&self, record: &Record) {
         let Some(pid) = rustix::process::Pid::from_raw(record.state.pid) else { return };
         let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
         if self.containers.is_held(&record.id) {
@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {
+    pub(crate) fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {
         let layer = held.dir().join("layer");
         if layer.exists() {
             let map = self.map_of_files(record)?;

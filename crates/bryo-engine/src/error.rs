@@ -27,6 +27,8 @@ pub enum Kind {
     NameInUse,
     /// The container is running.
     Running,
+    /// The container is not running.
+    NotRunning,
     /// A file of the store is damaged.
     Corrupt,
     /// The disk is full.

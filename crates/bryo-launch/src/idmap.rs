@@ -50,15 +50,12 @@ pub(crate) struct Translated {
 /// Makes a user namespace with a map and nothing in it: the form in which the kernel takes the map of a mount.
 fn namespace_of(map: &IdMap) -> Result<OwnedFd> {
     let request = Request { map, helpers: None, namespaces: Namespaces::empty() };
-    // The process is only there to hold the namespace until it is opened, and is ended by the drop.
-    let holder = userns::clone(request, |_| {
-        loop {
-            std::thread::park();
-        }
-    })?;
+    // The process is only there until the map is written, and ends when this one does, written or not.
+    let holder = userns::clone(request, |inside| i32::from(inside.become_root().is_err()))?;
     let path = format!("/proc/{}/ns/user", holder.pid().as_raw_nonzero());
-    let holder = holder.map(request)?;
     let namespace = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    drop(holder);
-    namespace.map_err(|e| Error::sys(Kind::Identity, "cannot map ids", &bryo_sys::Error::new("open", path, e)))
+    let namespace =
+        namespace.map_err(|e| Error::sys(Kind::Identity, "cannot map ids", &bryo_sys::Error::new("open", path, e)))?;
+    drop(holder.map(request)?);
+    Ok(namespace)
 }

@@ -5,6 +5,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::fs::{Dir, Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType,
@@ -43,6 +44,35 @@ pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
         // SAFETY: takes three integers; the caller has promised to use none of the descriptors that are closed.
         let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         raw("close_range", || format!("{first}, {last}"), ret)?;
+    }
+    Ok(())
+}
+
+/// Lets go of what a process that goes on by itself has from whoever started it: its standard streams become the null
+/// device, and every other descriptor that was inherited is closed. Ours are told from those by their flag: all of them
+/// are closed on execution, and an inherited one is not.
+///
+/// # Errors
+///
+/// When `/proc` or `/dev/null` cannot be opened.
+pub fn let_go() -> Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = check("open", || "/dev/null".into(), null)?;
+    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
+    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
+    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let listing = rustix::fs::open("/proc/self/fd", flags, Mode::empty());
+    let listing = check("open", || "/proc/self/fd".into(), listing)?;
+    let entries = check("getdents64", String::new, Dir::read_from(&listing))?;
+    let numbers = entries.filter_map(|e| e.ok()?.file_name().to_str().ok()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|n| *n > 2).collect::<Vec<_>>() {
+        // SAFETY: takes two integers, and only asks for flags.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: a descriptor without the flag was inherited, and nothing in this process owns it.
+            unsafe { libc::close(number) };
+        }
     }
     Ok(())
 }

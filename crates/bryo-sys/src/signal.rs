@@ -76,6 +76,13 @@ impl SignalSet {
     }
 }
 
+/// Returns the signal of a number from 1 to 64, real-time signals included.
+pub fn numbered(number: i32) -> Option<rustix::process::Signal> {
+    // SAFETY: these are the kernel's signals (`signal(7)`); those that a C library keeps to itself are only sent to
+    // other processes here, which cannot disturb the library in this one.
+    (1..=64).contains(&number).then(|| unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}
+
 /// Reads the next signal's number from a descriptor of [`SignalSet::descriptor`], or `None` when there is none now.
 pub fn next(descriptor: impl AsFd) -> Result<Option<i32>> {
     // `struct signalfd_siginfo` is 128 bytes and opens with the number.

@@ -145,6 +145,7 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::Ambiguous => "more digits of the id",
         Kind::NameInUse => "another --name, or bryo rm NAME first",
         Kind::Running => "bryo rm --force, which ends it",
+        Kind::NotRunning => "bryo ps -a, for what runs; bryo start NAME",
         Kind::NoCommand => "a command after the image's name",
         Kind::Launch(bryo_launch::Kind::NotFound) => "--entrypoint '' if the image's entrypoint is in the way",
         _ => return None,

@@ -131,6 +131,9 @@ pub struct Status {
     pub finished_at: Option<String>,
     /// How often it was started again by its policy.
     pub restart_count: u32,
+    /// How many of the last runs were short.
+    #[serde(skip)]
+    pub failures: u32,
     /// Why it could not be started, when it could not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Capability, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
+pub use bryo_sys::signal::numbered;
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};

@@ -37,6 +37,8 @@ impl Guardian {
         match fork_into(Namespaces::empty())? {
             Fork::Child => {
                 drop(alive);
+                // Whoever reads the caller's output waits for its end. A guardian that keeps it is better than none.
+                let _ = bryo_sys::fd::let_go();
                 guard(&watched, container);
                 exit_now(0)
             }

@@ -24,6 +24,7 @@ use crate::time::now;
 
 use guardian::Guardian;
 pub use prepare::{Image, Prepared, check_architecture};
+pub(crate) use slot::Slot;
 pub use supervise::Hints;
 
 /// What `run` needs from its caller.
@@ -104,7 +105,7 @@ impl Engine {
         let mut live = self.launch(&planned, prepared.network, request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
-        drop(pin);
+        pin.release();
         let streams = live.running.take_streams();
         let hints = supervise::relay(&live.running, streams, request, inbox)?;
         let (code, namespace) = live.wait()?;
@@ -247,7 +248,7 @@ fn connect(
     Ok(Some(pasta.attach(request)?.ready()?))
 }
 
-fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planned: &Planned) -> Record {
+pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planned: &Planned) -> Record {
     let plan = &planned.plan;
     let process = plan.spec.process().as_ref();
     let capabilities = process.and_then(|p| p.capabilities().as_ref()).and_then(|c| c.bounding().as_ref());
@@ -273,12 +274,20 @@ fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planne
         },
         state: Status::default(),
         layers: prepared.layer_names(),
-        options: options.clone(),
+        options: remembered(options, &prepared.image),
         spec: plan.spec.clone(),
     }
 }
 
-fn write_cidfile(path: &Path, id: &Id) -> Result<()> {
+/// Completes what was asked for with what only the image says and is needed when the container lives.
+fn remembered(options: &RunOptions, image: &Image) -> RunOptions {
+    let of_image = || image.config()?.config().as_ref()?.stop_signal().as_deref().map(crate::options::stop_signal);
+    // An image's word that is no signal is none.
+    let stop_signal = options.stop_signal.or_else(|| of_image()?.ok());
+    RunOptions { stop_signal, ..options.clone() }
+}
+
+pub(crate) fn write_cidfile(path: &Path, id: &Id) -> Result<()> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let written = file.and_then(|mut f| std::io::Write::write_all(&mut f, id.as_str().as_bytes()));
     written.map_err(|e| match e.kind() {

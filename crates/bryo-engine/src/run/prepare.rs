@@ -32,6 +32,30 @@ pub enum Image {
 }
 
 impl Image {
+    /// Returns the root that is no image which a name stands for: `host:` or `rootfs:PATH`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Source`] for a path that is no directory, and for any other name.
+    pub fn of_host(name: &str) -> Result<Self> {
+        if matches!(name, "host:" | "host") {
+            return Ok(Self::Host);
+        }
+        let Some(path) = name.strip_prefix("rootfs:") else {
+            return Err(Error::new(Kind::Source, format!("the image {name} of the container is lost")));
+        };
+        let absolute = std::fs::canonicalize(path).map_err(|e| Error::io("cannot find", path.as_ref(), e))?;
+        if absolute.is_dir() {
+            return Ok(Self::Rootfs(absolute));
+        }
+        Err(Error::new(Kind::Source, format!("{name}: not a directory")))
+    }
+
+    /// Tells whether a name stands for a root that is no image.
+    pub fn is_of_host(name: &str) -> bool {
+        matches!(name, "host:" | "host") || name.starts_with("rootfs:")
+    }
+
     /// Returns the image's id, if it is an image.
     pub fn id(&self) -> Option<String> {
         match self {
@@ -40,7 +64,7 @@ impl Image {
         }
     }
 
-    fn config(&self) -> Option<&oci_spec::image::ImageConfiguration> {
+    pub(super) fn config(&self) -> Option<&oci_spec::image::ImageConfiguration> {
         match self {
             Self::Stored(image) => Some(&image.config),
             Self::Rootfs(_) | Self::Host => None,
@@ -81,7 +105,7 @@ impl Prepared {
 }
 
 impl Engine {
-    pub(super) fn prepare(&self, options: &RunOptions, image: Image, terminal: Option<(u16, u16)>) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, options: &RunOptions, image: Image, terminal: Option<(u16, u16)>) -> Result<Prepared> {
         self.keep_to_itself(options)?;
         let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
         let first = self.expected(options, &image)?;
@@ -151,7 +175,7 @@ impl Engine {
     }
 
     /// Makes the plan. Without a container to hold, for looking at only.
-    pub(super) fn plan(
+    pub(crate) fn plan(
         &self,
         options: &RunOptions,
         prepared: &Prepared,

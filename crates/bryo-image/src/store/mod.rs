@@ -42,7 +42,16 @@ pub struct Store {
 /// committed, and while an image is looked up and its use not yet recorded.
 #[derive(Debug)]
 pub struct Pin {
-    _lock: File,
+    lock: File,
+}
+
+impl Pin {
+    /// Lets garbage be collected again, whoever has inherited the pin: processes that were forked meanwhile share it,
+    /// and go on holding what is merely dropped here.
+    pub fn release(self) {
+        // With the last descriptor it ends in any case.
+        let _ = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock);
+    }
 }
 
 impl Store {
@@ -121,7 +130,7 @@ impl Store {
     pub fn pin(&self) -> Result<Pin> {
         let lock = self.lock_file("gc.lock")?;
         rustix::fs::flock(&lock, FlockOperation::LockShared).map_err(|error| Error::io("lock the store", error))?;
-        Ok(Pin { _lock: lock })
+        Ok(Pin { lock })
     }
 
     /// As [`pin`](Self::pin), and alone: nobody adds an image or makes a container meanwhile. `None` if somebody does
@@ -132,7 +141,7 @@ impl Store {
     pub fn pin_alone(&self) -> Result<Option<Pin>> {
         let lock = self.lock_file("gc.lock")?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Pin { _lock: lock })),
+            Ok(()) => Ok(Some(Pin { lock })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(Error::io("lock the store", error)),
         }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{self, Mount, Network, RunOptions, Seccomp};
+use bryo_engine::options::{self, Mount, Network, Restart, RunOptions, Seccomp};
 use clap::Args;
 
 use super::refused::Refused;
@@ -40,9 +40,24 @@ pub(super) struct General {
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Run in the background, and print the container's id
+    #[arg(long, short)]
+    pub(super) detach: bool,
+    /// Keys that let go of a container that one is attached to
+    #[arg(long, value_name = "KEYS")]
+    pub(super) detach_keys: Option<String>,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
+    /// When to start it again after it has ended: no, on-failure[:MAX], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+    /// What becomes of its output: local, which "bryo logs" reads, or none
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// Size and number of the log's files: max-size=20m, max-file=5
+    #[arg(long, value_name = "OPTION")]
+    log_opt: Vec<String>,
     /// When to pull the image: always, missing or never
     #[arg(long, value_name = "WHEN")]
     pull: Option<String>,
@@ -67,6 +82,13 @@ impl General {
     pub(super) fn apply(self, env: &Environment<'_>, options: &mut RunOptions) -> Result<()> {
         options.name = given(self.name);
         options.remove = self.rm;
+        options.restart = self.restart.as_deref().map_or(Ok(Restart::No), Restart::parse)?;
+        if let Some(driver) = &self.log_driver {
+            options.log.set_driver(driver)?;
+        }
+        for option in &self.log_opt {
+            options.log.set_option(option)?;
+        }
         options.pull = given(self.pull).as_deref().map(values::pull).transpose()?;
         options.platform = given(self.platform).map(values::platform).transpose()?;
         options.cidfile = self.cidfile.map(|file| env.here.join(file));
@@ -133,11 +155,11 @@ pub(super) struct Process {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true)]
     sig_proxy: Option<bool>,
-    /// Accepted: nothing but the caller stops a container in the foreground
-    #[arg(long, hide = true, value_name = "SIGNAL")]
+    /// Signal that asks it to end, in place of the image's
+    #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
-    /// Accepted: nothing but the caller stops a container in the foreground
-    #[arg(long, hide = true, value_name = "SECONDS")]
+    /// Seconds that it has to end before it is killed (default 10)
+    #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<String>,
 }
 
@@ -161,6 +183,8 @@ impl Process {
             options.ulimits.push(limit);
         }
         options.init = self.init;
+        options.stop_signal = given(self.stop_signal).as_deref().map(options::stop_signal).transpose()?;
+        options.stop_timeout = given(self.stop_timeout).map(values::seconds).transpose()?;
         options.no_signal_proxy = self.sig_proxy == Some(false);
         Ok(())
     }

@@ -60,6 +60,16 @@ impl RunArgs {
         self.flags.general.dry_run
     }
 
+    /// Tells whether to run in the background.
+    pub fn detach(&self) -> bool {
+        self.flags.general.detach
+    }
+
+    /// Returns the keys that let go of the container.
+    pub fn detach_keys(&self) -> Option<&str> {
+        self.flags.general.detach_keys.as_deref()
+    }
+
     /// Tells whether to show no progress.
     pub fn quiet(&self) -> bool {
         self.flags.general.quiet

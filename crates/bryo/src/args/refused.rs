@@ -95,22 +95,17 @@ const BLOCK: &str = "a limit on disk traffic cannot be enforced by this version;
     systemd-run --user --scope -p IOWeight=N bryo run ...";
 const OOM: &str = "the kernel's choice when memory runs out cannot be changed by this version; leave it out";
 const CGROUP: &str = "control groups are not managed by this version; leave it out";
-const DETACH: &str = "this version runs containers in the foreground; leave it out, and let the shell (&), tmux or a \
-    systemd service keep the container";
 const PUBLISH: &str = "this version publishes no ports; leave it out, or use --network host to listen on the host";
 const ADDRESS: &str = "the addresses of the private network cannot be chosen in this version; leave it out";
 const PEERS: &str = "containers are not connected to one another in this version; leave it out";
 const DEVICE: &str = "a device of the host cannot be handed to a user namespace by this version; leave it out";
 const HEALTH: &str = "health checks are not run by this version; leave it out, or say --no-healthcheck";
-const LOGS: &str = "output goes to the caller and is not kept by this version; leave it out and redirect the output";
 const ATTACH: &str = "standard output and standard error are always attached; leave it out, and use -i for input";
 const SHARED: &str = "namespaces are never shared with the host or another container in this version; leave it out";
 const WINDOWS: &str = "it has a meaning on Windows only; leave it out";
 
 /// All of them.
 pub(super) const REFUSED: &[Refusal] = &[
-    Refusal::switch("detach", DETACH).short('d'),
-    Refusal::value("detach-keys", DETACH),
     Refusal::value("attach", ATTACH).short('a'),
     Refusal::value("publish", PUBLISH).short('p'),
     Refusal::switch("publish-all", PUBLISH).short('P'),
@@ -161,13 +156,6 @@ pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("health-start-interval", HEALTH).but(&["0s", "0"]),
     Refusal::value("health-start-period", HEALTH).but(&["0s", "0"]),
     Refusal::value("health-timeout", HEALTH).but(&["0s", "0"]),
-    Refusal::value("log-driver", LOGS).but(&["none", ""]),
-    Refusal::value("log-opt", LOGS),
-    Refusal::value(
-        "restart",
-        "a container is not restarted by this version; leave it out, or run it from a systemd service",
-    )
-    .but(&["no", ""]),
     Refusal::value("runtime", "bryo starts containers itself; leave it out"),
     Refusal::value("domainname", "a NIS domain name is not set by this version; put the domain into --hostname")
         .but(&[""]),

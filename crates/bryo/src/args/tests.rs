@@ -173,22 +173,17 @@ fn every_refused_flag_says_why() {
 #[test]
 fn the_known_ways_to_ask_in_vain_are_refused() {
     for flags in [
-        &["-d"][..],
-        &["-p", "80:80"],
+        &["-p", "80:80"][..],
         &["-P"],
         &["-m", "1g"],
         &["-c", "512"],
         &["--memory-swap", "2g"],
-        &["-itd"],
         &["--device", "/dev/fuse"],
         &["--userns", "host"],
         &["--pid", "host"],
         &["--ipc=host"],
         &["--uts", "host"],
         &["--cgroupns", "host"],
-        &["--restart", "always"],
-        &["--restart=no", "--restart=always"],
-        &["--log-driver", "json-file"],
         &["--health-cmd", "true"],
         &["--net-alias", "a"],
         &["--add-host", "host.docker.internal:host-gateway"],
@@ -217,6 +212,10 @@ fn asking_for_nothing_is_accepted() {
 fn values_that_are_not_understood_are_refused() {
     for flags in [
         &["--pull", "sometimes"][..],
+        &["--restart", "sometimes"],
+        &["--stop-signal", "SIGWAT"],
+        &["--stop-timeout", "soon"],
+        &["--log-opt", "max-size=lots"],
         &["--network", "wat"],
         &["--user", "u", "-w", "relative"],
         &["-e", "=x"],

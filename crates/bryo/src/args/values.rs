@@ -47,6 +47,14 @@ pub(super) fn keep_id(mode: &str) -> Result<bool> {
     }
 }
 
+/// Parses a number of seconds; Docker's `-1` is as long as it takes.
+pub(super) fn seconds(text: String) -> Result<u64> {
+    match text.as_str() {
+        "-1" => Ok(u64::from(u32::MAX)),
+        number => number.parse().map_err(|_| invalid("--stop-timeout", number, "expected a number of seconds")),
+    }
+}
+
 pub(super) fn workdir(text: String) -> Result<PathBuf> {
     let path = PathBuf::from(&text);
     if path.is_absolute() && !text.contains('\0') {

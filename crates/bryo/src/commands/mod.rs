@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, a module each: flags, a call of a library, output.
 
+pub mod attach;
 pub mod completion;
 pub mod config;
+pub mod create;
 pub mod demo;
 pub mod df;
 pub mod doctor;
+pub mod each;
+pub mod exec;
 pub mod export;
 pub mod gc;
 pub mod history;
@@ -13,13 +17,17 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 pub mod load;
+pub mod logs;
 pub mod man;
 pub mod ps;
 pub mod pull;
 pub mod push;
+pub mod rename;
 pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod start;
+pub mod stop;
 pub mod tag;
 pub mod version;

@@ -2,17 +2,19 @@
 //! `bryo run`: a container in the foreground.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
-use bryo_engine::options::{Pull, RunOptions};
+use bryo_engine::attach::{AttachOptions, Keys};
+use bryo_engine::monitor::Started;
+use bryo_engine::options::{Pull, Restart, RunOptions};
 use bryo_engine::run::{Hints, Image, Request, check_architecture};
-use bryo_launch::relay::Caller;
+use bryo_launch::relay::{Caller, size_of};
 
 use crate::args::{Environment, RunArgs};
 use crate::cli::Verb;
 use crate::commands::pull;
+use crate::commands::start::{self, note};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -23,13 +25,14 @@ impl Verb for RunArgs {
     const FAILURE: u8 = 125;
 
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let (dry_run, quiet) = (self.dry_run(), self.quiet());
+        let (dry_run, quiet, detach) = (self.dry_run(), self.quiet(), self.detach());
+        let keys = self.detach_keys().map(Keys::parse).transpose()?.unwrap_or_default();
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
         let variable = |name: &str| std::env::var(name).ok();
         let options = self.options(&Environment { here: &here, variable: &variable })?;
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
-        if options.tty && options.interactive && !rustix::termios::isatty(caller.stdin) {
+        if options.tty && options.interactive && !detach && !rustix::termios::isatty(caller.stdin) {
             let why = "the input is not a terminal, and -t with -i needs one";
             return Err(Error::message(why).hint("-i alone, to pass a pipe on"));
         }
@@ -40,7 +43,12 @@ impl Verb for RunArgs {
             output::print(&(output::json(&planned.plan.spec)? + "\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let note = |line: &str| output::complain(&format!("bryo: {}\n", output::line(line)));
+        if detach {
+            return background(&engine, &options, image);
+        }
+        if options.restart != Restart::No || (options.tty && options.interactive && !options.remove) {
+            return attached(&engine, &options, image, keys);
+        }
         let outcome = engine.run(&Request { options: &options, caller, note: &note }, image)?;
         if outcome.code != 0 && output::draws() {
             for line in words(outcome.hints, &options) {
@@ -51,14 +59,34 @@ impl Verb for RunArgs {
     }
 }
 
+/// Starts a container by itself and prints its id.
+fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<ExitCode> {
+    let created = engine.create(options, image, None, &note)?;
+    let id = created.id.clone();
+    match engine.start_created(created, None, &note)? {
+        Started::Running => {
+            output::print(&format!("{id}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Started::Failed(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
+    }
+}
+
+/// Starts a container by itself with the caller attached: one that may outlive the command, because it is started again,
+/// or because its keys let go of it.
+fn attached(engine: &Engine, options: &RunOptions, image: Image, detach_keys: Keys) -> Result<ExitCode> {
+    let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
+    let created = engine.create(options, image, size, &note)?;
+    let record = created.record().clone();
+    let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
+    start::attached(engine, &record, &attach, |client, _| Ok(engine.start_created(created, Some(client), &note)?))
+}
+
 /// Finds what the container is made from, and pulls it when that is wanted.
 pub(super) fn find(context: &Context, engine: &Engine, options: &RunOptions, quiet: bool) -> Result<Image> {
     let name = options.image.as_str();
-    if matches!(name, "host:" | "host") {
-        return Ok(Image::Host);
-    }
-    if let Some(path) = name.strip_prefix("rootfs:") {
-        return rootfs(Path::new(path));
+    if Image::is_of_host(name) {
+        return Ok(Image::of_host(name)?);
     }
     let policy = options.pull.unwrap_or(context.pull_policy()?);
     let record = match (policy, engine.store().find(name)) {
@@ -71,14 +99,6 @@ pub(super) fn find(context: &Context, engine: &Engine, options: &RunOptions, qui
     let image = engine.store().image(&record).map_err(bryo_engine::error::Error::from)?;
     check_architecture(&image)?;
     Ok(Image::Stored(Box::new(image)))
-}
-
-fn rootfs(path: &Path) -> Result<Image> {
-    let absolute = std::fs::canonicalize(path).map_err(|e| Error::io(format!("rootfs:{}", path.display()), &e))?;
-    if !absolute.is_dir() {
-        return Err(Error::message(format!("rootfs:{}: not a directory", path.display())));
-    }
-    Ok(Image::Rootfs(absolute))
 }
 
 /// Says which word relaxes what the payload was refused.

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `exec`: another process in a container that runs, as who the container is and confined as it is.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use bryo_identity::InsideId;
+use bryo_identity::map::IdMap;
+use bryo_launch::enter::{Entry, enter};
+use bryo_launch::plan::Landlock;
+use bryo_launch::relay::{self, Caller};
+use bryo_sys::check;
+use bryo_sys::root::Root;
+use oci_spec::runtime::{BoxBuilder, Capabilities, LinuxCapabilities, Process, Spec, UserBuilder};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::Engine;
+use crate::container::Record;
+use crate::error::{Error, Kind, Result};
+use crate::users::{self, Accounts, User, Wanted};
+
+/// What is to run, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `name|uid[:group|gid]`; else the container's own user.
+    pub user: Option<String>,
+    /// `NAME=VALUE`, in order; later ones win.
+    pub env: Vec<String>,
+    /// Working directory, absolute; else the container's.
+    pub workdir: Option<PathBuf>,
+    /// Passes standard input on.
+    pub interactive: bool,
+    /// Gives the process a terminal.
+    pub tty: bool,
+    /// Leaves the process alone.
+    pub detach: bool,
+}
+
+impl Engine {
+    /// Runs a process in a container that runs, and returns its exit code; 0 for one that was left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotRunning`], [`Kind::UnknownUser`], and what keeps the process from running.
+    pub fn exec(&self, record: &Record, options: &ExecOptions, caller: Caller<'_>) -> Result<i32> {
+        if record.state.status == "paused" {
+            let why = format!("container {} is paused; unpause it first", record.name);
+            return Err(Error::new(Kind::NotRunning, why));
+        }
+        let target = self.payload(record)?;
+        let ids = record.identity.map()?;
+        let spec = spec(record, options, &ids, caller)?;
+        let signals = relay::signals();
+        signals.block()?;
+        let inbox = signals.descriptor()?;
+        let entry = Entry {
+            spec: &spec,
+            ids: &ids,
+            container: target.as_fd(),
+            interactive: options.interactive,
+            detached: options.detach,
+            landlock: landlock(record),
+        };
+        let mut entered = enter(&entry)?;
+        if options.detach {
+            entered.leave();
+            return Ok(0);
+        }
+        let streams = entered.take_streams();
+        let relayed = relay::Options { caller, interactive: options.interactive, proxy_signals: true, inbox: &inbox };
+        relay::run(entered.pidfd(), streams, &relayed)?;
+        Ok(entered.wait()?)
+    }
+
+    /// Opens a process of the container that has executed a program of it. Below a small init that is its child: the
+    /// init itself is this very program, and lets nobody look at it.
+    fn payload(&self, record: &Record) -> Result<OwnedFd> {
+        let first = self.process(record)?;
+        if !record.options.init {
+            return Ok(first);
+        }
+        let pid = record.state.pid;
+        let child = || {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            children.split_whitespace().next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
+        };
+        let number = child();
+        let opened = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
+        // Asked again: then the number was the child's all the time.
+        let not = || Error::new(Kind::NotRunning, format!("container {} is about to end", record.name));
+        opened.filter(|_| number == child()).ok_or_else(not)
+    }
+}
+
+/// What confines the container's own process, and so this one: it is not started with less.
+fn landlock(record: &Record) -> Landlock {
+    if record.confinement.landlock > 0 { Landlock::Required } else { Landlock::Off }
+}
+
+/// Makes the container's spec that of the process.
+fn spec(record: &Record, options: &ExecOptions, ids: &IdMap, caller: Caller<'_>) -> Result<Spec> {
+    let mut spec = record.spec.clone();
+    let missing = || Error::new(Kind::Corrupt, format!("the record of {} has no process", record.name));
+    let mut process = spec.process().clone().ok_or_else(missing)?;
+    if options.command.first().is_none_or(String::is_empty) {
+        return Err(Error::new(Kind::NoCommand, "nothing to run: give a command after the container"));
+    }
+    let user = options.user.as_deref().map(|user| find_user(record, user)).transpose()?;
+    if let Some(user) = &user {
+        become_user(&mut process, user, ids)?;
+    }
+    let home = user.as_ref().map(|user| user.home.as_path());
+    let env = environment(process.env().as_deref().unwrap_or_default(), options, home);
+    process
+        .set_args(Some(options.command.clone()))
+        .set_env(Some(env))
+        .set_terminal(Some(options.tty))
+        .set_console_size(console(options, caller));
+    if let Some(workdir) = &options.workdir {
+        process.set_cwd(workdir.clone());
+    }
+    spec.set_process(Some(process));
+    Ok(spec)
+}
+
+fn console(options: &ExecOptions, caller: Caller<'_>) -> Option<oci_spec::runtime::Box> {
+    let (rows, columns) = relay::size_of(caller.stdin).or_else(|| relay::size_of(caller.stdout))?;
+    let size = BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns)).build().ok();
+    size.filter(|_| options.tty)
+}
+
+fn environment(of_container: &[String], options: &ExecOptions, home: Option<&Path>) -> Vec<String> {
+    let name = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
+    let mut env = of_container.to_vec();
+    let home = home.map(|home| format!("HOME={}", home.display()));
+    let term = options.tty.then(|| "TERM=xterm".to_owned());
+    for entry in term.into_iter().chain(home).chain(options.env.iter().cloned()) {
+        match env.iter_mut().find(|old| name(old) == name(&entry)) {
+            Some(old) => *old = entry,
+            None => env.push(entry),
+        }
+    }
+    env
+}
+
+/// Makes the process another user's, with no capability that the container's own bounding set has not.
+fn become_user(process: &mut Process, user: &User, ids: &IdMap) -> Result<()> {
+    let known = ids.host_uid(user.uid).is_some() && ids.host_gid(user.gid).is_some();
+    if !known {
+        let why = format!("user {}:{} does not exist in this container's map of ids", user.uid.get(), user.gid.get());
+        return Err(Error::new(Kind::UnknownUser, why));
+    }
+    let (uid, same) = (user.uid.get(), process.user().uid() == user.uid.get());
+    let groups = user.groups.iter().filter(|g| !ids.is_single() && ids.host_gid(**g).is_some());
+    let groups: Vec<u32> = groups.copied().map(InsideId::get).collect();
+    let inside = UserBuilder::default().uid(uid).gid(user.gid.get()).additional_gids(groups).build();
+    process.set_user(inside.map_err(|e| Error::new(Kind::InvalidOption, e.to_string()))?);
+    if same {
+        return Ok(());
+    }
+    // Root inside has what the container may have at all; anybody else who is not its own user has nothing.
+    let bounding = process.capabilities().as_ref().and_then(|c| c.bounding().clone()).unwrap_or_default();
+    let held = if uid == 0 { bounding.clone() } else { Capabilities::default() };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(bounding))
+        .set_permitted(Some(held.clone()))
+        .set_effective(Some(held))
+        .set_inheritable(Some(Capabilities::default()))
+        .set_ambient(Some(Capabilities::default()));
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+/// Looks a user up among the accounts that the container has now, whatever they have become.
+fn find_user(record: &Record, text: &str) -> Result<User> {
+    /// Longer files of accounts are no files of accounts.
+    const MOST: u64 = 1 << 20;
+    let path = format!("/proc/{}/root", record.state.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).map(Root::from_fd);
+    let read = |name: &str| -> Result<Vec<u8>> {
+        let root = check("open", || path.clone(), root.as_ref().map_err(|e| *e))?;
+        // A pipe in its place would be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let Ok(file) = root.open_at(Path::new(name), flags, Mode::empty()) else { return Ok(Vec::new()) };
+        let mut bytes = Vec::new();
+        let read = std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), MOST), &mut bytes);
+        read.map_err(|e| Error::io("cannot read", name.as_ref(), e))?;
+        Ok(bytes)
+    };
+    // Numbers mean what they say, with or without an account.
+    let accounts = Accounts::parse(&read("/etc/passwd")?, &read("/etc/group")?);
+    users::resolve(&Wanted::decide(Some(text), None, false)?, &[], &accounts)
+}

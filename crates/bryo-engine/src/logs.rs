@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a container has said: its log, read from the beginning or the end, and followed.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bryo_sys::check;
+use jiff::Timestamp;
+use rustix::fs::inotify;
+
+use crate::Engine;
+use crate::container::Record;
+use crate::error::{Error, Kind, Result};
+use crate::monitor::log::{FILE, Stream};
+use crate::options::LogDriver;
+
+/// Which part of a log.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Goes on until the container has ended.
+    pub follow: bool,
+    /// Only what was said at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only what was said before this time.
+    pub until: Option<Timestamp>,
+    /// So many lines from the end.
+    pub tail: Option<u64>,
+}
+
+/// A line, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// When it was read, in RFC 3339, UTC.
+    pub time: &'a str,
+    /// What it was written to.
+    pub stream: Stream,
+    /// Whether the line ends here.
+    pub ends: bool,
+    /// What was written, without the end of the line.
+    pub text: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// Parses a line of the file; one that a crash has cut is none.
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let bytes = bytes.strip_suffix(b"\n")?;
+        let mut parts = bytes.splitn(4, |b| *b == b' ');
+        let time = std::str::from_utf8(parts.next()?).ok()?;
+        let stream = match parts.next()? {
+            b"stdout" => Stream::Stdout,
+            b"stderr" => Stream::Stderr,
+            _ => return None,
+        };
+        let ends = match parts.next()? {
+            b"F" => true,
+            b"P" => false,
+            _ => return None,
+        };
+        Some(Self { time, stream, ends, text: parts.next()? })
+    }
+}
+
+impl Engine {
+    /// Reads a container's log and hands each line to `sink`, until that says that it has enough (false).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] for a container whose output is not kept; [`Kind::Io`].
+    pub fn logs(&self, record: &Record, options: &LogOptions, sink: &mut dyn FnMut(Line<'_>) -> bool) -> Result<()> {
+        if record.options.log.driver == LogDriver::None {
+            let why = format!("the output of container {} is not kept (--log-driver none)", record.name);
+            return Err(Error::new(Kind::Unsupported, why));
+        }
+        let dir = self.containers.dir(&record.id);
+        let watch = options.follow.then(|| watch(&dir)).transpose()?;
+        let mut reader = Reader::open(&dir, options)?;
+        loop {
+            let goes_on = self.containers.is_held(&record.id);
+            if !reader.drain(options, sink)? {
+                return Ok(());
+            }
+            match &watch {
+                Some(watch) if goes_on => wait(watch)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Where a reader is.
+struct Reader {
+    dir: PathBuf,
+    file: Option<BufReader<File>>,
+    inode: u64,
+    line: Vec<u8>,
+}
+
+impl Reader {
+    fn open(dir: &Path, options: &LogOptions) -> Result<Self> {
+        let mut reader = Self { dir: dir.to_owned(), file: None, inode: 0, line: Vec::new() };
+        match options.tail {
+            None => reader.enter(reader.oldest())?,
+            Some(lines) => reader.tail(lines)?,
+        }
+        Ok(reader)
+    }
+
+    fn path(&self, n: u32) -> PathBuf {
+        self.dir.join(if n == 0 { FILE.to_owned() } else { format!("{FILE}.{n}") })
+    }
+
+    /// Returns the number of the oldest file.
+    fn oldest(&self) -> u32 {
+        (0..).take_while(|n| *n == 0 || self.path(*n).exists()).last().unwrap_or(0)
+    }
+
+    /// Goes to the beginning of a file; one that is not there yet may be later.
+    fn enter(&mut self, n: u32) -> Result<()> {
+        let path = self.path(n);
+        match File::open(&path) {
+            Ok(file) => {
+                self.inode = file.metadata().map_or(0, |m| m.ino());
+                self.file = Some(BufReader::with_capacity(64 << 10, file));
+                Ok(())
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("cannot open", &path, e)),
+        }
+    }
+
+    /// Goes to the place from which so many lines follow.
+    fn tail(&mut self, lines: u64) -> Result<()> {
+        let mut missing = lines;
+        for n in 0..=self.oldest() {
+            self.enter(n)?;
+            let there = self.count()?;
+            if there >= missing || n == self.oldest() {
+                self.skip(there.saturating_sub(missing))?;
+                return Ok(());
+            }
+            missing -= there;
+        }
+        Ok(())
+    }
+
+    /// Counts the lines that end in the file, and goes back to its beginning. What was begun and has not ended counts.
+    fn count(&mut self) -> Result<u64> {
+        let (mut lines, mut open) = (0, false);
+        while let Some(line) = self.next()? {
+            (lines, open) = if line.ends { (lines + 1, false) } else { (lines, true) };
+        }
+        if let Some(file) = &mut self.file {
+            file.rewind().map_err(|e| Error::io("cannot read", &self.dir, e))?;
+        }
+        Ok(lines + u64::from(open))
+    }
+
+    fn skip(&mut self, lines: u64) -> Result<()> {
+        let mut left = lines;
+        while left > 0 {
+            match self.next()? {
+                Some(line) => left -= u64::from(line.ends),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next line of this file. A piece of a line that is still being written is left for the next time.
+    fn next(&mut self) -> Result<Option<Line<'_>>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        loop {
+            self.line.clear();
+            let n = file.read_until(b'\n', &mut self.line).map_err(|e| Error::io("cannot read", &self.dir, e))?;
+            if n == 0 {
+                return Ok(None);
+            }
+            if self.line.last() != Some(&b'\n') {
+                let back = i64::try_from(n).unwrap_or(0);
+                file.seek_relative(-back).map_err(|e| Error::io("cannot read", &self.dir, e))?;
+                return Ok(None);
+            }
+            // The borrow of what is returned must not reach into the next turn.
+            if Line::parse(&self.line).is_some() {
+                break;
+            }
+        }
+        Ok(Line::parse(&self.line))
+    }
+
+    /// Hands on what there is, through all files that follow; false when the reader has enough.
+    fn drain(&mut self, options: &LogOptions, sink: &mut dyn FnMut(Line<'_>) -> bool) -> Result<bool> {
+        loop {
+            while let Some(line) = self.next()? {
+                let time = line.time.parse::<Timestamp>().ok();
+                let early = options.since.is_some_and(|since| time.is_some_and(|time| time < since));
+                if options.until.is_some_and(|until| time.is_some_and(|time| time >= until)) {
+                    return Ok(false);
+                }
+                if !early && !sink(line) {
+                    return Ok(false);
+                }
+            }
+            match self.successor() {
+                Some(n) => self.enter(n)?,
+                None => return Ok(true),
+            }
+        }
+    }
+
+    /// Returns the number of the file that follows on this one, if it was put aside meanwhile.
+    fn successor(&self) -> Option<u32> {
+        let inode = |n| std::fs::metadata(self.path(n)).map(|m| m.ino()).ok();
+        if self.file.is_none() {
+            return inode(0).map(|_| 0);
+        }
+        match (0..=self.oldest()).find(|n| inode(*n) == Some(self.inode)) {
+            Some(0) => None,
+            Some(n) => Some(n - 1),
+            // It was dropped: go on with the oldest that is left.
+            None => inode(0).map(|_| self.oldest()),
+        }
+    }
+}
+
+/// Watches a container's directory: what is said, and how it ends, is written there.
+fn watch(dir: &Path) -> Result<OwnedFd> {
+    use inotify::{CreateFlags, WatchFlags};
+    let watch = check("inotify_init1", String::new, inotify::init(CreateFlags::CLOEXEC))?;
+    let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
+    let added = inotify::add_watch(&watch, dir, flags);
+    check("inotify_add_watch", || dir.display().to_string(), added)?;
+    Ok(watch)
+}
+
+/// Waits for a change. The lock of one that was killed is given back without one: it is asked for now and then.
+fn wait(watch: &OwnedFd) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let mut fds = [PollFd::new(watch, PollFlags::IN)];
+    let now_and_then = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+    match rustix::event::poll(&mut fds, Some(&now_and_then)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+        // What changed is found by looking; one event or a hundred.
+        Ok(_) => Ok(rustix::io::read(watch, &mut [0_u8; 4096]).map(drop).unwrap_or(())),
+        Err(e) => Ok(check("poll", String::new, Err(e))?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::log::Writer;
+    use crate::options::Log;
+
+    fn read(dir: &Path, options: &LogOptions) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut sink = |line: Line<'_>| {
+            lines.push(String::from_utf8_lossy(line.text).into_owned());
+            true
+        };
+        Reader::open(dir, options).unwrap().drain(options, &mut sink).unwrap();
+        lines
+    }
+
+    #[test]
+    fn the_tail_reaches_across_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Log { max_size: 4096, max_files: 4, ..Log::default() };
+        let mut log = Writer::open(dir.path(), &limits).unwrap();
+        for n in 0..200 {
+            log.write(Stream::Stdout, format!("{n}\n").as_bytes());
+        }
+        let all = read(dir.path(), &LogOptions::default());
+        assert_eq!((all.len(), all[0].as_str()), (200, "0"));
+        for n in [0, 1, 5, 120, 199, 200, 1000] {
+            let tail = read(dir.path(), &LogOptions { tail: Some(n), ..LogOptions::default() });
+            let expected = &all[all.len().saturating_sub(usize::try_from(n).unwrap())..];
+            assert_eq!(tail, expected, "{n}");
+        }
+        assert!(read(Path::new("/nonexistent"), &LogOptions::default()).is_empty());
+    }
+
+    #[test]
+    fn a_reader_follows_a_log_that_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Log { max_size: 4096, max_files: 9, ..Log::default() };
+        let mut log = Writer::open(dir.path(), &limits).unwrap();
+        let options = LogOptions::default();
+        let mut reader = Reader::open(dir.path(), &options).unwrap();
+        let mut seen = Vec::new();
+        for n in 0..300 {
+            log.write(Stream::Stdout, format!("{n}\n").as_bytes());
+            if n % 90 == 0 {
+                let mut sink = |line: Line<'_>| {
+                    seen.push(String::from_utf8_lossy(line.text).into_owned());
+                    true
+                };
+                reader.drain(&options, &mut sink).unwrap();
+            }
+        }
+        assert_eq!(seen, (0..=270).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A container's output on disk, in the form of the kubelet and of Podman's `k8s-file`: a line is the time, the stream,
+//! `F` or `P` for a line's end or a part of one, and the text. Source: the Kubernetes design for CRI logs.
+//!
+//! What was read is written at once: a stream without an end and a line without an end cost no memory. A file that has
+//! reached its size is put aside as `log.1`, that as `log.2`, and the oldest is dropped.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::options::Log;
+
+/// The name of the file that is written to.
+pub const FILE: &str = "log";
+
+/// Which of the payload's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Stream {
+    /// Returns the word of the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// Writes a container's log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    dir: PathBuf,
+    file: File,
+    size: u64,
+    limits: Log,
+    /// What is written next; kept for its memory.
+    lines: Vec<u8>,
+}
+
+impl Writer {
+    /// Goes on with the log in a container's directory.
+    pub fn open(dir: &Path, limits: &Log) -> Result<Self> {
+        let file = create(dir)?;
+        let size = file.metadata().map_or(0, |m| m.len());
+        Ok(Self { dir: dir.to_owned(), file, size, limits: limits.clone(), lines: Vec::new() })
+    }
+
+    /// Writes what was read. A full disk loses it and does not stop the payload, as a terminal's history would.
+    pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        self.lines.clear();
+        let now = format!("{:.9} {} ", jiff::Timestamp::now(), stream.name());
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let (text, tag) = match line.strip_suffix(b"\n") {
+                Some(text) => (text, b"F "),
+                None => (line, b"P "),
+            };
+            for part in [now.as_bytes(), tag, text, b"\n"] {
+                self.lines.extend_from_slice(part);
+            }
+        }
+        if self.size > 0 && self.size + self.lines.len() as u64 > self.limits.max_size {
+            self.rotate();
+        }
+        if self.file.write_all(&self.lines).is_ok() {
+            self.size += self.lines.len() as u64;
+        }
+    }
+
+    fn rotate(&mut self) {
+        let name = |n: u32| self.dir.join(if n == 0 { FILE.to_owned() } else { format!("{FILE}.{n}") });
+        // A name that is not there yet is no failure.
+        for n in (1..self.limits.max_files).rev() {
+            let _ = std::fs::rename(name(n - 1), name(n));
+        }
+        if self.limits.max_files == 1 {
+            let _ = std::fs::remove_file(name(0));
+        }
+        if let Ok(file) = create(&self.dir) {
+            (self.file, self.size) = (file, 0);
+        }
+    }
+}
+
+fn create(dir: &Path) -> Result<File> {
+    let path = dir.join(FILE);
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+    file.map_err(|e| Error::io("cannot open the log", &path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_parts_of_lines_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Writer::open(dir.path(), &Log::default()).unwrap();
+        log.write(Stream::Stdout, b"one\ntw");
+        log.write(Stream::Stderr, b"o\n");
+        let text = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+        let lines: Vec<&str> = text.lines().map(|l| l.split_once(' ').unwrap().1).collect();
+        assert_eq!(lines, ["stdout F one", "stdout P tw", "stderr F o"]);
+        let time = text.split(' ').next().unwrap();
+        assert!(time.len() == 30 && time.ends_with('Z') && time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    }
+
+    #[test]
+    fn old_files_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Log { max_size: 4096, max_files: 3, ..Log::default() };
+        let mut log = Writer::open(dir.path(), &limits).unwrap();
+        for n in 0..1000 {
+            log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+        }
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1", "log.2"]);
+        for name in names {
+            assert!(std::fs::metadata(dir.path().join(name)).unwrap().len() <= 4096);
+        }
+        assert!(std::fs::read_to_string(dir.path().join("log")).unwrap().ends_with("line 999\n"));
+    }
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process above a container that runs by itself: it starts it, keeps its output and exit status, and starts it
+//! again. There is one for each container, and no other: no daemon.
+//!
+//! ```text
+//! bryo run -d ──fork──> monitor ──clone──> the container
+//!      <─── "started" ─────┤                 its guardian, its network
+//!   prints the id          │ output -> log and clients; the end -> state.json; once more?
+//! ```
+//!
+//! | who | namespaces | ids | may allocate | ends by |
+//! |---|---|---|---|---|
+//! | monitor, child of the command | the caller's | the caller's | yes: one thread | the container's end, or a failed start, which it reports as the command itself would |
+//!
+//! It is forked, not executed: what the command has found out is there, and a start costs no second program. It holds
+//! the container's lock as long as it lives, which is how everybody else knows that it does.
+
+mod clients;
+pub mod log;
+mod relay;
+pub(crate) mod wire;
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use bryo_image::store::Pin;
+use bryo_sys::check;
+use bryo_sys::clone::{Fork, Namespaces, fork_into};
+use bryo_sys::exec::exit_now;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use crate::Engine;
+use crate::container::{Held, Record};
+use crate::error::{Error, Kind, Result};
+use crate::options::{LogDriver, Network};
+use crate::plan::Planned;
+use crate::run::{Live, Slot};
+
+use clients::Clients;
+use log::Writer;
+use relay::{Ears, Ending};
+
+/// The name of the file that says that a container is to stay stopped.
+pub(crate) const STOPPED: &str = "stopped";
+
+/// How long a payload has to end when its container does not say. Source: Docker's `--stop-timeout`.
+pub(crate) const GRACE: u64 = 10;
+
+/// A container that is to be supervised.
+pub(crate) struct Subject<'a> {
+    pub held: Held,
+    pub record: Record,
+    pub planned: Planned,
+    pub network: Network,
+    pub slot: Option<Slot>,
+    /// Keeps the layers until the record names them.
+    pub pin: Pin,
+    /// One who sees all of the output.
+    pub client: Option<OwnedFd>,
+    /// Signals that were blocked, to be read.
+    pub inbox: OwnedFd,
+    /// Tells the caller something, until the container runs.
+    pub note: &'a dyn Fn(&str),
+}
+
+/// How a start has gone, for the process that asked for it.
+#[derive(Debug)]
+pub enum Started {
+    /// The container runs.
+    Running,
+    /// It could not be started, and the reason has been told; this is the exit code.
+    Failed(i32),
+}
+
+/// A start that failed, in the monitor: the reason, and the container.
+#[derive(Debug)]
+pub(crate) struct Unstarted {
+    pub error: Error,
+    pub held: Held,
+}
+
+/// Starts a container below a monitor. Returns in the calling process when it runs, or when the monitor has reported
+/// why it does not; returns a failure in the monitor, which then has to be told and to end as the caller would.
+pub(crate) fn start(engine: &Engine, subject: Subject<'_>) -> std::result::Result<Started, Box<Unstarted>> {
+    let failed =
+        |error: bryo_sys::Error, subject: Subject<'_>| Box::new(Unstarted { error: error.into(), held: subject.held });
+    let pipe = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC));
+    let (told, tell) = match pipe {
+        Ok(pipe) => pipe,
+        Err(e) => return Err(failed(e, subject)),
+    };
+    match fork_into(Namespaces::empty()) {
+        Ok(Fork::Child) => {
+            drop(told);
+            Monitor::new(engine, subject)?.live(tell)?;
+            exit_now(0)
+        }
+        Ok(Fork::Parent { pidfd, .. }) => {
+            drop(tell);
+            // The container is the monitor's now: only the descriptors are let go here.
+            drop(subject);
+            Ok(outcome(&told, &pidfd))
+        }
+        Err(e) => Err(failed(e, subject)),
+    }
+}
+
+/// Waits until the container runs or the monitor has ended.
+fn outcome(told: &OwnedFd, monitor: &OwnedFd) -> Started {
+    if rustix::io::retry_on_intr(|| rustix::io::read(told, &mut [0; 1])) == Ok(1) {
+        return Started::Running;
+    }
+    let ended = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(monitor)), WaitIdOptions::EXITED)
+    });
+    // One that was killed could not tell why.
+    Started::Failed(ended.ok().flatten().and_then(|status| status.exit_status()).unwrap_or(125))
+}
+
+/// A monitor at work.
+struct Monitor<'a> {
+    engine: &'a Engine,
+    held: Held,
+    record: Record,
+    planned: Planned,
+    network: Network,
+    _slot: Option<Slot>,
+    pin: Option<Pin>,
+    clients: Clients,
+    inbox: OwnedFd,
+    listener: OwnedFd,
+    note: Option<&'a dyn Fn(&str)>,
+}
+
+impl<'a> Monitor<'a> {
+    fn new(engine: &'a Engine, subject: Subject<'a>) -> std::result::Result<Self, Box<Unstarted>> {
+        let Subject { held, record, planned, network, slot, pin, client, inbox, note } = subject;
+        let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
+        let listener = session.and_then(|_| wire::listen(held.dir()));
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return Err(Box::new(Unstarted { error, held })),
+        };
+        let clients = client.map(Clients::first).unwrap_or_default();
+        let (pin, note) = (Some(pin), Some(note));
+        Ok(Self { engine, held, record, planned, network, _slot: slot, pin, clients, inbox, listener, note })
+    }
+
+    /// Lives until the container is not to be started again.
+    fn live(mut self, tell: OwnedFd) -> std::result::Result<(), Box<Unstarted>> {
+        let live = match self.first(&tell) {
+            Ok(live) => live,
+            Err(error) => return Err(Box::new(Unstarted { error, held: self.held })),
+        };
+        drop(tell);
+        // Nobody listens to a failure any more; what it leaves is a state that says so.
+        match self.supervise(live) {
+            Ok((code, namespace)) => {
+                let _ = self.over(code, namespace);
+            }
+            Err(error) => {
+                self.record.state.error = error.to_string();
+                self.record.state.ended(255);
+                let _ = self.held.write_state(&self.record.state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the payload for the first time, and tells the caller.
+    fn first(&mut self, tell: &OwnedFd) -> Result<Live> {
+        let note = self.note.take();
+        let live = self.engine.launch(&self.planned, self.network, note.unwrap_or(&|_| ()))?;
+        live.describe(&mut self.record);
+        let _ = std::fs::remove_file(self.held.dir().join(STOPPED));
+        self.held.write(&self.record)?;
+        if let Some(pin) = self.pin.take() {
+            pin.release();
+        }
+        bryo_sys::fd::let_go()?;
+        check("write", || "started".into(), rustix::io::write(tell, b"s"))?;
+        Ok(live)
+    }
+
+    /// Sees the container to the end of its last run.
+    fn supervise(&mut self, mut live: Live) -> Result<(i32, OwnedFd)> {
+        let log = &self.record.options.log;
+        let mut log = match log.driver {
+            LogDriver::Local => Some(Writer::open(self.held.dir(), log)?),
+            LogDriver::None => None,
+        };
+        loop {
+            let began = Instant::now();
+            let (code, namespace, asked) = self.one_run(live, log.as_mut())?;
+            self.record.state.ended(code);
+            let restart = self.record.options.restart;
+            if asked || self.is_stopped() || !restart.again(code, self.record.state.restart_count) {
+                return Ok((code, namespace));
+            }
+            self.record.state.restart_count += 1;
+            match self.again(code, began.elapsed())? {
+                Some(next) => live = next,
+                None => return Ok((code, namespace)),
+            }
+        }
+    }
+
+    /// Sees one run of the payload to its end.
+    fn one_run(&mut self, mut live: Live, log: Option<&mut Writer>) -> Result<(i32, OwnedFd, bool)> {
+        let streams = live.running.take_streams();
+        let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
+        let asked = relay::run(live.running.pidfd(), streams, log, &mut ears, ending(&self.record))?;
+        let (code, namespace) = live.wait()?;
+        Ok((code, namespace, asked))
+    }
+
+    /// Starts the payload again after a pause; nothing if the container was stopped meanwhile.
+    fn again(&mut self, code: i32, lived: Duration) -> Result<Option<Live>> {
+        let mut pause = self.record.restart_pause(lived);
+        loop {
+            self.record.state.status = "restarting".into();
+            self.held.write_state(&self.record.state)?;
+            self.clients.farewell(code);
+            let flag = self.held.dir().join(STOPPED);
+            let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
+            if relay::pause(&mut ears, pause, || flag.exists())? || flag.exists() {
+                return Ok(None);
+            }
+            match self.engine.launch(&self.planned, self.network, &|_| ()) {
+                Ok(live) => {
+                    live.describe(&mut self.record);
+                    self.held.write_state(&self.record.state)?;
+                    return Ok(Some(live));
+                }
+                // What keeps it from starting now may be gone later, and counts as a run that failed.
+                Err(error) => self.record.state.error = error.to_string(),
+            }
+            if !self.record.options.restart.again(125, self.record.state.restart_count) {
+                return Ok(None);
+            }
+            self.record.state.restart_count += 1;
+            pause = self.record.restart_pause(Duration::ZERO);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.held.dir().join(STOPPED).exists()
+    }
+
+    /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
+    /// finds the container as it is.
+    fn over(mut self, code: i32, namespace: OwnedFd) -> Result<()> {
+        if self.record.options.remove {
+            self.engine.remove_ended(self.held, namespace, &self.planned)?;
+        } else {
+            self.record.state.ended(code);
+            self.held.write_state(&self.record.state)?;
+            drop(self.held);
+        }
+        self.clients.farewell(code);
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Returns how long to wait before the payload is started once more: longer with every time, anew once it has run
+    /// for a while. Source: Docker's restart policies.
+    fn restart_pause(&mut self, lived: Duration) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        const LONGEST: Duration = Duration::from_secs(60);
+        const HEALTHY: Duration = Duration::from_secs(10);
+        if lived >= HEALTHY {
+            self.state.failures = 0;
+        }
+        let pause = FIRST * 2_u32.saturating_pow(self.state.failures.min(10));
+        self.state.failures += 1;
+        pause.min(LONGEST)
+    }
+}
+
+/// How a container is asked to end: by the signal of its options, by that of its image, by `SIGTERM`.
+fn ending(record: &Record) -> Ending {
+    let signal = record.stop_signal();
+    Ending { signal, grace: Duration::from_secs(record.options.stop_timeout.unwrap_or(GRACE)) }
+}
+
+impl Record {
+    /// Returns the signal that asks the payload to end.
+    pub fn stop_signal(&self) -> Signal {
+        self.options.stop_signal.and_then(bryo_sys::signal::numbered).unwrap_or(Signal::TERM)
+    }
+}
+
+/// Refuses what only makes sense for a container that ends by itself in the caller's sight.
+pub(crate) fn check_options(record: &Record) -> Result<()> {
+    if record.options.remove && record.options.restart != crate::options::Restart::No {
+        let why = "--rm removes a container when it ends, --restart starts it again; leave one of them out";
+        return Err(Error::new(Kind::InvalidOption, why));
+    }
+    Ok(())
+}
