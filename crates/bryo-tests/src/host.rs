@@ -62,6 +62,11 @@ impl Process {
         self.read("status").is_some_and(|s| !s.contains("\nState:\tZ"))
     }
 
+    /// Tells whether it is the network helper, whose program for this processor has a name of its own.
+    pub fn is_pasta(self) -> bool {
+        self.read("comm").is_some_and(|c| c.starts_with("pasta") || c.starts_with("passt"))
+    }
+
     /// Reads a field of its status.
     #[track_caller]
     pub fn status(self, field: &str) -> String {

@@ -178,12 +178,13 @@ fn the_network_helper_ends_with_the_container() {
         let mark = mark();
         let run = home.start(&["run", "--rm", BUSYBOX, "sleep", &mark]);
         Process::with_args(&["sleep", &mark]);
+        let now = bryo_tests::listing::Snapshot::take(&home);
+        assert!(now.processes.difference(&before.processes).any(|p| p.is_pasta()), "no pasta to look for");
         run.signal(rustix::process::Signal::KILL);
         drop(run);
-        let helper = |p: &Process| p.read("comm").is_some_and(|c| c.starts_with("pasta"));
         bryo_tests::program::eventually("pasta is gone after kill -9", || {
             let now = bryo_tests::listing::Snapshot::take(&home);
-            (!now.processes.difference(&before.processes).any(helper)).then_some(())
+            (!now.processes.difference(&before.processes).any(|p| p.is_pasta())).then_some(())
         });
     }
 }
