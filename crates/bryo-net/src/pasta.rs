@@ -19,19 +19,16 @@ use bryo_identity::userns::{self, Child, Inside};
 use bryo_sys::check;
 use bryo_sys::exec::{StringArray, execve};
 use bryo_sys::fd::{message_pair, receive, send};
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Kind, Result};
 use crate::resolver::FORWARDER;
+use crate::tun;
 
 /// Where the program may be; never taken from `PATH`.
 const DIRS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
-
-/// The device that it needs.
-const TUN: &str = "/dev/net/tun";
 
 /// A host on which `pasta` can work.
 #[derive(Debug, Clone)]
@@ -64,17 +61,15 @@ pub struct Request<'a> {
 }
 
 impl Pasta {
-    /// Looks whether `pasta` can work here.
+    /// Looks whether `pasta` can work here, as root inside a map.
     ///
     /// # Errors
     ///
-    /// The [`Kind`] says what is missing. A closed `/dev/net/tun` is noticed here because `pasta` hangs on it.
-    pub fn find() -> Result<Self> {
+    /// The [`Kind`] says what is missing.
+    pub fn find(map: &IdMap) -> Result<Self> {
         let program = DIRS.iter().map(|d| Path::new(d).join("pasta")).find(|p| p.exists());
         let program = program.ok_or_else(|| Error::new(Kind::NoPasta, "pasta is not installed"))?;
-        if let Err(e) = rustix::fs::openat(CWD, TUN, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-            return Err(Error::new(Kind::NoTun, format!("cannot open {TUN}: {e}")));
-        }
+        tun::check(map)?;
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let (ipv4, ipv6) = (has_default_v4(&read("/proc/net/route")), has_default_v6(&read("/proc/net/ipv6_route")));
         if !ipv4 && !ipv6 {

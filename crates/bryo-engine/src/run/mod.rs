@@ -4,21 +4,20 @@
 //! Single-threaded from here to the moment the payload runs: the child is cloned from this very process.
 
 mod guardian;
+mod network;
 mod prepare;
 mod slot;
 mod supervise;
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use bryo_image::store::Pin;
 use bryo_launch::relay::Caller;
-use bryo_net::pasta;
 
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, RunOptions};
+use crate::options::RunOptions;
 use crate::plan::Planned;
 use crate::time::now;
 
@@ -96,23 +95,13 @@ impl Engine {
             write_cidfile(path, id)?;
             made.cidfile = Some(path.clone());
         }
-        let network = prepared.network;
         made.ids = Some(planned.plan.ids.clone());
         let mut starting = bryo_launch::start(&planned.plan)?;
-        let attached = match network {
-            Network::Private => connect(&mut starting, &planned, request.note)?,
-            Network::None | Network::Host => None,
-        };
+        let network = network::connect(&mut starting, prepared.network, &planned, request)?;
         let guardian = Guardian::watch(starting.pidfd())?;
         let mut running = starting.release()?;
-        let connected = match (network, &attached) {
-            (Network::Host, _) => "host",
-            (Network::None, _) => "none",
-            (Network::Private, Some(_)) => "private",
-            (Network::Private, None) => "loopback",
-        };
         let mut record = record(id, name, request.options, &prepared, &planned);
-        record.confinement.network = connected.into();
+        record.confinement.network = network.word.into();
         record.confinement.landlock = running.enforced().landlock_abi;
         record.state = Status {
             status: "running".into(),
@@ -125,7 +114,7 @@ impl Engine {
         let streams = running.take_streams();
         let hints = supervise::relay(&running, streams, request, inbox)?;
         let (code, namespace) = running.wait()?;
-        drop((guardian, attached, slot));
+        drop((guardian, network, slot));
         Ok(Ended { code, hints, namespace, record, map: planned.plan.ids })
     }
 
@@ -192,25 +181,6 @@ struct Ended {
     namespace: std::os::fd::OwnedFd,
     record: Record,
     map: bryo_identity::map::IdMap,
-}
-
-/// Connects the container's network, or says in one line why it has none.
-fn connect(
-    starting: &mut bryo_launch::Starting,
-    planned: &Planned,
-    note: &dyn Fn(&str),
-) -> Result<Option<pasta::Attached>> {
-    let pasta = match pasta::Pasta::find() {
-        Ok(pasta) => pasta,
-        Err(e) => {
-            note(&format!("the container has no network but loopback: {e}; see \"bryo doctor\""));
-            return Ok(None);
-        }
-    };
-    let Some(network) = starting.take_network_namespace()? else { return Ok(None) };
-    let (user, map, network) = (starting.user_namespace(), &planned.plan.ids, network.as_fd());
-    let request = pasta::Request { user, network, map, forward_dns: planned.forward_dns };
-    Ok(Some(pasta.attach(request)?.ready()?))
 }
 
 fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planned: &Planned) -> Record {
