@@ -35,6 +35,8 @@ pub enum Kind {
     Source,
     /// The image says nothing about what to run.
     NoCommand,
+    /// A signal of this number ended the start.
+    Interrupted(i32),
     /// Another input or output error.
     Io,
     /// From the images.

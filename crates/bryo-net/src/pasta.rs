@@ -13,12 +13,15 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bryo_identity::map::IdMap;
 use bryo_identity::userns::{self, Child, Inside};
 use bryo_sys::check;
 use bryo_sys::exec::{StringArray, execve};
 use bryo_sys::fd::{message_pair, receive, send};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -181,21 +184,37 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Waits until the namespace is connected.
+    /// Waits until the namespace is connected; `None` as soon as one of `stops` is readable, which comes first.
     ///
     /// # Errors
     ///
-    /// [`Kind::Helper`] with the program's own words when it ended instead.
-    pub fn ready(self) -> Result<Attached> {
+    /// [`Kind::Helper`] with the program's own words when it ended instead, or when it took longer than it may.
+    pub fn ready(self, stops: &[BorrowedFd<'_>], patience: Duration) -> Result<Option<Attached>> {
+        let end = Instant::now() + patience;
         // An end without a word is told by the program's own end, which closes the pipe too.
-        let mut fds = [
-            rustix::event::PollFd::new(&self.ready, rustix::event::PollFlags::IN),
-            rustix::event::PollFd::from_borrowed_fd(self.attached.process.pidfd(), rustix::event::PollFlags::IN),
-        ];
-        let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
-        polled.map_err(|e| Error::new(Kind::Helper, format!("cannot wait for pasta: {e}")))?;
-        let ready = fds[0].revents().contains(rustix::event::PollFlags::IN);
-        if ready { Ok(self.attached) } else { Err(self.attached.failure()) }
+        let own = [self.ready.as_fd(), self.attached.process.pidfd()];
+        let mut fds: Vec<PollFd<'_>> =
+            own.iter().chain(stops).map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        loop {
+            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) => {
+                    let why = format!("pasta is not ready after {} s", patience.as_secs());
+                    return Err(Error::new(Kind::Helper, why));
+                }
+                Err(Errno::INTR) => (),
+                Err(e) => return Err(Error::new(Kind::Helper, format!("cannot wait for pasta: {e}"))),
+                Ok(_) => break,
+            }
+        }
+        let ready = fds[0].revents().contains(PollFlags::IN);
+        let stopped = fds[own.len()..].iter().any(|fd| !fd.revents().is_empty());
+        drop(fds);
+        match (stopped, ready) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(self.attached)),
+            (false, false) => Err(self.attached.failure()),
+        }
     }
 }
 

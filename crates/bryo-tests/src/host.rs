@@ -115,6 +115,12 @@ impl Process {
         entries.filter_map(|e| one(e.ok()?)).collect()
     }
 
+    /// Lists its children, if it has one thread.
+    pub fn children(self) -> Vec<Self> {
+        let list = self.read(&format!("task/{}/children", self.0)).unwrap_or_default();
+        list.split_whitespace().filter_map(|n| n.parse().ok().map(Self)).collect()
+    }
+
     /// Returns its parent.
     #[track_caller]
     pub fn parent(self) -> Self {

@@ -5,15 +5,19 @@
 //! container starts with its own loopback then, and one line says why and what mends it.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use bryo_launch::Starting;
+use bryo_launch::{Starting, relay};
 use bryo_net::pasta::{self, Attached, Pasta};
 
 use super::Request;
 use crate::doctor;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::options::Network;
 use crate::plan::Planned;
+
+/// How long `pasta` may take: a hundred times what it needs on a small machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A container's connection. Dropping it ends it.
 #[derive(Debug)]
@@ -42,29 +46,42 @@ pub(super) fn connect(
         Network::Private => (),
     }
     match private(starting, planned) {
-        Ok(pasta) => Ok(Connected { word: "private", _pasta: Some(pasta) }),
+        Ok(pasta) => Ok(Connected { word: "private", _pasta: pasta }),
         Err(Failed::Network(error)) if request.options.network.is_none() => {
             (request.note)(&unconnected(&error));
             Ok(Connected::without_pasta("loopback"))
         }
         Err(Failed::Network(error)) => Err(error.into()),
-        Err(Failed::Container(error)) => Err(error.into()),
+        Err(Failed::Start(error)) => Err(error),
     }
 }
 
-/// Why there is no private network: there could be a container without it, or not.
+/// Why there is no private network.
 enum Failed {
+    /// There could be a container without one.
     Network(bryo_net::Error),
-    Container(bryo_launch::Error),
+    /// There is no container either.
+    Start(Error),
 }
 
-fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Attached, Failed> {
+/// Attaches `pasta`; there is none when process 1 has ended meanwhile, of which its release tells the reason.
+fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Option<Attached>, Failed> {
     let map = &planned.plan.ids;
     let pasta = Pasta::find(map).map_err(Failed::Network)?;
-    let network = starting.take_network_namespace().map_err(Failed::Container)?;
+    let network = starting.take_network_namespace().map_err(|e| Failed::Start(e.into()))?;
     let user = starting.user_namespace();
     let request = pasta::Request { user, network: network.as_fd(), map, forward_dns: planned.forward_dns };
-    pasta.attach(request).and_then(pasta::Starting::ready).map_err(Failed::Network)
+    let attaching = pasta.attach(request).map_err(Failed::Network)?;
+    // Others wait for the payload, as all signals do that are sent before it runs.
+    let ending = relay::ending().descriptor().map_err(|e| Failed::Start(e.into()))?;
+    let attached = attaching.ready(&[ending.as_fd(), starting.pidfd()], PATIENCE).map_err(Failed::Network)?;
+    if attached.is_none()
+        && let Some(signal) = bryo_sys::signal::next(&ending).map_err(|e| Failed::Start(e.into()))?
+    {
+        let why = format!("signal {signal} ended the start, before the program ran");
+        return Err(Failed::Start(Error::new(Kind::Interrupted(signal), why)));
+    }
+    Ok(attached)
 }
 
 /// The one line on a network that is missing.

@@ -13,7 +13,7 @@ use bryo_tests::outside::{MACHINE, Outside, WORLD};
 use bryo_tests::{Home, Running, User, skip};
 
 /// Tells whether a private network can be had here, and skips the test when not.
-fn pasta() -> bool {
+pub fn pasta() -> bool {
     if !skip::have("pasta") {
         return false;
     }
