@@ -146,6 +146,9 @@ impl Streams<'_> {
     /// end, and the place for its words.
     fn enter(&self, inside: &Inside) -> bryo_sys::Result<()> {
         inside.become_root().map_err(|_| bryo_sys::Error::new("setns", "", bryo_sys::Errno::PERM))?;
+        // Keys that interrupt or stop a job on the caller's terminal are for the payload to answer, which keeps its
+        // network while it does.
+        check("setsid", String::new, rustix::process::setsid())?;
         let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         check("prctl", || "PR_SET_PDEATHSIG".into(), tied)?;
         // Made with these ids, so that it can be opened by its path with them.

@@ -8,7 +8,7 @@ use bryo_tests::images::BUSYBOX;
 use bryo_tests::listing::Snapshot;
 use bryo_tests::program::eventually;
 use bryo_tests::{Home, Running, User, images};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::network::pasta;
 
@@ -101,4 +101,27 @@ fn a_container_that_ends_meanwhile_is_not_waited_for() {
     signal(first, Signal::KILL);
     run.wait_for(Duration::from_secs(5)).code(137);
     assert!(!helper.lives(), "pasta is left behind");
+}
+
+/// Control-C goes to all that the shell started: the payload answers it, and its network stays until it has.
+#[test]
+fn what_interrupts_the_whole_job_does_not_end_the_network() {
+    if !pasta() {
+        return;
+    }
+    for user in User::all() {
+        let home = Home::shared(&user);
+        let (before, after) = (mark(), mark());
+        let script = format!("trap 'exec sleep {after}' INT; sleep {before} & wait");
+        let mut command = home.command(&["run", "--rm", BUSYBOX, "sh", "-c", &script]);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let run = Running::start(command, false);
+        let helper = pasta_of(&run);
+        Process::with_args(&["sleep", &before]);
+        kill_process_group(Pid::from_raw(i32::try_from(run.pid()).unwrap()).unwrap(), Signal::INT).unwrap();
+        Process::with_args(&["sleep", &after]);
+        // To end takes it a while.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(helper.lives(), "the network is gone for {}", user.name);
+    }
 }
