@@ -37,6 +37,8 @@ pub enum Kind {
     Source,
     /// The image says nothing about what to run.
     NoCommand,
+    /// A signal of this number ended the start.
+    Interrupted(i32),
     /// Another input or output error.
     Io,
     /// From the images.

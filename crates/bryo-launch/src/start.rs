@@ -96,12 +96,17 @@ impl Starting {
         self.user.as_fd()
     }
 
-    /// Returns the container's network namespace, unless it shares the host's. Can be asked once.
+    /// Returns the container's network namespace. Can be asked once.
     ///
     /// # Errors
     ///
-    /// What the child reports when it could not make one.
-    pub fn take_network_namespace(&mut self) -> Result<Option<OwnedFd>> {
+    /// What the child reports when it could not make one; [`Kind::InvalidPlan`] when the plan has none of its own.
+    pub fn take_network_namespace(&mut self) -> Result<OwnedFd> {
+        let none = || Error::new(Kind::InvalidPlan, "the container has no network namespace of its own");
+        self.network_namespace()?.ok_or_else(none)
+    }
+
+    fn network_namespace(&mut self) -> Result<Option<OwnedFd>> {
         if !std::mem::take(&mut self.own_network) {
             return Ok(None);
         }
@@ -115,7 +120,7 @@ impl Starting {
     /// What the child reports: a mount that failed, a program that does not exist, ...
     pub fn release(mut self) -> Result<Running> {
         // Its message comes first, wanted or not.
-        self.take_network_namespace()?;
+        self.network_namespace()?;
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;

@@ -12,8 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Kind {
     /// `pasta` is not installed.
     NoPasta,
-    /// `/dev/net/tun` is missing or closed to the caller.
+    /// `/dev/net/tun` is missing.
     NoTun,
+    /// `/dev/net/tun` is closed to the ids with which the helper program runs.
+    TunClosed,
     /// The host itself has no way out.
     NoRoute,
     /// The helper program failed.

@@ -8,5 +8,6 @@
 mod error;
 pub mod pasta;
 pub mod resolver;
+mod tun;
 
 pub use error::{Error, Kind, Result};

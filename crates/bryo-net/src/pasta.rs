@@ -13,25 +13,25 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bryo_identity::map::IdMap;
 use bryo_identity::userns::{self, Child, Inside};
 use bryo_sys::check;
 use bryo_sys::exec::{StringArray, execve};
 use bryo_sys::fd::{message_pair, receive, send};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Kind, Result};
 use crate::resolver::FORWARDER;
+use crate::tun;
 
 /// Where the program may be; never taken from `PATH`.
 const DIRS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
-
-/// The device that it needs.
-const TUN: &str = "/dev/net/tun";
 
 /// A host on which `pasta` can work.
 #[derive(Debug, Clone)]
@@ -64,17 +64,15 @@ pub struct Request<'a> {
 }
 
 impl Pasta {
-    /// Looks whether `pasta` can work here.
+    /// Looks whether `pasta` can work here, as root inside a map.
     ///
     /// # Errors
     ///
-    /// The [`Kind`] says what is missing. A closed `/dev/net/tun` is noticed here because `pasta` hangs on it.
-    pub fn find() -> Result<Self> {
+    /// The [`Kind`] says what is missing.
+    pub fn find(map: &IdMap) -> Result<Self> {
         let program = DIRS.iter().map(|d| Path::new(d).join("pasta")).find(|p| p.exists());
         let program = program.ok_or_else(|| Error::new(Kind::NoPasta, "pasta is not installed"))?;
-        if let Err(e) = rustix::fs::openat(CWD, TUN, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-            return Err(Error::new(Kind::NoTun, format!("cannot open {TUN}: {e}")));
-        }
+        tun::check(map)?;
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let (ipv4, ipv6) = (has_default_v4(&read("/proc/net/route")), has_default_v6(&read("/proc/net/ipv6_route")));
         if !ipv4 && !ipv6 {
@@ -148,6 +146,9 @@ impl Streams<'_> {
     /// end, and the place for its words.
     fn enter(&self, inside: &Inside) -> bryo_sys::Result<()> {
         inside.become_root().map_err(|_| bryo_sys::Error::new("setns", "", bryo_sys::Errno::PERM))?;
+        // Keys that interrupt or stop a job on the caller's terminal are for the payload to answer, which keeps its
+        // network while it does.
+        check("setsid", String::new, rustix::process::setsid())?;
         let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
         check("prctl", || "PR_SET_PDEATHSIG".into(), tied)?;
         // Made with these ids, so that it can be opened by its path with them.
@@ -186,21 +187,37 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Waits until the namespace is connected.
+    /// Waits until the namespace is connected; `None` as soon as one of `stops` is readable, which comes first.
     ///
     /// # Errors
     ///
-    /// [`Kind::Helper`] with the program's own words when it ended instead.
-    pub fn ready(self) -> Result<Attached> {
+    /// [`Kind::Helper`] with the program's own words when it ended instead, or when it took longer than it may.
+    pub fn ready(self, stops: &[BorrowedFd<'_>], patience: Duration) -> Result<Option<Attached>> {
+        let end = Instant::now() + patience;
         // An end without a word is told by the program's own end, which closes the pipe too.
-        let mut fds = [
-            rustix::event::PollFd::new(&self.ready, rustix::event::PollFlags::IN),
-            rustix::event::PollFd::from_borrowed_fd(self.attached.process.pidfd(), rustix::event::PollFlags::IN),
-        ];
-        let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
-        polled.map_err(|e| Error::new(Kind::Helper, format!("cannot wait for pasta: {e}")))?;
-        let ready = fds[0].revents().contains(rustix::event::PollFlags::IN);
-        if ready { Ok(self.attached) } else { Err(self.attached.failure()) }
+        let own = [self.ready.as_fd(), self.attached.process.pidfd()];
+        let mut fds: Vec<PollFd<'_>> =
+            own.iter().chain(stops).map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        loop {
+            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) => {
+                    let why = format!("pasta is not ready after {} s", patience.as_secs());
+                    return Err(Error::new(Kind::Helper, why));
+                }
+                Err(Errno::INTR) => (),
+                Err(e) => return Err(Error::new(Kind::Helper, format!("cannot wait for pasta: {e}"))),
+                Ok(_) => break,
+            }
+        }
+        let ready = fds[0].revents().contains(PollFlags::IN);
+        let stopped = fds[own.len()..].iter().any(|fd| !fd.revents().is_empty());
+        drop(fds);
+        match (stopped, ready) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(self.attached)),
+            (false, false) => Err(self.attached.failure()),
+        }
     }
 }
 

@@ -62,6 +62,11 @@ impl Process {
         self.read("status").is_some_and(|s| !s.contains("\nState:\tZ"))
     }
 
+    /// Tells whether it is the network helper, whose program for this processor has a name of its own.
+    pub fn is_pasta(self) -> bool {
+        self.read("comm").is_some_and(|c| c.starts_with("pasta") || c.starts_with("passt"))
+    }
+
     /// Reads a field of its status.
     #[track_caller]
     pub fn status(self, field: &str) -> String {
@@ -108,6 +113,12 @@ impl Process {
             Some((number, fs::read_link(e.path()).ok()?.display().to_string()))
         };
         entries.filter_map(|e| one(e.ok()?)).collect()
+    }
+
+    /// Lists its children, if it has one thread.
+    pub fn children(self) -> Vec<Self> {
+        let list = self.read(&format!("task/{}/children", self.0)).unwrap_or_default();
+        list.split_whitespace().filter_map(|n| n.parse().ok().map(Self)).collect()
     }
 
     /// Returns its parent.

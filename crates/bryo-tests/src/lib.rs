@@ -6,6 +6,7 @@
 //! ordinary user they stay that user, and what needs root is skipped and counted ([`skip`]).
 #![allow(clippy::unwrap_used, reason = "a test's support fails a test by panicking")]
 
+pub mod device;
 pub mod dirs;
 pub mod home;
 pub mod host;

@@ -67,7 +67,7 @@ fn belongs(process: Process, home: &Home) -> bool {
     let uid = status.lines().find_map(|l| l.strip_prefix("Uid:")?.split_whitespace().next()?.parse::<u32>().ok());
     let Some(uid) = uid else { return false };
     // Root runs much else: only what bryo and its network helper are called counts there.
-    let named = process.read("comm").is_some_and(|c| c.starts_with("bryo") || c.starts_with("pasta"));
+    let named = process.is_pasta() || process.read("comm").is_some_and(|c| c.starts_with("bryo"));
     if uid == 0 { named } else { uid == home.user.uid && named || uid != home.user.uid && home.user.may_own(uid) }
 }
 

@@ -51,6 +51,12 @@ impl Outside {
         Some(outside)
     }
 
+    /// Runs a program of the host on the machine, and asserts that it succeeded.
+    #[track_caller]
+    pub fn on_the_machine(&self, words: &[&str]) {
+        self.on(self.machine, words);
+    }
+
     #[track_caller]
     fn on(&self, place: Process, words: &[&str]) {
         tool("nsenter", &[&[net(place).as_str(), "--"], words].concat());

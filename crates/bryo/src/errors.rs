@@ -86,6 +86,7 @@ impl Error {
             Self::Engine(error) => match error.kind() {
                 Kind::Launch(bryo_launch::Kind::NotFound) => NOT_FOUND,
                 Kind::Launch(bryo_launch::Kind::NotExecutable) => NOT_EXECUTABLE,
+                Kind::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(other),
                 _ => other,
             },
             Self::Usage(_) => USAGE,
@@ -229,6 +230,7 @@ mod tests {
             (Kind::Launch(bryo_launch::Kind::Source), 125),
             (Kind::Image(bryo_image::Kind::NotFound), 125),
             (Kind::UnknownUser, 125),
+            (Kind::Interrupted(15), 143),
         ] {
             assert_eq!(Error::Engine(Engine::new(kind, "x")).code(125), code, "{kind:?}");
         }

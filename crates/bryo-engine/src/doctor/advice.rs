@@ -58,8 +58,10 @@ pub enum Cause {
     NoDelegation,
     /// `pasta` is not installed.
     NoPasta,
-    /// `/dev/net/tun` is missing or closed.
+    /// `/dev/net/tun` is missing.
     NoTun,
+    /// `/dev/net/tun` is closed to the ids of containers.
+    TunClosed,
     /// The host has no default route.
     NoRoute,
     /// The kernel is too old.
@@ -154,7 +156,8 @@ impl Cause {
             Self::CgroupV1 => ("control groups are version 1 here", LIMITS),
             Self::NoDelegation => ("the controllers of control groups are not all delegated to you", LIMITS),
             Self::NoPasta => ("pasta is not installed", LOOPBACK),
-            Self::NoTun => ("/dev/net/tun is missing or closed to you", LOOPBACK),
+            Self::NoTun => ("/dev/net/tun is missing", LOOPBACK),
+            Self::TunClosed => ("/dev/net/tun is closed to the ids of containers", LOOPBACK),
             Self::NoRoute => ("this host has no default route", LOOPBACK),
             Self::OldKernel => ("this kernel is older than 5.12", NOTHING_RUNS),
             Self::StoreFull => ("the file system of the store is full", "pulling images and starting containers"),
@@ -218,7 +221,8 @@ impl Cause {
                  sudo systemctl daemon-reload   # then log in again"
             ),
             Self::NoPasta => "sudo apt install passt".into(),
-            Self::NoTun => "sudo modprobe tun && sudo chmod 0666 /dev/net/tun".into(),
+            Self::NoTun => "sudo modprobe tun && sudo chmod 666 /dev/net/tun".into(),
+            Self::TunClosed => "sudo chmod 666 /dev/net/tun".into(),
             Self::NoRoute => "ip route   # connect this machine; a line must begin with \"default\"".into(),
             Self::OldKernel => "boot Linux 5.12 or newer".into(),
             Self::StoreFull => "bryo rmi IMAGE   # frees what no other image needs".into(),

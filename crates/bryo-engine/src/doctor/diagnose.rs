@@ -89,6 +89,7 @@ fn cause(failure: &Failure, host: &Host) -> Option<Cause> {
         Layer::Identity(bryo_identity::Kind::MapRefused | bryo_identity::Kind::NotMapped) => Some(map(host)),
         Layer::Network(bryo_net::Kind::NoPasta) => Some(Cause::NoPasta),
         Layer::Network(bryo_net::Kind::NoTun) => Some(Cause::NoTun),
+        Layer::Network(bryo_net::Kind::TunClosed) => Some(Cause::TunClosed),
         Layer::Network(bryo_net::Kind::NoRoute) => Some(Cause::NoRoute),
         Layer::Image(bryo_image::Kind::NoSpace) => Some(Cause::StoreFull),
         Layer::Image(bryo_image::Kind::Identity) => Some(identity_without_errno(host)),

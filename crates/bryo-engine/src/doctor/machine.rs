@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::Rung;
 use bryo_net::pasta::Pasta;
 use rustix::fs::Access;
@@ -78,11 +79,14 @@ fn cgroup(patient: &Patient<'_>) -> Check {
 /// Three checks of one walk: each sees only what the one before leaves over.
 fn network(patient: &Patient<'_>) -> [Check; 3] {
     let titles = [("pasta", "pasta"), ("tun", "/dev/net/tun"), ("route", "default route")];
-    let failed = Pasta::find().err();
+    // Without a map nothing runs at all, and it is the caller who would.
+    let map = patient.map.clone().unwrap_or_else(|| IdMap::single(patient.host.caller, RunIds::NONROOT));
+    let failed = Pasta::find(&map).err();
     let (at, cause) = match failed.as_ref().map(bryo_net::Error::kind) {
         None => (3, Cause::NoRoute),
         Some(bryo_net::Kind::NoPasta) => (0, Cause::NoPasta),
         Some(bryo_net::Kind::NoTun) => (1, Cause::NoTun),
+        Some(bryo_net::Kind::TunClosed) => (1, Cause::TunClosed),
         Some(_) => (2, Cause::NoRoute),
     };
     let mut n = 0;

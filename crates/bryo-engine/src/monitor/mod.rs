@@ -171,7 +171,7 @@ impl<'a> Monitor<'a> {
     /// Starts the payload for the first time, and tells the caller.
     fn first(&mut self, tell: &OwnedFd) -> Result<Live> {
         let note = self.note.take();
-        let live = self.engine.launch(&self.planned, self.network, note.unwrap_or(&|_| ()))?;
+        let live = self.engine.launch(&self.planned, self.network, &self.record.options, note.unwrap_or(&|_| ()))?;
         live.describe(&mut self.record);
         let _ = std::fs::remove_file(self.held.dir().join(STOPPED));
         self.held.write(&self.record)?;
@@ -227,7 +227,7 @@ impl<'a> Monitor<'a> {
             if relay::pause(&mut ears, pause, || flag.exists())? || flag.exists() {
                 return Ok(None);
             }
-            match self.engine.launch(&self.planned, self.network, &|_| ()) {
+            match self.engine.launch(&self.planned, self.network, &self.record.options, &|_| ()) {
                 Ok(live) => {
                     live.describe(&mut self.record);
                     self.held.write_state(&self.record.state)?;

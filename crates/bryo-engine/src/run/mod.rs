@@ -4,16 +4,16 @@
 //! Single-threaded from here to the moment the payload runs: the child is cloned from this very process.
 
 mod guardian;
+mod network;
 mod prepare;
 mod slot;
 mod supervise;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bryo_image::store::Pin;
 use bryo_launch::relay::Caller;
-use bryo_net::pasta;
 
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
@@ -102,7 +102,7 @@ impl Engine {
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }
-        let mut live = self.launch(&planned, prepared.network, request.note)?;
+        let mut live = self.launch(&planned, prepared.network, request.options, request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
         pin.release();
@@ -114,15 +114,18 @@ impl Engine {
     }
 
     /// Starts what was planned, with its network and its guardian.
-    pub(crate) fn launch(&self, planned: &Planned, network: Network, note: &dyn Fn(&str)) -> Result<Live> {
+    pub(crate) fn launch(
+        &self,
+        planned: &Planned,
+        network: Network,
+        options: &RunOptions,
+        note: &dyn Fn(&str),
+    ) -> Result<Live> {
         let mut starting = bryo_launch::start(&planned.plan)?;
-        let attached = match network {
-            Network::Private => connect(&mut starting, planned, note)?,
-            Network::None | Network::Host => None,
-        };
+        let network = network::connect(&mut starting, network, planned, options, note)?;
         let guardian = Guardian::watch(starting.pidfd())?;
         let running = starting.release()?;
-        Ok(Live { running, guardian, attached, network })
+        Ok(Live { running, guardian, network })
     }
 
     /// Writes down how a container ended, or removes it.
@@ -202,50 +205,24 @@ struct Ended {
 pub(crate) struct Live {
     pub running: bryo_launch::Running,
     guardian: Guardian,
-    attached: Option<pasta::Attached>,
-    network: Network,
+    network: network::Connected,
 }
 
 impl Live {
     /// Writes down what was enforced, and that the payload runs.
     pub fn describe(&self, record: &mut Record) {
-        let connected = match (self.network, &self.attached) {
-            (Network::Host, _) => "host",
-            (Network::None, _) => "none",
-            (Network::Private, Some(_)) => "private",
-            (Network::Private, None) => "loopback",
-        };
-        record.confinement.network = connected.into();
+        record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
         record.state.started(self.running.pid().as_raw_nonzero().get());
     }
 
     /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace.
     pub fn wait(self) -> Result<(i32, OwnedFd)> {
-        let Self { running, guardian, attached, .. } = self;
+        let Self { running, guardian, network } = self;
         let ended = running.wait()?;
-        drop((guardian, attached));
+        drop((guardian, network));
         Ok(ended)
     }
-}
-
-/// Connects the container's network, or says in one line why it has none.
-fn connect(
-    starting: &mut bryo_launch::Starting,
-    planned: &Planned,
-    note: &dyn Fn(&str),
-) -> Result<Option<pasta::Attached>> {
-    let pasta = match pasta::Pasta::find() {
-        Ok(pasta) => pasta,
-        Err(e) => {
-            note(&format!("the container has no network but loopback: {e}; see \"bryo doctor\""));
-            return Ok(None);
-        }
-    };
-    let Some(network) = starting.take_network_namespace()? else { return Ok(None) };
-    let (user, map, network) = (starting.user_namespace(), &planned.plan.ids, network.as_fd());
-    let request = pasta::Request { user, network, map, forward_dns: planned.forward_dns };
-    Ok(Some(pasta.attach(request)?.ready()?))
 }
 
 pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepared, planned: &Planned) -> Record {

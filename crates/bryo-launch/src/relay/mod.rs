@@ -67,6 +67,14 @@ pub fn signals() -> SignalSet {
     kept.iter().fold(SignalSet::full(), |set, signal| set.without(signal.as_raw()))
 }
 
+/// Those of [`signals`] with which somebody ends a command: as long as there is no payload to answer them, they end the
+/// start.
+pub fn ending() -> SignalSet {
+    ENDING.iter().fold(SignalSet::empty(), |set, signal| set.with(signal.as_raw()))
+}
+
+const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
 /// Relays until the payload, given by its pidfd, has ended and its output is passed on.
 ///
 /// # Errors
@@ -166,7 +174,7 @@ fn signals_in(
             (Some(Signal::CHILD | Signal::WINCH | Signal::PIPE | Signal::URG), _) | (None, _) => (),
             (Some(signal), _) if options.proxy_signals => send(payload, signal),
             // Whoever ends the command and does not pass signals on ends the container with it.
-            (Some(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT), _) => send(payload, Signal::KILL),
+            (Some(signal), _) if ENDING.contains(&signal) => send(payload, Signal::KILL),
             (Some(_), _) => (),
         }
     }

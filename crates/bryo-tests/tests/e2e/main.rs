@@ -8,6 +8,7 @@
 mod bad_input;
 mod config;
 mod confinement;
+mod connecting;
 mod crash;
 mod demo;
 mod doctor;

@@ -6,13 +6,14 @@ use std::net::{Shutdown, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bryo_tests::device::with_tun;
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::BUSYBOX;
 use bryo_tests::outside::{MACHINE, Outside, WORLD};
 use bryo_tests::{Home, Running, User, skip};
 
 /// Tells whether a private network can be had here, and skips the test when not.
-fn pasta() -> bool {
+pub fn pasta() -> bool {
     if !skip::have("pasta") {
         return false;
     }
@@ -89,6 +90,63 @@ fn the_hosts_loopback_cannot_be_reached() {
         }
         // The control: on the host's network the same server is there.
         assert_eq!(fetch(&home, &["--network", "host"], "127.0.0.1", port), "hello from the host");
+    }
+}
+
+/// What mends a `/dev/net/tun` that is closed to the ids of containers.
+const OPEN: &str = "sudo chmod 666 /dev/net/tun";
+
+/// Root could open such a device, and `pasta`, which does not run as root, could not.
+#[test]
+fn a_device_that_is_closed_to_nobody_leaves_the_loopback_and_says_what_mends_it() {
+    if !pasta() {
+        return;
+    }
+    for user in User::all_without_images() {
+        let home = Home::new(&user);
+        let on = |mode: &str, words: &[&str]| {
+            let command = with_tun(&home.command(words), mode)?;
+            Some(Running::start(command, false).wait())
+        };
+        for mode in ["0600", "0660"] {
+            let Some(output) = on(mode, &["run", "--rm", "host:", "sh", "-c", "ls /sys/class/net; exit 7"]) else {
+                return;
+            };
+            assert_eq!(output.code(7), "lo", "{mode} for {}", user.name);
+            assert_eq!(output.stderr.lines().count(), 1, "one line says so: {output}");
+            assert!(output.stderr.contains("loopback") && output.stderr.contains(OPEN), "{output}");
+            // Asked for by name, it is had or nothing runs.
+            let asked = on(mode, &["run", "--rm", "--network", "private", "host:", "echo", "ran"]).unwrap();
+            asked.fails(125, &["/dev/net/tun", OPEN]);
+            assert_eq!(asked.text(), "");
+            assert!(on(mode, &["doctor"]).unwrap().text().contains(&format!("try : {OPEN}\n")), "{mode}");
+        }
+        // The control: the same device, open to everybody.
+        let open = on("0666", &["run", "--rm", "host:", "ls", "/sys/class/net"]).unwrap();
+        assert!(open.ok().lines().count() > 1 && open.stderr.is_empty(), "{open}");
+        assert!(!on("0666", &["doctor"]).unwrap().text().contains(OPEN));
+    }
+}
+
+/// The device that the route leads through has no address, which `pasta` takes for no way out.
+#[test]
+fn a_pasta_that_fails_leaves_the_loopback_unless_its_network_was_asked_for() {
+    if !pasta() {
+        return;
+    }
+    let Some(outside) = Outside::new() else { return };
+    outside.on_the_machine(&["ip", "addr", "flush", "dev", "out"]);
+    outside.on_the_machine(&["ip", "route", "add", "default", "dev", "out"]);
+    for user in User::all_without_images() {
+        let home = Home::new(&user);
+        let on = |words: &[&str]| Running::start(outside.command(&home.command(words)), false).wait();
+        let output = on(&["run", "--rm", "host:", "sh", "-c", "ls /sys/class/net; exit 7"]);
+        assert_eq!(output.code(7), "lo", "{}", user.name);
+        assert!(output.stderr.contains("loopback: pasta failed: "), "{output}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        let asked = on(&["run", "--rm", "--network", "private", "host:", "echo", "ran"]);
+        asked.fails(125, &["pasta failed"]);
+        assert_eq!(asked.text(), "");
     }
 }
 
@@ -178,12 +236,13 @@ fn the_network_helper_ends_with_the_container() {
         let mark = mark();
         let run = home.start(&["run", "--rm", BUSYBOX, "sleep", &mark]);
         Process::with_args(&["sleep", &mark]);
+        let now = bryo_tests::listing::Snapshot::take(&home);
+        assert!(now.processes.difference(&before.processes).any(|p| p.is_pasta()), "no pasta to look for");
         run.signal(rustix::process::Signal::KILL);
         drop(run);
-        let helper = |p: &Process| p.read("comm").is_some_and(|c| c.starts_with("pasta"));
         bryo_tests::program::eventually("pasta is gone after kill -9", || {
             let now = bryo_tests::listing::Snapshot::take(&home);
-            (!now.processes.difference(&before.processes).any(helper)).then_some(())
+            (!now.processes.difference(&before.processes).any(|p| p.is_pasta())).then_some(())
         });
     }
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Connects a container's network before its payload runs.
+//!
+//! What was asked for is had, or the container does not start. What is only the default may be missing on a host: the
+//! container starts with its own loopback then, and one line says why and what mends it.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use bryo_launch::{Starting, relay};
+use bryo_net::pasta::{self, Attached, Pasta};
+
+use crate::doctor;
+use crate::error::{Error, Kind, Result};
+use crate::options::{Network, RunOptions};
+use crate::plan::Planned;
+
+/// How long `pasta` may take: a hundred times what it needs on a small machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A container's connection. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// What the record says: `private`, `none`, `host`, or `loopback` where a private one could not be had.
+    pub word: &'static str,
+    _pasta: Option<Attached>,
+}
+
+impl Connected {
+    fn without_pasta(word: &'static str) -> Self {
+        Self { word, _pasta: None }
+    }
+}
+
+/// Gives a container its network.
+pub(super) fn connect(
+    starting: &mut Starting,
+    network: Network,
+    planned: &Planned,
+    options: &RunOptions,
+    note: &dyn Fn(&str),
+) -> Result<Connected> {
+    match network {
+        Network::None => return Ok(Connected::without_pasta("none")),
+        Network::Host => return Ok(Connected::without_pasta("host")),
+        Network::Private => (),
+    }
+    match private(starting, planned) {
+        Ok(pasta) => Ok(Connected { word: "private", _pasta: pasta }),
+        Err(Failed::Network(error)) if options.network.is_none() => {
+            note(&unconnected(&error));
+            Ok(Connected::without_pasta("loopback"))
+        }
+        Err(Failed::Network(error)) => Err(error.into()),
+        Err(Failed::Start(error)) => Err(error),
+    }
+}
+
+/// Why there is no private network.
+enum Failed {
+    /// There could be a container without one.
+    Network(bryo_net::Error),
+    /// There is no container either.
+    Start(Error),
+}
+
+/// Attaches `pasta`; there is none when process 1 has ended meanwhile, of which its release tells the reason.
+fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Option<Attached>, Failed> {
+    let map = &planned.plan.ids;
+    let pasta = Pasta::find(map).map_err(Failed::Network)?;
+    let network = starting.take_network_namespace().map_err(|e| Failed::Start(e.into()))?;
+    let user = starting.user_namespace();
+    let request = pasta::Request { user, network: network.as_fd(), map, forward_dns: planned.forward_dns };
+    let attaching = pasta.attach(request).map_err(Failed::Network)?;
+    // Others wait for the payload, as all signals do that are sent before it runs.
+    let ending = relay::ending().descriptor().map_err(|e| Failed::Start(e.into()))?;
+    let attached = attaching.ready(&[ending.as_fd(), starting.pidfd()], PATIENCE).map_err(Failed::Network)?;
+    if attached.is_none()
+        && let Some(signal) = bryo_sys::signal::next(&ending).map_err(|e| Failed::Start(e.into()))?
+    {
+        let why = format!("signal {signal} ended the start, before the program ran");
+        return Err(Failed::Start(Error::new(Kind::Interrupted(signal), why)));
+    }
+    Ok(attached)
+}
+
+/// The one line on a network that is missing.
+fn unconnected(error: &bryo_net::Error) -> String {
+    let remedy = doctor::explain(error).map_or_else(String::new, |advice| format!("; try: {}", advice.remedy));
+    format!("the container has no network but loopback: {error}{remedy}")
+}
