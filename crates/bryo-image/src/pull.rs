@@ -16,11 +16,11 @@
 //! copied through this process again.
 
 use std::cell::Cell;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -29,6 +29,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::jobs::share_out;
 use crate::progress::{Event, PlannedLayer, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobWatch, Client, Endpoint, Platform, RegistryOptions, Resolved, Transfer, cancelled, resolve};
@@ -73,35 +74,29 @@ pub fn pull(
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    pull_inner(store, worker, reference, options, progress).map_err(|error| error.within(format!("pull {reference}")))
-}
-
-fn pull_inner(
-    store: &Store,
-    worker: &Worker,
-    reference: &Reference,
-    options: &PullOptions,
-    progress: &dyn Progress,
-) -> Result<Image> {
-    let pin = store.pin()?;
-    let client = Client::new(&options.registry);
-    let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
-    let stop = AtomicBool::new(false);
-    let resolved = {
-        let session = client.session()?;
-        resolve(&Transfer::new(&session, &endpoints, progress, &stop), reference, options.platform.as_ref())?
+    let fetch = || {
+        let pin = store.pin()?;
+        let client = Client::new(&options.registry);
+        let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
+        let stop = AtomicBool::new(false);
+        let resolved = {
+            let session = client.session()?;
+            resolve(&Transfer::new(&session, &endpoints, progress, &stop), reference, options.platform.as_ref())?
+        };
+        let new = describe(reference, &resolved);
+        let image = Image::parse(&new.record(), &resolved.bytes, &resolved.config)?;
+        let jobs = plan(store, worker.ownership_key(), &image, &options.limits)?;
+        let name = reference.to_string();
+        announce(&name, &image, &jobs, progress);
+        let (client, endpoints, limits) = (&client, &endpoints[..], options.limits);
+        Pull { store, worker, client, endpoints, progress, limits, stop }.run(jobs, options.concurrency)?;
+        let record = enter(store, &new, &resolved)?;
+        progress.event(Event::Done { reference: &name, manifest: &resolved.digest });
+        let image = store.image(&record)?;
+        drop(pin);
+        Ok(image)
     };
-    let image = parse(reference, &resolved)?;
-    let jobs = plan(store, worker.ownership_key(), &image, &options.limits)?;
-    let name = reference.to_string();
-    announce(&name, &image, &jobs, progress);
-    let pull = Pull { store, worker, client: &client, endpoints: &endpoints, progress, limits: options.limits, stop };
-    pull.run(jobs, options.concurrency)?;
-    let record = enter(store, name.clone(), &resolved)?;
-    progress.event(Event::Done { reference: &name, manifest: &resolved.digest });
-    let image = store.image(&record)?;
-    drop(pin);
-    Ok(image)
+    fetch().map_err(|error: Error| error.within(format!("pull {reference}")))
 }
 
 /// One layer's work.
@@ -112,16 +107,16 @@ struct Job<'a> {
     unpack: bool,
 }
 
-fn parse(reference: &Reference, resolved: &Resolved) -> Result<Image> {
-    let record = ImageRecord {
+/// What the store gets to know about the image.
+fn describe(reference: &Reference, resolved: &Resolved) -> NewImage {
+    NewImage {
         reference: Some(reference.to_string()),
         manifest: resolved.digest.clone(),
         size: resolved.bytes.len() as u64,
         media_type: resolved.media_type.clone(),
-        config: Some(resolved.config_digest.clone()),
+        config: resolved.config_digest.clone(),
         source: resolved.source.clone(),
-    };
-    Image::parse(&record, &resolved.bytes, &resolved.config)
+    }
 }
 
 /// Lists what is missing: every blob once, every diff id once, largest first, so that the last thread to
@@ -147,13 +142,7 @@ fn plan<'a>(store: &Store, key: &str, image: &'a Image, limits: &Limits) -> Resu
 }
 
 fn announce(name: &str, image: &Image, jobs: &[Job<'_>], progress: &dyn Progress) {
-    let mut seen = HashSet::new();
-    let layers: Vec<PlannedLayer<'_>> = image
-        .layers
-        .iter()
-        .filter(|layer| seen.insert(&layer.digest))
-        .map(|layer| PlannedLayer { digest: &layer.digest, size: layer.size })
-        .collect();
+    let layers = PlannedLayer::of(image);
     progress.event(Event::Resolved { reference: name, manifest: &image.manifest_digest, layers: &layers });
     for layer in layers {
         if !jobs.iter().any(|job| job.layer.digest == *layer.digest) {
@@ -163,19 +152,12 @@ fn announce(name: &str, image: &Image, jobs: &[Job<'_>], progress: &dyn Progress
 }
 
 /// Enters the image: content before reference.
-fn enter(store: &Store, reference: String, resolved: &Resolved) -> Result<ImageRecord> {
+fn enter(store: &Store, new: &NewImage, resolved: &Resolved) -> Result<ImageRecord> {
     let documents = [(&resolved.config_digest, &resolved.config), (&resolved.digest, &resolved.bytes)];
     for (digest, bytes) in documents {
         store.put_blob_stream(digest, Some(bytes.len() as u64), &mut bytes.as_slice())?;
     }
-    store.commit_image(&NewImage {
-        reference: Some(reference),
-        manifest: resolved.digest.clone(),
-        size: resolved.bytes.len() as u64,
-        media_type: resolved.media_type.clone(),
-        config: resolved.config_digest.clone(),
-        source: resolved.source.clone(),
-    })
+    store.commit_image(new)
 }
 
 /// What the threads of one pull share.
@@ -192,36 +174,15 @@ struct Pull<'p> {
 
 impl Pull<'_> {
     fn run(&self, jobs: Vec<Job<'_>>, concurrency: usize) -> Result<()> {
-        let threads = concurrency.clamp(1, jobs.len().max(1));
-        let queue = Mutex::new(VecDeque::from(jobs));
-        let first_error = Mutex::new(None);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    if let Err(error) = self.work(&queue) {
-                        // Whoever comes second only failed because it was told to stop.
-                        if !self.stop.swap(true, Ordering::Relaxed) {
-                            first_error.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
-                        }
-                    }
-                });
+        share_out(jobs, concurrency, &self.stop, |jobs| {
+            let session = self.client.session()?;
+            let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
+            for job in jobs {
+                self.layer(&transfer, job)?;
+                self.progress.event(Event::LayerDone { digest: &job.layer.digest });
             }
-        });
-        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    fn work(&self, queue: &Mutex<VecDeque<Job<'_>>>) -> Result<()> {
-        let session = self.client.session()?;
-        let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
-        loop {
-            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(job) = job else { return Ok(()) };
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(cancelled());
-            }
-            self.layer(&transfer, job)?;
-            self.progress.event(Event::LayerDone { digest: &job.layer.digest });
-        }
+            Ok(())
+        })
     }
 
     fn layer(&self, transfer: &Transfer<'_>, job: Job<'_>) -> Result<()> {
