@@ -164,6 +164,12 @@ fn attributes_are_umocis_but_for_those_that_direct_the_host() {
     assert_eq!(ours["opt/foreign"].xattrs, [capable].into(), "bound to the root of this map and to no other");
     assert_eq!(ours["opt/d"].xattrs, [("user.mime_type".to_owned(), b"inode/directory".to_vec())].into());
     assert_eq!(ours["opt/f"].xattrs, BTreeMap::new());
+    // On the disk as well, where an export does not show what directs overlayfs.
+    let image = ground.store.image(&record).unwrap();
+    let layer = ground.store.layer_paths(&image, ground.worker.ownership_key()).unwrap().remove(1);
+    for path in ["opt/d", "opt/f"] {
+        assert_eq!(xattrs(&layer.join(path)), ours[path].xattrs);
+    }
 
     // What umoci has set and bryo has not is exactly what means something to the host's kernel.
     let mut only_theirs = BTreeSet::new();
