@@ -1,6 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Sourced by scripts/bench: running as the ordinary user, cleaning up, printing ratios.
+# Sourced by scripts/bench: what is measured on, running as the ordinary user, cleaning up, printing ratios.
+
+# Gives the home that is measured in a file system of its own, if we are root: new, so that no earlier run has left
+# traces, and with a journal, as people have. Without one ext4 looks at each inode removed in the last minutes before it
+# makes another, which is a measure of what was removed and not of who pulls.
+fresh_disk() {
+    [ "$(id -u)" = 0 ] && fallocate -l 6G "$BENCH/disk" 2>/dev/null &&
+        mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$BENCH/disk" &&
+        mount -o loop "$BENCH/disk" "$BENCH/home" 2>/dev/null ||
+        echo "without a file system of its own: what was removed on this one shortly before may show"
+}
+
+# On hosts with both versions of cgroups crun, and so podman, starts nothing while the second has a controller left.
+# One is taken away in our mount namespace; with its end the kernel gives it back.
+allow_crun() {
+    if [ "$(id -u)" = 0 ] && grep -q hugetlb /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null; then
+        BENCH_HUGETLB=/sys/fs/cgroup/hugetlb
+        mkdir -p $BENCH_HUGETLB
+        mount -t cgroup -o hugetlb cgroup $BENCH_HUGETLB
+    fi
+}
 
 # Runs a command as the user who is measured, with nothing of our environment.
 as_user() {
@@ -13,10 +33,11 @@ as_user() {
 bench_clean() {
     [ -z "${REGISTRY_PID:-}" ] || kill "$REGISTRY_PID" 2>/dev/null || true
     as_user podman system reset -f >/dev/null 2>&1 || true
+    umount "$BENCH/home" 2>/dev/null || true
     # What subordinate ids own can be removed by root, or inside a namespace that has them.
     rm -rf "$BENCH" 2>/dev/null || as_user unshare --map-auto --map-root-user rm -rf "$BENCH/home"
     rm -rf "$BENCH"
-    [ -z "${BENCH_NS:-}" ] || { umount /sys/fs/cgroup/hugetlb && rmdir /sys/fs/cgroup/hugetlb; }
+    [ -z "${BENCH_HUGETLB:-}" ] || { umount "$BENCH_HUGETLB" && rmdir "$BENCH_HUGETLB"; }
 }
 
 # Prints the median of each command in a result of hyperfine, and how many times as long as the first it took.

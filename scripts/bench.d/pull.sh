@@ -35,10 +35,11 @@ rm -rf "$work/layout"
 
 bryo=("$BENCH/bryo" pull -q --tls-verify=false "127.0.0.1:$port/big:1")
 podman=(podman pull -q --tls-verify=false "127.0.0.1:$port/big:1")
-# Both start from an empty store, and both find the registry's files in the page cache.
+# Both start from an empty store, both find the registry's files in the page cache, and neither has to wait for what the
+# other wrote before.
 as_user hyperfine --style none --warmup 1 --runs "${PULLS:-3}" --export-json "$BENCH/home/pull.json" \
-    --prepare "$BENCH/bryo rmi 127.0.0.1:$port/big:1 || true" --command-name bryo "${bryo[*]}" \
-    --prepare "podman rmi -f 127.0.0.1:$port/big:1 || true" --command-name podman "${podman[*]}" >/dev/null
+    --prepare "$BENCH/bryo rmi 127.0.0.1:$port/big:1 || true; sync -f ." --command-name bryo "${bryo[*]}" \
+    --prepare "podman rmi -f 127.0.0.1:$port/big:1 || true; sync -f ." --command-name podman "${podman[*]}" >/dev/null
 ratios "$BENCH/home/pull.json"
 
 for peer in bryo podman; do

@@ -6,7 +6,7 @@
 //! indexes and archives written by anyone.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -185,35 +185,6 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// A reader that hashes and counts everything read through it.
-#[derive(Debug)]
-pub struct HashingReader<R> {
-    inner: R,
-    hasher: Hasher,
-    count: u64,
-}
-
-impl<R: Read> HashingReader<R> {
-    /// Wraps a reader.
-    pub fn new(inner: R, algorithm: Algorithm) -> Self {
-        Self { inner, hasher: Hasher::new(algorithm), count: 0 }
-    }
-
-    /// Returns the digest and the number of the bytes read so far.
-    pub fn finish(self) -> (Digest, u64) {
-        (self.hasher.finish(), self.count)
-    }
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.hasher.update(&buf[..n]);
-        self.count += n as u64;
-        Ok(n)
-    }
-}
-
 /// A writer that hashes and counts everything that the inner writer accepted.
 #[derive(Debug)]
 pub struct HashingWriter<W> {
@@ -288,14 +259,13 @@ mod tests {
 
     #[test]
     fn streams_hash_to_the_same_digest_as_the_whole() {
-        let mut reader = HashingReader::new(&b"hello world"[..], Algorithm::Sha256);
         let mut writer = HashingWriter::new(Vec::new(), Algorithm::Sha256);
-        io::copy(&mut reader, &mut writer).unwrap();
-        let (digest, count) = reader.finish();
-        assert_eq!(count, 11);
+        writer.write_all(b"hello ").unwrap();
+        writer.write_all(b"world").unwrap();
+        let (written, digest, count) = writer.finish();
+        assert_eq!((&written[..], count), (&b"hello world"[..], 11));
         assert_eq!(digest, Digest::sha256_of(b"hello world"));
         assert_eq!(digest.as_str(), "sha256:b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
-        assert_eq!(writer.finish().1, digest);
         assert_eq!(Digest::sha256_of(b"").as_str(), EMPTY);
     }
 }

@@ -94,9 +94,13 @@ impl Error {
         Self(Box::new(Inner { kind, what: what.into(), source: None }))
     }
 
-    /// Makes an error from an input/output error; a full disk or quota becomes [`Kind::NoSpace`].
+    /// Makes an error from an input/output error; a full disk or quota becomes [`Kind::NoSpace`], and an error of this
+    /// crate, which a reader or writer of ours has put there, keeps its kind.
     pub fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        let source = source.into();
+        let source = match source.into().downcast::<Self>() {
+            Ok(inner) => return inner.within(what),
+            Err(source) => source,
+        };
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
             _ => Kind::Io,
@@ -175,11 +179,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_has_its_own_kind() {
+    fn a_full_disk_and_an_error_of_ours_keep_their_kind() {
         let full = io::Error::from_raw_os_error(28);
         assert_eq!(Error::io("write blob", full).kind(), Kind::NoSpace);
         let other = io::Error::from_raw_os_error(13);
         assert_eq!(Error::io("write blob", other).kind(), Kind::Io);
+        let ours = io::Error::other(Error::new(Kind::DigestMismatch, "verify blob"));
+        assert_eq!(Error::io("write blob", ours).kind(), Kind::DigestMismatch);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! This crate prints nothing and reads no environment; its caller passes every path in.
 
 pub mod archive;
+mod copy;
 pub mod digest;
 pub mod error;
+mod jobs;
 pub mod progress;
 pub mod pull;
 pub mod push;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pull or a push tells about itself while it runs. This crate prints nothing; the caller renders.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::digest::Digest;
+use crate::store::Image;
 
 /// Receives events, from several threads at once. Must return quickly: the transfer waits for it.
 pub trait Progress: Send + Sync {
@@ -18,6 +20,15 @@ pub struct PlannedLayer<'a> {
     pub digest: &'a Digest,
     /// The blob's size in bytes.
     pub size: u64,
+}
+
+impl<'a> PlannedLayer<'a> {
+    /// Lists the layers of an image in its order, each blob once.
+    pub(crate) fn of(image: &'a Image) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let layers = image.layers.iter().filter(|layer| seen.insert(&layer.digest));
+        layers.map(|layer| Self { digest: &layer.digest, size: layer.size }).collect()
+    }
 }
 
 /// What happened. Sizes are in bytes of the compressed blob.

@@ -4,13 +4,11 @@
 //! Guarantees: the registry gets a name only for an image whose blobs it has; the manifest's digest is the
 //! same there as here. Trusts: the store, whose small documents are verified again. Faces: the registry.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::jobs::share_out;
 use crate::progress::{Event, PlannedLayer, Progress};
 use crate::reference::Reference;
 use crate::registry::{Client, Endpoint, RegistryOptions, Transfer};
@@ -45,44 +43,31 @@ pub fn push(
     options: &PushOptions,
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    push_inner(store, record, target, options, progress).map_err(|error| error.within(format!("push {target}")))
-}
-
-fn push_inner(
-    store: &Store,
-    record: &ImageRecord,
-    target: &Reference,
-    options: &PushOptions,
-    progress: &dyn Progress,
-) -> Result<Digest> {
-    if target.digest().is_some_and(|digest| *digest != record.manifest) {
-        let what = format!("name the image by digest: it is {}", record.manifest);
-        return Err(Error::new(Kind::InvalidReference, what));
-    }
-    let pin = store.pin()?;
-    let (manifest, config) = store.documents(record)?;
-    let image = Image::parse(record, &manifest, &config)?;
-    let name = target.to_string();
-    let mut seen = HashSet::new();
-    let layers: Vec<PlannedLayer<'_>> = image
-        .layers
-        .iter()
-        .filter(|layer| seen.insert(&layer.digest))
-        .map(|layer| PlannedLayer { digest: &layer.digest, size: layer.size })
-        .collect();
-    progress.event(Event::Resolved { reference: &name, manifest: &record.manifest, layers: &layers });
-    let client = Client::new(&options.registry);
-    let endpoints = [Endpoint::origin(target)];
-    let push = Push { store, client: &client, endpoints: &endpoints, progress, stop: AtomicBool::new(false) };
-    push.layers(layers, options.concurrency)?;
-    let session = client.session()?;
-    let transfer = Transfer::new(&session, &endpoints, progress, &push.stop);
-    push.blob(&transfer, PlannedLayer { digest: &image.config_digest, size: config.len() as u64 }, &|_| ())?;
-    let tag = target.tag().unwrap_or(record.manifest.as_str());
-    transfer.put_manifest(tag, &record.media_type, &record.manifest, &manifest)?;
-    progress.event(Event::Done { reference: &name, manifest: &record.manifest });
-    drop(pin);
-    Ok(record.manifest.clone())
+    let send = || {
+        if target.digest().is_some_and(|digest| *digest != record.manifest) {
+            let what = format!("name the image by digest: it is {}", record.manifest);
+            return Err(Error::new(Kind::InvalidReference, what));
+        }
+        let pin = store.pin()?;
+        let (manifest, config) = store.documents(record)?;
+        let image = Image::parse(record, &manifest, &config)?;
+        let name = target.to_string();
+        let layers = PlannedLayer::of(&image);
+        progress.event(Event::Resolved { reference: &name, manifest: &record.manifest, layers: &layers });
+        let client = Client::new(&options.registry);
+        let endpoints = [Endpoint::origin(target)];
+        let push = Push { store, client: &client, endpoints: &endpoints, progress, stop: AtomicBool::new(false) };
+        push.layers(layers, options.concurrency)?;
+        let session = client.session()?;
+        let transfer = Transfer::new(&session, &endpoints, progress, &push.stop);
+        push.blob(&transfer, PlannedLayer { digest: &image.config_digest, size: config.len() as u64 }, &|_| ())?;
+        let tag = target.tag().unwrap_or(record.manifest.as_str());
+        transfer.put_manifest(tag, &record.media_type, &record.manifest, &manifest)?;
+        progress.event(Event::Done { reference: &name, manifest: &record.manifest });
+        drop(pin);
+        Ok(record.manifest.clone())
+    };
+    send().map_err(|error: Error| error.within(format!("push {target}")))
 }
 
 struct Push<'p> {
@@ -95,31 +80,14 @@ struct Push<'p> {
 
 impl Push<'_> {
     fn layers(&self, layers: Vec<PlannedLayer<'_>>, concurrency: usize) -> Result<()> {
-        let threads = concurrency.clamp(1, layers.len().max(1));
-        let queue = Mutex::new(VecDeque::from(layers));
-        let first_error = Mutex::new(None);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    if let Err(error) = self.work(&queue)
-                        && !self.stop.swap(true, Ordering::Relaxed)
-                    {
-                        first_error.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
-                    }
-                });
+        share_out(layers, concurrency, &self.stop, |layers| {
+            let session = self.client.session()?;
+            let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
+            for layer in layers {
+                self.blob(&transfer, layer, &|event| self.progress.event(event))?;
             }
-        });
-        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    fn work(&self, queue: &Mutex<VecDeque<PlannedLayer<'_>>>) -> Result<()> {
-        let session = self.client.session()?;
-        let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
-        loop {
-            let layer = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(layer) = layer else { return Ok(()) };
-            self.blob(&transfer, layer, &|event| self.progress.event(event))?;
-        }
+            Ok(())
+        })
     }
 
     fn blob(&self, transfer: &Transfer<'_>, blob: PlannedLayer<'_>, tell: &dyn Fn(Event<'_>)) -> Result<()> {

@@ -1,30 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A real Debian, unpacked by bryo and by umoci, compared entry by entry.
-//!
-//! The archive is made once by `mmdebstrap` and kept in `target/test-images`. Without mmdebstrap or umoci the
-//! comparison cannot be made: it is skipped, unless `BRYO_REQUIRE=1`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use bryo_image::Digest;
-use bryo_image::archive::{ImportOptions, export, import, save_layout_dir};
-use bryo_image::store::{GcOptions, Store};
+use bryo_image::archive::{ImportOptions, LoadOptions, export, import, load_archive, save_layout_dir};
+use bryo_image::store::{GcOptions, ImageRecord, Store};
 use bryo_image::unpack::Worker;
-use common::{output, worker};
+use bryo_tests::layout::Image;
+use bryo_tests::skip::{have, skip};
+use bryo_tests::{images, tar::Tar};
+use common::{map, output, tests, worker};
 use tar::{Archive, EntryType};
 
 fn main() {
-    common::run(&[("debian_is_unpacked_as_umoci_does_it", debian_is_unpacked_as_umoci_does_it)]);
+    common::run(TESTS);
 }
+
+tests![debian_is_unpacked_as_umoci_does_it, attributes_are_umocis_but_for_those_that_direct_the_host];
+
+/// Where umoci keeps the owner of a file that it cannot give away.
+const ROOTLESS: &str = "user.rootlesscontainers";
 
 /// What two unpackers must agree on.
 #[derive(Debug, Eq, PartialEq)]
@@ -39,69 +43,157 @@ struct Seen {
     xattrs: BTreeMap<String, Vec<u8>>,
 }
 
-fn debian() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-images");
-    let file = dir.join("debian-minbase.tar");
-    if !file.exists() {
-        std::fs::create_dir_all(&dir).ok()?;
-        let partial = dir.join("debian-minbase.partial.tar");
-        let made = Command::new("mmdebstrap").args(["--quiet", "--variant=minbase", "bookworm"]).arg(&partial).status();
-        if !made.is_ok_and(|status| status.success()) {
+/// A store with one image, and what this host can compare it with.
+struct Ground {
+    dir: tempfile::TempDir,
+    store: Store,
+    worker: Worker,
+    /// umoci, as an ordinary user, cannot give files away nor set attributes of security.
+    ordinary: bool,
+}
+
+impl Ground {
+    /// Makes an empty one, and an archive of Debian. `None`, which is a skip, where it cannot be compared.
+    fn new() -> Option<(Self, PathBuf)> {
+        if map(false).is_single() {
+            skip("one id owns everything here, which nobody else does");
             return None;
         }
-        std::fs::rename(partial, &file).ok()?;
+        let debian = images::rootfs("debian", &[]).filter(|_| have("umoci"))?;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let (worker, ordinary) = (worker(&store, false), !rustix::process::geteuid().is_root());
+        Some((Self { dir, store, worker, ordinary }, debian))
     }
-    Some(file)
+
+    /// Lists the image as bryo exports it.
+    fn ours(&self, record: &ImageRecord) -> BTreeMap<String, Seen> {
+        let exported = self.dir.path().join("exported.tar");
+        let image = self.store.image(record).unwrap();
+        export(&self.store, &self.worker, &image, File::create(&exported).unwrap().into()).unwrap();
+        read(&exported)
+    }
+
+    /// Lists the image as umoci unpacks it: as an ordinary user it keeps owners in an attribute, as root on the files.
+    fn umocis(&self, record: &ImageRecord) -> BTreeMap<String, Seen> {
+        let (layout, bundle) = (self.dir.path().join("layout"), self.dir.path().join("bundle"));
+        save_layout_dir(&self.store, record, &layout, Some("debian")).unwrap();
+        let name = format!("{}:debian", layout.display());
+        let mut arguments = vec!["unpack", "--image", &name, "--keep-dirlinks"];
+        if self.ordinary {
+            arguments.push("--rootless");
+        }
+        arguments.push(bundle.to_str().unwrap());
+        output("umoci", &arguments).unwrap();
+        walk(&bundle.join("rootfs"), self.ordinary)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // Files of the map's ids can only be removed through the worker.
+        for record in self.store.images().unwrap_or_default() {
+            self.store.remove(&record.manifest.to_string(), true).ok();
+        }
+        self.store.gc(&GcOptions::default(), Some(&self.worker)).ok();
+    }
 }
 
 fn debian_is_unpacked_as_umoci_does_it() {
-    let skip = |why: &str| {
-        assert!(std::env::var_os("BRYO_REQUIRE").is_none(), "{why}");
-        print!("skipped: {why} ... ");
-    };
-    let Some(archive) = debian() else { return skip("mmdebstrap cannot make a Debian") };
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("store")).unwrap();
-    let worker = worker(&store, false);
+    let Some((ground, archive)) = Ground::new() else { return };
     let begin = Instant::now();
     let options = ImportOptions { reference: Some("debian".parse().unwrap()), ..ImportOptions::default() };
-    let record = import(&store, &worker, &mut File::open(&archive).unwrap(), &options).unwrap();
+    let record = import(&ground.store, &ground.worker, &mut File::open(&archive).unwrap(), &options).unwrap();
     print!("{} ms ... ", begin.elapsed().as_millis());
-    let image = store.image(&record).unwrap();
-    let exported = dir.path().join("exported.tar");
-    export(&store, &worker, &image, File::create(&exported).unwrap().into()).unwrap();
-    let ours = read(&exported);
-
+    let ours = ground.ours(&record);
     // The archive itself, read by another parser, says what there must be.
-    let said = read(&archive);
-    compare("the archive", &said, &ours);
+    compare("the archive", &read(&archive), &ours);
     assert!(ours.len() > 3000);
-
-    // umoci as an ordinary user keeps owners in an attribute, as root on the files.
-    let layout = dir.path().join("layout");
-    save_layout_dir(&store, &record, &layout, Some("debian")).unwrap();
-    let bundle = dir.path().join("bundle");
-    let mut arguments = vec!["unpack", "--image"];
-    let name = format!("{}:debian", layout.display());
-    let ordinary = !rustix::process::geteuid().is_root();
-    arguments.extend([&name[..], "--keep-dirlinks"]);
-    if ordinary {
-        arguments.push("--rootless");
-    }
-    arguments.push(bundle.to_str().unwrap());
-    if output("umoci", &arguments).is_none() {
-        clean(&store, &worker);
-        return skip("umoci is not installed");
-    }
-    let theirs = walk(&bundle.join("rootfs"), ordinary);
-    compare("umoci", &theirs, &ours);
-    clean(&store, &worker);
+    compare("umoci", &ground.umocis(&record), &ours);
 }
 
-fn clean(store: &Store, worker: &Worker) {
-    store.remove("debian", true).unwrap();
-    let report = store.gc(&GcOptions::default(), Some(worker)).unwrap();
-    assert_eq!((report.blobs, report.layers), (3, 1));
+/// File capabilities that are bound to nobody, or to the root of another user namespace. Source: `capabilities(7)`.
+fn capability(root: Option<u32>) -> Vec<u8> {
+    let magic = if root.is_some() { 0x0300_0001_u32 } else { 0x0200_0001 };
+    let sets = [1_u32 << 13, 0, 0, 0].map(u32::to_le_bytes).concat();
+    [&magic.to_le_bytes()[..], &sets, &root.map(u32::to_le_bytes).into_iter().flatten().collect::<Vec<_>>()].concat()
+}
+
+/// A layer with attributes of every namespace.
+fn attributes() -> Vec<u8> {
+    Tar::default()
+        .dir("opt/", 0o755)
+        .pax(&[
+            ("SCHILY.xattr.security.capability", &capability(None)),
+            ("SCHILY.xattr.user.note", b"a\0b=c"),
+            ("SCHILY.xattr.user.overlayed", b"by its name alone"),
+        ])
+        .file("opt/ping", 0o755, b"#!")
+        .pax(&[("SCHILY.xattr.security.capability", &capability(Some(5000)))])
+        .file("opt/foreign", 0o755, b"#!")
+        .pax(&[
+            ("SCHILY.xattr.user.mime_type", b"inode/directory"),
+            ("SCHILY.xattr.user.overlay.opaque", b"y"),
+            ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+            ("SCHILY.xattr.trusted.note", b"n"),
+        ])
+        .dir("opt/d/", 0o755)
+        .pax(&[
+            ("SCHILY.xattr.user.overlay.redirect", b"/etc"),
+            ("SCHILY.xattr.security.ima", b"\x01x"),
+            ("SCHILY.xattr.security.selinux", b"system_u:object_r:etc_t:s0"),
+            ("SCHILY.xattr.trusted.x", b"1"),
+        ])
+        .file("opt/f", 0o644, b"x")
+        .finish()
+}
+
+fn attributes_are_umocis_but_for_those_that_direct_the_host() {
+    let Some((ground, debian)) = Ground::new() else { return };
+    let archive = ground.dir.path().join("two.tar");
+    let layers = vec![std::fs::read(debian).unwrap(), attributes()];
+    Image::new("localhost/two:1", layers, serde_json::json!({})).archive(&archive);
+    let input = File::open(&archive).unwrap();
+    let record = load_archive(&ground.store, &ground.worker, input, &LoadOptions::default()).unwrap().remove(0);
+    let (mut ours, mut theirs) = (ground.ours(&record), ground.umocis(&record));
+
+    let capable = ("security.capability".to_owned(), capability(None));
+    let note = ("user.note".to_owned(), b"a\0b=c".to_vec());
+    let named = ("user.overlayed".to_owned(), b"by its name alone".to_vec());
+    assert_eq!(ours["opt/ping"].xattrs, [capable.clone(), note, named].into());
+    assert_eq!(ours["opt/foreign"].xattrs, [capable].into(), "bound to the root of this map and to no other");
+    assert_eq!(ours["opt/d"].xattrs, [("user.mime_type".to_owned(), b"inode/directory".to_vec())].into());
+    assert_eq!(ours["opt/f"].xattrs, BTreeMap::new());
+    // On the disk as well, where an export does not show what directs overlayfs.
+    let image = ground.store.image(&record).unwrap();
+    let layer = ground.store.layer_paths(&image, ground.worker.ownership_key()).unwrap().remove(1);
+    for path in ["opt/d", "opt/f"] {
+        assert_eq!(xattrs(&layer.join(path)), ours[path].xattrs);
+    }
+
+    // What umoci has set and bryo has not is exactly what means something to the host's kernel.
+    let mut only_theirs = BTreeSet::new();
+    for (path, seen) in &mut theirs {
+        seen.xattrs.retain(|name, _| {
+            let common = ours.get(path).is_some_and(|own| own.xattrs.contains_key(name));
+            common || !only_theirs.insert(format!("{path} {name}"))
+        });
+    }
+    let mut expected = vec!["opt/d user.overlay.opaque", "opt/f user.overlay.redirect"];
+    if !ground.ordinary {
+        expected.extend(["opt/d trusted.note", "opt/f security.ima", "opt/f trusted.x"]);
+    }
+    assert_eq!(only_theirs, expected.into_iter().map(str::to_owned).collect());
+
+    // All else is the same, with values, but for the capabilities: those of a foreign root, and all for umoci as an
+    // ordinary user.
+    let different = if ground.ordinary { &["opt/foreign", "opt/ping"][..] } else { &["opt/foreign"] };
+    for path in different {
+        for side in [&mut ours, &mut theirs] {
+            side.get_mut(*path).unwrap().xattrs.remove("security.capability");
+        }
+    }
+    compare("umoci", &theirs, &ours);
 }
 
 fn compare(who: &str, theirs: &BTreeMap<String, Seen>, ours: &BTreeMap<String, Seen>) {
@@ -211,16 +303,30 @@ fn look(path: &Path, ordinary: bool) -> Option<Seen> {
         size: if regular { meta.len() } else { 0 },
         target: (kind == EntryType::Symlink).then(|| std::fs::read_link(path).unwrap().to_str().unwrap().to_owned()),
         content: content.map(|content| Digest::sha256_of(&content)),
-        xattrs: BTreeMap::new(),
+        xattrs: xattrs(path),
     })
 }
 
-/// Reads the owner that umoci keeps in `user.rootlesscontainers`: a protocol buffer of two numbers.
+/// Reads all attributes of a name but the one in which umoci keeps the owner.
+fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = [0; 4096];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    let names = names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let names = names.map(|name| std::str::from_utf8(name).unwrap()).filter(|name| *name != ROOTLESS);
+    names.map(|name| (name.to_owned(), xattr(path, name).unwrap())).collect()
+}
+
+fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = [0; 4096];
+    let len = rustix::fs::lgetxattr(path, name, &mut value[..]).ok()?;
+    Some(value[..len].to_vec())
+}
+
+/// Reads the owner that umoci keeps in an attribute: a protocol buffer of two numbers.
 fn rootless_owner(path: &Path) -> (u64, u64) {
-    let mut value = [0; 64];
-    let Ok(len) = rustix::fs::lgetxattr(path, c"user.rootlesscontainers", &mut value[..]) else { return (0, 0) };
+    let Some(value) = xattr(path, ROOTLESS) else { return (0, 0) };
     let mut owner = (0, 0);
-    let mut bytes = value[..len].iter().copied();
+    let mut bytes = value.into_iter();
     while let Some(tag) = bytes.next() {
         let (mut number, mut shift) = (0_u64, 0);
         for byte in bytes.by_ref() {

@@ -16,19 +16,21 @@ use common::{bytes_fd, count, map, worker};
 use tar::{Builder, EntryType, Header};
 
 fn main() {
-    common::run(&[
-        ("a_layer_belongs_to_ids_inside", a_layer_belongs_to_ids_inside),
-        ("a_single_id_owns_everything", a_single_id_owns_everything),
-        ("nothing_is_left_of_a_layer_that_fails", nothing_is_left_of_a_layer_that_fails),
-        ("nothing_is_left_of_a_layer_that_is_not_committed", nothing_is_left_of_a_layer_that_is_not_committed),
-        ("layers_unpack_at_the_same_time", layers_unpack_at_the_same_time),
-        ("the_next_worker_sweeps_what_a_killed_one_left", the_next_worker_sweeps_what_a_killed_one_left),
-        ("merged_layers_export_as_overlayfs_shows_them", merged_layers_export_as_overlayfs_shows_them),
-        ("ids_outside_of_the_map_are_told", ids_outside_of_the_map_are_told),
-        ("a_worker_holds_no_rights_over_the_caller", a_worker_holds_no_rights_over_the_caller),
-        ("a_dead_worker_is_an_error", a_dead_worker_is_an_error),
-    ]);
+    common::run(TESTS);
 }
+
+common::tests![
+    a_layer_belongs_to_ids_inside,
+    a_single_id_owns_everything,
+    nothing_is_left_of_a_layer_that_fails,
+    nothing_is_left_of_a_layer_that_is_not_committed,
+    layers_unpack_at_the_same_time,
+    the_next_worker_sweeps_what_a_killed_one_left,
+    merged_layers_export_as_overlayfs_shows_them,
+    ids_outside_of_the_map_are_told,
+    a_worker_holds_no_rights_over_the_caller,
+    a_dead_worker_is_an_error,
+];
 
 fn entry(builder: &mut Builder<Vec<u8>>, kind: EntryType, name: &str, ids: (u64, u64), mode: u32, data: &[u8]) {
     let mut header = Header::new_gnu();

@@ -175,12 +175,7 @@ impl Loader<'_> {
             return Ok(());
         }
         let mut reader = blobs.open(name)?.0.take(size + 1);
-        self.store.put_blob_stream(digest, Some(size), &mut reader).map_err(|error| match error.kind() {
-            Kind::Io => {
-                Error::new(Kind::DigestMismatch, format!("load blob {digest}: not {size} bytes")).with_source(error)
-            }
-            _ => error,
-        })
+        self.store.put_blob_stream(digest, Some(size), &mut reader)
     }
 }
 

@@ -12,7 +12,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::docker::Item;
 use super::layout::layout_path;
-use super::source::copy;
+use crate::copy::copy;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
@@ -167,7 +167,7 @@ fn append_layer(store: &Store, layer: &Layer, builder: &mut Output<'_>) -> Resul
 pub(super) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
     let mut reader = sniff(store.open_blob(&layer.digest)?)?.decompress(Limits::default().zstd_window_log)?;
     let mut writer = HashingWriter::new(output, layer.diff_id.algorithm());
-    copy(&mut reader, &mut writer)?;
+    copy(&mut reader, &mut writer, "archive")?;
     match writer.finish() {
         (_, found, size) if found == layer.diff_id => Ok(size),
         (_, found, _) => {
@@ -230,7 +230,7 @@ fn to_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 fn write_file(path: &Path, data: &mut dyn Read) -> Result<()> {
     let fail = |error| Error::io(format!("write {}", path.display()), error);
     let mut file = File::create(path).map_err(fail)?;
-    copy(data, &mut file).map(drop)
+    copy(data, &mut file, "archive").map(drop)
 }
 
 fn write_error(error: std::io::Error) -> Error {

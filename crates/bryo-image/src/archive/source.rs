@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bryo_sys::root::Root;
 use rustix::fs::{Mode, OFlags};
 
+use crate::copy::copy;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::unpack::{Compression, Limits, MemberKind, TarReader, sniff};
@@ -105,7 +106,7 @@ impl ArchiveFile {
         } else {
             let mut reader = sniffed.decompress(Limits::default().zstd_window_log)?;
             let mut spool = store.spool()?;
-            copy(&mut reader, &mut spool)?;
+            copy(&mut reader, &mut spool, "archive")?;
             drop(reader);
             spool
         };
@@ -194,22 +195,6 @@ fn normal(name: &str, dir: &str) -> Option<String> {
         }
     }
     Some(parts.join("/"))
-}
-
-/// Copies a stream to a file in large steps, telling which side failed.
-pub(super) fn copy(reader: &mut dyn Read, writer: &mut dyn io::Write) -> Result<u64> {
-    let mut buffer = vec![0; 256 << 10];
-    let mut total = 0;
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(total),
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::from_read("read archive", error)),
-        };
-        writer.write_all(&buffer[..n]).map_err(|error| Error::io("write archive", error))?;
-        total += n as u64;
-    }
 }
 
 #[cfg(test)]

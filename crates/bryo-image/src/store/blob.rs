@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use rustix::fs::FlockOperation;
 
 use super::{Store, make_dir};
+use crate::copy::copy;
 use crate::digest::{Algorithm, Digest, Hasher, HashingWriter};
 use crate::error::{Error, Kind, Result};
 
@@ -108,16 +109,7 @@ impl Store {
             return Ok(());
         };
         writer.restart()?;
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(format!("read blob {expected}"), error)),
-            };
-            writer.write_all(&buffer[..n]).map_err(|error| Error::io(format!("write blob {expected}"), error))?;
-        }
+        copy(reader, &mut writer, &format!("blob {expected}"))?;
         writer.commit()
     }
 
@@ -133,16 +125,7 @@ impl Store {
         rustix::fs::flock(&partial, FlockOperation::LockExclusive)
             .map_err(|error| Error::io("lock a partial blob", error))?;
         let mut writer = HashingWriter::new(partial, Algorithm::Sha256);
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::from_read("read a blob", error)),
-            };
-            writer.write_all(&buffer[..n]).map_err(|error| Error::io("write a blob", error))?;
-        }
+        copy(reader, &mut writer, "a blob")?;
         let (partial, digest, size) = writer.finish();
         if self.has_blob(&digest) != Some(size) {
             let fail = |error| Error::io(format!("rename blob {digest}"), error);
@@ -269,7 +252,8 @@ impl Write for BlobWriter {
         let end = self.len + buf.len() as u64;
         if self.size.is_some_and(|size| end > size) {
             self.keep = false;
-            return Err(io::Error::other("more bytes than the declared size"));
+            let what = format!("verify blob {}: more bytes than were declared", self.expected);
+            return Err(io::Error::other(Error::new(Kind::DigestMismatch, what)));
         }
         let written = self.file.write(buf).inspect_err(|error| {
             // A partial file on a full disk only keeps it full.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unpacking what is in the store as blobs already.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::{Compression, Limits, UnpackJob, Worker};
-use crate::digest::{Digest, HashingReader};
+use crate::copy::copy;
+use crate::digest::{Digest, HashingWriter};
 use crate::error::{Error, Kind, Result};
+use crate::jobs::share_out;
 use crate::store::{Image, Layer, Store};
 
 /// How many layers are unpacked at once. Each has two busy threads.
@@ -26,24 +27,13 @@ impl Worker {
         limits: &Limits,
         done: &(dyn Fn(&Layer) + Sync),
     ) -> Result<()> {
-        let mut queue = store.missing_layers(image, self.ownership_key());
-        queue.reverse();
-        let threads = queue.len().min(PARALLEL);
-        let queue = Mutex::new(queue);
-        let failed = AtomicBool::new(false);
-        let work = || -> Result<()> {
-            while !failed.load(Ordering::Relaxed) {
-                let Some(layer) = queue.lock().ok().and_then(|mut queue| queue.pop()) else { break };
-                self.unpack_layer(store, layer, limits).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        let missing = store.missing_layers(image, self.ownership_key());
+        share_out(missing, PARALLEL, &AtomicBool::new(false), |layers| {
+            for layer in layers {
+                self.unpack_layer(store, layer, limits)?;
                 done(layer);
             }
             Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "unpack layers: a thread panicked")))
-            })
         })
     }
 
@@ -65,11 +55,10 @@ impl Worker {
 }
 
 fn verify(store: &Store, digest: &Digest) -> Result<()> {
-    let mut reader = HashingReader::new(store.open_blob(digest)?, digest.algorithm());
-    std::io::copy(&mut reader, &mut std::io::sink())
-        .map_err(|error| Error::io(format!("read blob {digest}"), error))?;
-    match reader.finish().0 {
-        found if found == *digest => Ok(()),
-        found => Err(Error::new(Kind::DigestMismatch, format!("verify blob {digest}: content is {found}"))),
+    let mut writer = HashingWriter::new(std::io::sink(), digest.algorithm());
+    copy(&mut store.open_blob(digest)?, &mut writer, &format!("blob {digest}"))?;
+    match writer.finish() {
+        (_, found, _) if found == *digest => Ok(()),
+        (_, found, _) => Err(Error::new(Kind::DigestMismatch, format!("verify blob {digest}: content is {found}"))),
     }
 }

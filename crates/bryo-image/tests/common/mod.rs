@@ -12,8 +12,17 @@ use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::{Host, Rung};
 use bryo_image::store::Store;
 use bryo_image::unpack::Worker;
+use bryo_tests::skip;
 
 pub type Test = (&'static str, fn());
+
+/// Lists functions under their names, as `TESTS`.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[$crate::common::Test] = &[$((stringify!($name), $name)),*];
+    };
+}
+pub(crate) use tests;
 
 /// Runs the tests whose names contain the first argument, one after the other.
 pub fn run(tests: &[Test]) {
@@ -54,9 +63,12 @@ pub fn bytes_fd(bytes: &[u8]) -> OwnedFd {
     file.into()
 }
 
-/// Runs a program and returns its output, or `None` if it is not installed.
+/// Runs a program and returns its output, or `None`, which is a skip, if it is not installed.
 pub fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    if !skip::have(program) {
+        return None;
+    }
+    let done = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{program} {arguments:?}: {errors}");
     Some(String::from_utf8(done.stdout).unwrap())

@@ -9,7 +9,7 @@ use bryo_image::Kind;
 use super::fixture::{Fixture, three_layers};
 use super::servers::{Registry, Reply, Server, Setup};
 
-crate::tests![
+crate::common::tests![
     a_login_is_wanted_and_found,
     a_token_is_fetched_with_the_login,
     a_token_service_must_be_trusted,

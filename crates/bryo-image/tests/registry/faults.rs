@@ -12,7 +12,7 @@ use bryo_image::store::BlobSlot;
 use super::fixture::{Fixture, three_layers};
 use super::servers::{Reply, Server};
 
-crate::tests![
+crate::common::tests![
     a_cut_connection_is_continued,
     a_server_without_ranges_is_good_enough,
     a_server_that_refuses_the_range_is_asked_for_all,

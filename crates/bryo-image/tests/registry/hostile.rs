@@ -9,7 +9,7 @@ use super::fixture::{
 };
 use super::servers::{Registry, Reply, Server, Setup};
 
-crate::tests![
+crate::common::tests![
     an_unknown_image_is_not_found,
     wrong_bytes_are_refused,
     a_shorter_blob_is_refused,

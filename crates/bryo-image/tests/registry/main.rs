@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod access;
+#[path = "../common/mod.rs"]
+mod common;
 mod faults;
 mod fixture;
 mod hostile;
@@ -16,15 +18,9 @@ mod transfer;
 
 use std::process::{Command, ExitCode};
 
+use common::Test;
+
 const CHOSEN: &str = "BRYO_REGISTRY_TEST";
-
-type Test = (&'static str, fn());
-
-/// Lists functions under their names.
-#[macro_export]
-macro_rules! tests {
-    ($($name:ident),* $(,)?) => { pub const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*]; };
-}
 
 fn main() -> ExitCode {
     let all = [access::TESTS, faults::TESTS, hostile::TESTS, transfer::TESTS].concat();

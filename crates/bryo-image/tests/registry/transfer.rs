@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fixture::{Fixture, archive, host_arch, image, index, index_entry, nested_index, three_layers};
 use super::servers::{Registry, Reply, Server, Setup};
 
-crate::tests![
+crate::common::tests![
     a_pulled_image_is_whole_and_not_fetched_twice,
     a_missing_tree_is_unpacked_from_the_stored_blob,
     a_platform_is_chosen_from_an_index,

@@ -15,28 +15,24 @@
 //! closes it, a retry in the middle is invisible to the unpacker, and the bytes get there without being
 //! copied through this process again.
 
+mod tail;
+
 use std::cell::Cell;
-use std::collections::{HashSet, VecDeque};
-use std::fs::File;
-use std::io;
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
-
+use self::tail::{Tail, feed, pipe};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::jobs::share_out;
 use crate::progress::{Event, PlannedLayer, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobWatch, Client, Endpoint, Platform, RegistryOptions, Resolved, Transfer, cancelled, resolve};
 use crate::store::{BlobSlot, BlobWriter, Image, ImageRecord, Layer, NewImage, Store};
 use crate::unpack::{Compression, Limits, UnpackHandle, UnpackJob, Worker};
 
-const PIPE_SIZE: usize = 1 << 20;
-const SEND_MAX: u64 = 1 << 20;
 const PROGRESS_STEP: u64 = 1 << 20;
 
 /// How to pull.
@@ -73,35 +69,29 @@ pub fn pull(
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    pull_inner(store, worker, reference, options, progress).map_err(|error| error.within(format!("pull {reference}")))
-}
-
-fn pull_inner(
-    store: &Store,
-    worker: &Worker,
-    reference: &Reference,
-    options: &PullOptions,
-    progress: &dyn Progress,
-) -> Result<Image> {
-    let pin = store.pin()?;
-    let client = Client::new(&options.registry);
-    let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
-    let stop = AtomicBool::new(false);
-    let resolved = {
-        let session = client.session()?;
-        resolve(&Transfer::new(&session, &endpoints, progress, &stop), reference, options.platform.as_ref())?
+    let fetch = || {
+        let pin = store.pin()?;
+        let client = Client::new(&options.registry);
+        let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
+        let stop = AtomicBool::new(false);
+        let resolved = {
+            let session = client.session()?;
+            resolve(&Transfer::new(&session, &endpoints, progress, &stop), reference, options.platform.as_ref())?
+        };
+        let new = describe(reference, &resolved);
+        let image = Image::parse(&new.record(), &resolved.bytes, &resolved.config)?;
+        let jobs = plan(store, worker.ownership_key(), &image, &options.limits)?;
+        let name = reference.to_string();
+        announce(&name, &image, &jobs, progress);
+        let (client, endpoints, limits) = (&client, &endpoints[..], options.limits);
+        Pull { store, worker, client, endpoints, progress, limits, stop }.run(jobs, options.concurrency)?;
+        let record = enter(store, &new, &resolved)?;
+        progress.event(Event::Done { reference: &name, manifest: &resolved.digest });
+        let image = store.image(&record)?;
+        drop(pin);
+        Ok(image)
     };
-    let image = parse(reference, &resolved)?;
-    let jobs = plan(store, worker.ownership_key(), &image, &options.limits)?;
-    let name = reference.to_string();
-    announce(&name, &image, &jobs, progress);
-    let pull = Pull { store, worker, client: &client, endpoints: &endpoints, progress, limits: options.limits, stop };
-    pull.run(jobs, options.concurrency)?;
-    let record = enter(store, name.clone(), &resolved)?;
-    progress.event(Event::Done { reference: &name, manifest: &resolved.digest });
-    let image = store.image(&record)?;
-    drop(pin);
-    Ok(image)
+    fetch().map_err(|error: Error| error.within(format!("pull {reference}")))
 }
 
 /// One layer's work.
@@ -112,16 +102,16 @@ struct Job<'a> {
     unpack: bool,
 }
 
-fn parse(reference: &Reference, resolved: &Resolved) -> Result<Image> {
-    let record = ImageRecord {
+/// What the store gets to know about the image.
+fn describe(reference: &Reference, resolved: &Resolved) -> NewImage {
+    NewImage {
         reference: Some(reference.to_string()),
         manifest: resolved.digest.clone(),
         size: resolved.bytes.len() as u64,
         media_type: resolved.media_type.clone(),
-        config: Some(resolved.config_digest.clone()),
+        config: resolved.config_digest.clone(),
         source: resolved.source.clone(),
-    };
-    Image::parse(&record, &resolved.bytes, &resolved.config)
+    }
 }
 
 /// Lists what is missing: every blob once, every diff id once, largest first, so that the last thread to
@@ -147,13 +137,7 @@ fn plan<'a>(store: &Store, key: &str, image: &'a Image, limits: &Limits) -> Resu
 }
 
 fn announce(name: &str, image: &Image, jobs: &[Job<'_>], progress: &dyn Progress) {
-    let mut seen = HashSet::new();
-    let layers: Vec<PlannedLayer<'_>> = image
-        .layers
-        .iter()
-        .filter(|layer| seen.insert(&layer.digest))
-        .map(|layer| PlannedLayer { digest: &layer.digest, size: layer.size })
-        .collect();
+    let layers = PlannedLayer::of(image);
     progress.event(Event::Resolved { reference: name, manifest: &image.manifest_digest, layers: &layers });
     for layer in layers {
         if !jobs.iter().any(|job| job.layer.digest == *layer.digest) {
@@ -163,19 +147,12 @@ fn announce(name: &str, image: &Image, jobs: &[Job<'_>], progress: &dyn Progress
 }
 
 /// Enters the image: content before reference.
-fn enter(store: &Store, reference: String, resolved: &Resolved) -> Result<ImageRecord> {
+fn enter(store: &Store, new: &NewImage, resolved: &Resolved) -> Result<ImageRecord> {
     let documents = [(&resolved.config_digest, &resolved.config), (&resolved.digest, &resolved.bytes)];
     for (digest, bytes) in documents {
         store.put_blob_stream(digest, Some(bytes.len() as u64), &mut bytes.as_slice())?;
     }
-    store.commit_image(&NewImage {
-        reference: Some(reference),
-        manifest: resolved.digest.clone(),
-        size: resolved.bytes.len() as u64,
-        media_type: resolved.media_type.clone(),
-        config: resolved.config_digest.clone(),
-        source: resolved.source.clone(),
-    })
+    store.commit_image(new)
 }
 
 /// What the threads of one pull share.
@@ -192,36 +169,15 @@ struct Pull<'p> {
 
 impl Pull<'_> {
     fn run(&self, jobs: Vec<Job<'_>>, concurrency: usize) -> Result<()> {
-        let threads = concurrency.clamp(1, jobs.len().max(1));
-        let queue = Mutex::new(VecDeque::from(jobs));
-        let first_error = Mutex::new(None);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    if let Err(error) = self.work(&queue) {
-                        // Whoever comes second only failed because it was told to stop.
-                        if !self.stop.swap(true, Ordering::Relaxed) {
-                            first_error.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
-                        }
-                    }
-                });
+        share_out(jobs, concurrency, &self.stop, |jobs| {
+            let session = self.client.session()?;
+            let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
+            for job in jobs {
+                self.layer(&transfer, job)?;
+                self.progress.event(Event::LayerDone { digest: &job.layer.digest });
             }
-        });
-        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
-    fn work(&self, queue: &Mutex<VecDeque<Job<'_>>>) -> Result<()> {
-        let session = self.client.session()?;
-        let transfer = Transfer::new(&session, self.endpoints, self.progress, &self.stop);
-        loop {
-            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(job) = job else { return Ok(()) };
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(cancelled());
-            }
-            self.layer(&transfer, job)?;
-            self.progress.event(Event::LayerDone { digest: &job.layer.digest });
-        }
+            Ok(())
+        })
     }
 
     fn layer(&self, transfer: &Transfer<'_>, job: Job<'_>) -> Result<()> {
@@ -290,7 +246,9 @@ impl Pull<'_> {
             let follower = scope.spawn(|| {
                 feed(&source, write_end, &tail);
                 let unpacked = handle.wait();
-                tail.state().hopeless = unpacked.as_ref().is_err_and(|error| !blames_content(error.kind()));
+                if unpacked.as_ref().is_err_and(|error| !blames_content(error.kind())) {
+                    tail.give_up();
+                }
                 unpacked
             });
             let downloaded = download(&mut writer).and_then(|()| writer.commit());
@@ -303,7 +261,7 @@ impl Pull<'_> {
         match (downloaded, unpacked) {
             (Ok(()), unpacked) => unpacked?.commit().map(drop),
             // The download ended because the unpacker had.
-            (Err(_), Err(refused)) if tail.state().hopeless => Err(refused),
+            (Err(_), Err(refused)) if tail.is_given_up() => Err(refused),
             (Err(error), _) => Err(error),
         }
     }
@@ -315,45 +273,6 @@ fn blames_content(kind: Kind) -> bool {
     matches!(kind, Kind::Corrupt | Kind::UnsupportedMedia | Kind::DigestMismatch | Kind::EscapesRoot)
 }
 
-/// How far a blob's file has grown, for the thread that follows it.
-#[derive(Debug, Default)]
-struct Tail {
-    state: Mutex<TailState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct TailState {
-    available: u64,
-    /// Whether no more bytes come, and if so whether the blob is complete and verified.
-    finished: Option<bool>,
-    /// Whether the unpacker has failed for a reason that more bytes cannot change.
-    hopeless: bool,
-}
-
-impl Tail {
-    fn state(&self) -> MutexGuard<'_, TailState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn finish(&self, verified: bool) {
-        self.state().finished = Some(verified);
-        self.changed.notify_one();
-    }
-
-    /// Waits for bytes after `sent` and returns the new end, or `None` when no more are to be sent.
-    fn wait_beyond(&self, sent: u64) -> Option<u64> {
-        let mut state = self.state();
-        loop {
-            match (state.available > sent, state.finished) {
-                (_, Some(false)) | (false, Some(true)) => return None,
-                (true, _) => return Some(state.available),
-                (false, None) => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-}
-
 struct Watch<'w> {
     tail: &'w Tail,
     progress: &'w dyn Progress,
@@ -363,96 +282,13 @@ struct Watch<'w> {
 
 impl BlobWatch for Watch<'_> {
     fn available(&self, len: u64) -> Result<()> {
-        {
-            let mut state = self.tail.state();
-            if state.hopeless {
-                return Err(cancelled());
-            }
-            state.available = len;
+        if !self.tail.grow(len) {
+            return Err(cancelled());
         }
-        self.tail.changed.notify_one();
         if len.abs_diff(self.reported.get()) >= PROGRESS_STEP {
             self.reported.set(len);
             self.progress.event(Event::LayerProgress { digest: self.digest, done: len });
         }
         Ok(())
-    }
-}
-
-/// Sends a growing file into a pipe. Closing the pipe, by returning, is the end of the stream.
-fn feed(source: &File, pipe: OwnedFd, tail: &Tail) {
-    let mut sent = 0_u64;
-    while let Some(end) = tail.wait_beyond(sent) {
-        let count = usize::try_from((end - sent).min(SEND_MAX)).unwrap_or(usize::MAX);
-        // The offset moves with every byte sent.
-        match rustix::fs::sendfile(&pipe, source, Some(&mut sent), count) {
-            Ok(0) => thread::yield_now(), // Truncated for a new start: the file will grow again.
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => return, // The reader is gone, and will say why.
-        }
-    }
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let (read_end, write_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
-        .map_err(|errno| Error::io("make a pipe to the unpacker", io::Error::from(errno)))?;
-    // A larger pipe only means fewer switches between the two processes: the limit for ordinary users may
-    // be spent, and the default size serves as well.
-    rustix::pipe::fcntl_setpipe_size(&write_end, PIPE_SIZE).unwrap_or_default();
-    Ok((read_end, write_end))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-
-    use super::*;
-
-    #[test]
-    fn the_feeder_follows_a_growing_file() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let source = file.reopen().unwrap();
-        let (read_end, write_end) = pipe().unwrap();
-        let tail = Tail::default();
-        let expected: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
-        let received = thread::scope(|scope| {
-            scope.spawn(|| feed(&source, write_end, &tail));
-            let reader = scope.spawn(|| {
-                let mut bytes = Vec::new();
-                File::from(read_end).read_to_end(&mut bytes).unwrap();
-                bytes
-            });
-            let mut written = 0;
-            for part in expected.chunks(700_001) {
-                file.write_all(part).unwrap();
-                written += part.len() as u64;
-                tail.state().available = written;
-                tail.changed.notify_one();
-            }
-            tail.finish(true);
-            reader.join().unwrap()
-        });
-        assert!(received == expected);
-    }
-
-    #[test]
-    fn a_failed_download_ends_the_stream_and_a_gone_reader_is_noticed() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&[7; 100]).unwrap();
-        let source = file.reopen().unwrap();
-        let (read_end, write_end) = pipe().unwrap();
-        let tail = Tail::default();
-        tail.state().available = 100;
-        tail.finish(false);
-        feed(&source, write_end, &tail);
-        let mut bytes = Vec::new();
-        File::from(read_end).read_to_end(&mut bytes).unwrap();
-        assert!(bytes.is_empty());
-
-        let (read_end, write_end) = pipe().unwrap();
-        let tail = Tail::default();
-        tail.state().available = 100;
-        drop(read_end);
-        feed(&source, write_end, &tail); // Returns, although nothing is finished.
     }
 }
