@@ -202,7 +202,7 @@ impl Engine {
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
-        self.containers.sweep_names(alone.is_some());
+        self.containers.sweep_names();
         failure.map_or(Ok(collected), Err)
     }
 

@@ -2,10 +2,12 @@
 //! Containers on disk: one directory an object, and no database.
 //!
 //! `containers/<id>/` holds `container.json` (what it is and how it ended), `lock` (held by whoever supervises it, so
-//! that the kernel itself says whether it lives), and `layer/` (what it wrote). `names/<name>` holds an id. Every file
-//! is written under another name and renamed, so that a reader sees a whole one or none, and reads take no lock.
+//! that the kernel itself says whether it lives), and `layer/` (what it wrote). `names/<name>` holds an id, and is what
+//! gives a container its name: the one in the record is that of the start. Every file is written under another name and
+//! moved or linked, so that a reader sees a whole one or none, and reads take no lock.
 
 mod id;
+mod names;
 mod record;
 mod registry;
 mod remove;

@@ -2,37 +2,38 @@
 //! Finding, making and holding containers.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use super::names::{self, Names};
 use super::{Id, Record};
 use crate::error::{Error, Kind, Result};
-
-/// Names of containers. Source: Docker's `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
-const MAX_NAME: usize = 128;
 
 /// The directories that hold containers and their names.
 #[derive(Debug, Clone)]
 pub struct Containers {
     containers: PathBuf,
-    names: PathBuf,
+    names: Names,
 }
 
 /// A container that this process supervises. While the value lives, everybody else sees the container as alive.
 #[derive(Debug)]
 pub struct Held {
+    id: Id,
     dir: PathBuf,
-    name: Option<PathBuf>,
+    names: Names,
+    /// The name as it was when this was made.
+    name: String,
     lock: File,
 }
 
 impl Containers {
     /// Uses the directories below the root of the data; they are made when the first container is.
     pub fn new(data: &Path) -> Self {
-        Self { containers: data.join("containers"), names: data.join("names") }
+        let containers = data.join("containers");
+        Self { names: Names::new(data.join("names"), containers.clone()), containers }
     }
 
     /// Makes the directory of a new container, takes its name, and holds it.
@@ -41,7 +42,7 @@ impl Containers {
     ///
     /// [`Kind::NameInUse`], [`Kind::InvalidOption`] for a name that is none, [`Kind::NoSpace`], [`Kind::Io`].
     pub fn create(&self, id: &Id, name: &str) -> Result<Held> {
-        check_name(name)?;
+        names::check(name)?;
         let dir = self.containers.join(id.as_str());
         match private_dir(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -57,15 +58,25 @@ impl Containers {
                 return Err(e);
             }
         };
-        let mut held = Held { dir, name: None, lock };
-        match self.take_name(name, id) {
-            Ok(path) => held.name = Some(path),
+        let held = self.held(id.clone(), name.to_owned(), lock);
+        match self.names.take(name, id) {
+            Ok(()) => Ok(held),
             Err(e) => {
                 held.discard();
-                return Err(e);
+                Err(e)
             }
         }
-        Ok(held)
+    }
+
+    /// Gives a container another name, whether it runs or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NameInUse`], [`Kind::InvalidOption`] for a name that is none, [`Kind::NoSuchContainer`] when it is gone,
+    /// [`Kind::Io`].
+    pub fn rename(&self, id: &Id, name: &str) -> Result<()> {
+        names::check(name)?;
+        self.names.rename(id, name)
     }
 
     /// Reads all records, newest first. What cannot be read is passed over: it is being made or being removed.
@@ -84,11 +95,10 @@ impl Containers {
     /// [`Kind::NoSuchContainer`], or [`Kind::Ambiguous`].
     pub fn find(&self, name: &str) -> Result<Record> {
         let none = || Error::new(Kind::NoSuchContainer, format!("no such container: {}", name.escape_debug()));
-        if check_name(name).is_err() {
+        if names::check(name).is_err() {
             return Err(none());
         }
-        let by_name = std::fs::read_to_string(self.names.join(name)).ok().and_then(|id| Id::parse(&id));
-        if let Some(record) = by_name.and_then(|id| self.read(&id).ok()) {
+        if let Some(record) = self.names.holder(name).and_then(|id| self.read(&id).ok()) {
             return Ok(record);
         }
         let entries = std::fs::read_dir(&self.containers).map_err(|_| none())?;
@@ -103,12 +113,15 @@ impl Containers {
         }
     }
 
-    /// Reads one record, with the state that the kernel knows.
+    /// Reads one record, with the state that the kernel knows and the name that it has now.
     fn read(&self, id: &Id) -> Result<Record> {
         let path = self.containers.join(id.as_str()).join("container.json");
         let bytes = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
         let mut record: Record = serde_json::from_slice(&bytes)
             .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display())))?;
+        if let Some(name) = self.names.of(id, &record.name) {
+            record.name = name;
+        }
         if record.state.status == "running" && !self.is_held(id) {
             // Its supervisor was killed, and the container with it.
             record.state.status = "exited".into();
@@ -131,8 +144,8 @@ impl Containers {
     ///
     /// [`Kind::Running`] when somebody does.
     pub fn hold(&self, record: &Record) -> Result<Held> {
-        let dir = self.containers.join(record.id.as_str());
-        Ok(Held { lock: lock_file(&dir)?, dir, name: Some(self.names.join(&record.name)) })
+        let lock = lock_file(&self.containers.join(record.id.as_str()))?;
+        Ok(self.held(record.id.clone(), record.name.clone(), lock))
     }
 
     /// Returns the ids of directories that nobody supervises and that are of no use: without a record, or of a
@@ -150,55 +163,21 @@ impl Containers {
     /// [`Kind::Io`] when it cannot be locked.
     pub fn hold_abandoned(&self, id: &Id) -> Result<Option<Held>> {
         let dir = self.containers.join(id.as_str());
-        let name = self.read(id).ok().map(|r| self.names.join(r.name));
+        let name = self.read(id).map(|r| r.name).unwrap_or_default();
         match lock_file(&dir) {
-            Ok(lock) => Ok(Some(Held { dir, name, lock })),
+            Ok(lock) => Ok(Some(self.held(id.clone(), name, lock))),
             Err(e) if e.kind() == Kind::Running || !dir.exists() => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// Removes names whose container is gone; `alone`, when nobody makes a container, those too that were never
-    /// written.
-    pub fn sweep_names(&self, alone: bool) {
-        let Ok(entries) = std::fs::read_dir(&self.names) else { return };
-        for path in entries.filter_map(|e| Some(e.ok()?.path())) {
-            let unwritten = || alone && std::fs::metadata(&path).is_ok_and(|m| m.len() == 0);
-            if !self.is_taken(&path) || unwritten() {
-                // Somebody else may have swept it a moment ago.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+    /// Removes names whose container is gone.
+    pub fn sweep_names(&self) {
+        self.names.sweep();
     }
 
-    fn take_name(&self, name: &str, id: &Id) -> Result<PathBuf> {
-        let path = self.names.join(name);
-        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let mut file = match open() {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                private_dir_all(&self.names).map_err(|e| Error::io("cannot make", &self.names, e))?;
-                open()
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !self.is_taken(&path) => {
-                let _ = std::fs::remove_file(&path);
-                open()
-            }
-            other => other,
-        }
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::new(Kind::NameInUse, format!("the name {name} is used by another container"))
-            }
-            _ => Error::io("cannot make", &path, e),
-        })?;
-        file.write_all(id.as_str().as_bytes()).map_err(|e| Error::io("cannot write", &path, e))?;
-        Ok(path)
-    }
-
-    /// Tells whether a name belongs to a container, or is being taken this moment.
-    fn is_taken(&self, path: &Path) -> bool {
-        let id = std::fs::read_to_string(path).ok();
-        id.is_none_or(|id| id.is_empty() || Id::parse(&id).is_some_and(|id| self.containers.join(id.as_str()).exists()))
+    fn held(&self, id: Id, name: String, lock: File) -> Held {
+        Held { dir: self.containers.join(id.as_str()), id, names: self.names.clone(), name, lock }
     }
 }
 
@@ -238,11 +217,9 @@ impl Held {
 
     /// Removes the directory and the name. The layer must be gone, or empty but for the launcher's own directories.
     pub fn discard(self) {
-        // The name last: as long as it is taken the directory is findable by it.
+        // The name last: it is nobody's only when the directory is gone.
         let _ = std::fs::remove_dir_all(&self.dir);
-        if let Some(name) = &self.name {
-            let _ = std::fs::remove_file(name);
-        }
+        self.names.release(&self.id, &self.name);
         drop(self.lock);
     }
 }
@@ -256,17 +233,6 @@ fn lock_file(dir: &Path) -> Result<File> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(Kind::Running, "the container is running")),
         Err(e) => Err(Error::io("cannot lock", &path, e.into())),
     }
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let rest = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    if first && rest && name.len() <= MAX_NAME {
-        return Ok(());
-    }
-    let why = "a name begins with a letter or digit and goes on with letters, digits, '_', '.' and '-'";
-    Err(Error::new(Kind::InvalidOption, format!("invalid container name {name:?}: {why}")))
 }
 
 fn private_dir(path: &Path) -> std::io::Result<()> {
