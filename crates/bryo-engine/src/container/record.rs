@@ -9,7 +9,7 @@ use bryo_identity::{HostId, InsideId};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Id, ProcessId};
 
 /// Everything that is known of a container. The spec is the OCI runtime spec, as it was obeyed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,6 +117,9 @@ pub struct Status {
     pub status: String,
     /// Process id on the host of process 1 inside, 0 when there is none.
     pub pid: i32,
+    /// The same process, so that it cannot be mistaken for a later one with its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
     /// The exit code, once it has one.
     pub exit_code: Option<i32>,
     /// When the payload was started, in RFC 3339, UTC.

@@ -126,6 +126,7 @@ impl Containers {
             // Its supervisor was killed, and the container with it.
             record.state.status = "exited".into();
             record.state.pid = 0;
+            record.state.process = None;
             record.state.exit_code.get_or_insert(137);
         }
         Ok(record)

@@ -16,7 +16,9 @@ use bryo_launch::relay::Caller;
 use bryo_net::pasta;
 
 use crate::Engine;
-use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
+use crate::container::{
+    Confinement, Held, Id, Identity, Namespace, ProcessId, Record, Status, generated_name, remove_layer,
+};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions};
 use crate::plan::Planned;
@@ -117,6 +119,7 @@ impl Engine {
         record.state = Status {
             status: "running".into(),
             pid: running.pid().as_raw_nonzero().get(),
+            process: ProcessId::of(running.pid(), running.pidfd()),
             started_at: Some(now()),
             ..Status::default()
         };
@@ -141,6 +144,7 @@ impl Engine {
         } else {
             record.state.status = "exited".into();
             record.state.pid = 0;
+            record.state.process = None;
             record.state.exit_code = Some(code);
             record.state.finished_at = Some(now());
             held.write(&record)?;
