@@ -23,7 +23,7 @@ pub(super) fn run(plan: &Plan, process: &PreparedProcess, sync: ChildEnd) -> i32
     let forked = SignalSet::full().block().and_then(|()| fork_into(Namespaces::empty()));
     let main = match forked {
         Ok(Fork::Child) => {
-            sync.failed(&exec::confined(plan, process));
+            sync.failed(&exec::confined(plan, process, &sync));
             return NOT_STARTED;
         }
         Ok(Fork::Parent { pid, pidfd }) => {
@@ -56,9 +56,7 @@ fn confine_self(plan: &Plan, process: &PreparedProcess, sync: &ChildEnd) -> Resu
     check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
     check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
     drop(null);
-    // This process is never executed, so that nothing is closed for it: the caller's descriptors, the store's locks.
-    bryo_sys::fd::close_all_but(std::os::fd::AsFd::as_fd(&sync.0))?;
-    confine::apply(plan, process)?;
+    confine::apply(plan, process, sync)?;
     confine::undumpable()?;
     // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
     // process of a pid namespace.

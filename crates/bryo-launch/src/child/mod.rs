@@ -6,7 +6,7 @@
 //! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
 //! | 2 build | `rootfs.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
 //! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
-//! | 4 execute | `exec.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
+//! | 4 execute | `exec.rs`, `program.rs`, `elf.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
 //!
 //! The child may allocate because its parent had one thread when it was cloned (`bryo_sys::clone` makes sure), so
 //! that the heap it inherited is whole. It never returns to the parent's code: [`main`] ends in `execve` or in an
@@ -17,10 +17,12 @@
 
 mod confine;
 mod dev;
+mod elf;
 mod exec;
 mod init;
 mod landlock;
 mod open;
+mod program;
 mod rootfs;
 mod streams;
 mod volume;
@@ -50,12 +52,12 @@ pub(crate) fn main(
         sync.failed(&error);
         return NOT_STARTED;
     }
+    // At once, without a destructor: what this frame and those above hold has been closed below them.
     if plan.init {
-        // At once, without a destructor: what this frame and those above hold has been closed below them.
         exit_now(init::run(plan, &prepared.process, sync));
     }
-    sync.failed(&exec::confined(plan, &prepared.process));
-    NOT_STARTED
+    sync.failed(&exec::confined(plan, &prepared.process, &sync));
+    exit_now(NOT_STARTED)
 }
 
 fn build(

@@ -17,6 +17,7 @@ mod files;
 mod handbook;
 mod host_system;
 mod identity;
+mod loaders;
 mod network;
 mod pull;
 mod run;
