@@ -4,7 +4,7 @@
 //! | stage | file | namespaces | kernel ids | capabilities | may allocate | ends by |
 //! |---|---|---|---|---|---|---|
 //! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
-//! | 2 build | `rootfs.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
+//! | 2 build | `rootfs.rs`, `places.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
 //! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
 //! | 4 execute | `exec.rs`, `program.rs`, `elf.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
 //!
@@ -22,6 +22,7 @@ mod exec;
 mod init;
 mod landlock;
 mod open;
+mod places;
 mod program;
 mod rootfs;
 mod streams;
@@ -29,6 +30,7 @@ mod volume;
 
 use bryo_identity::userns::Inside;
 use bryo_sys::exec::exit_now;
+use rustix::fs::Mode;
 
 use crate::Enforced;
 use crate::error::Result;
@@ -67,6 +69,8 @@ fn build(
     sync: &ChildEnd,
     inside: &Inside,
 ) -> Result<()> {
+    // What is made here has the modes that it is given; the caller's files are masked, not the container's.
+    rustix::process::umask(Mode::empty());
     let opened = open::open(plan, prepared, translated, sync)?;
     inside.become_root()?;
     confine::undumpable()?;
