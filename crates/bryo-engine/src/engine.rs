@@ -9,7 +9,7 @@ use bryo_image::store::{Pin, Store};
 use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
 use bryo_launch::plan::Landlock;
 
-use crate::container::{Containers, Id, Namespace, Record, remove_layer};
+use crate::container::{Containers, Id, Namespace, ProcessId, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::options::Network;
 
@@ -154,8 +154,8 @@ impl Engine {
             Err(e) if force && e.kind() == Kind::NoSuchContainer => return Ok(()),
             other => other?,
         };
-        if force && self.containers.is_held(&record.id) {
-            self.end(&record);
+        if force && (record.state.is_running() || self.containers.is_held(&record.id)) {
+            Self::end(&record);
             let start = std::time::Instant::now();
             while self.containers.is_held(&record.id) && start.elapsed() < PATIENCE {
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -173,12 +173,12 @@ impl Engine {
         }
     }
 
-    /// Ends process 1 of a container, and with it all others. As long as the container is held its supervisor has not
-    /// reaped process 1, so that the number is still its own; asked again after the descriptor is open.
-    fn end(&self, record: &Record) {
-        let Some(pid) = rustix::process::Pid::from_raw(record.state.pid) else { return };
-        let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
-        if self.containers.is_held(&record.id) {
+    /// Ends process 1 of a container, and with it all others.
+    ///
+    /// That somebody holds the container does not say that the number is still the process's own: its supervisor reaps
+    /// it first and gives the container back when all is cleaned up, and between the two the number may be used again.
+    fn end(record: &Record) {
+        if let Some(pidfd) = record.state.process.as_ref().and_then(ProcessId::open) {
             // It may have ended by itself, which is what was wanted.
             let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
         }

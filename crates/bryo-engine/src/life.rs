@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use crate::Engine;
-use crate::container::{Held, Id, Record, Status, generated_name};
+use crate::container::{Held, Id, ProcessId, Record, Status, generated_name};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::{self, STOPPED, Started, Subject, Unstarted, wire};
 use crate::options::RunOptions;
@@ -181,12 +181,13 @@ impl Engine {
     ///
     /// When the signals cannot be sent, or the container does not end.
     pub fn stop(&self, record: &Record, signal: Option<Signal>, grace: Option<u64>) -> Result<()> {
-        if !self.containers.is_held(&record.id) {
+        let process = self.process(record).ok();
+        if process.is_none() && !self.containers.is_held(&record.id) {
             return Ok(());
         }
         self.stay_stopped(record)?;
         let grace = grace.or(record.options.stop_timeout).unwrap_or(monitor::GRACE);
-        let Ok(process) = self.process(record) else { return self.wait_supervisor(record) };
+        let Some(process) = process else { return self.wait_supervisor(record) };
         let _ = rustix::process::pidfd_send_signal(&process, signal.unwrap_or_else(|| record.stop_signal()));
         if !ended_within(&process, Some(Duration::from_secs(grace)))? {
             let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
@@ -250,13 +251,10 @@ impl Engine {
         }
     }
 
-    /// Opens process 1 of a container. As long as the container is held its supervisor has not reaped it, so that the
-    /// number is still its own; asked again after the descriptor is open.
+    /// Opens process 1 of a container.
     pub(crate) fn process(&self, record: &Record) -> Result<OwnedFd> {
         let not = || Error::new(Kind::NotRunning, format!("container {} is not running", record.name));
-        let pid = rustix::process::Pid::from_raw(record.state.pid).ok_or_else(not)?;
-        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(|_| not())?;
-        if self.containers.is_held(&record.id) { Ok(process) } else { Err(not()) }
+        record.state.process.as_ref().and_then(ProcessId::open).ok_or_else(not)
     }
 }
 

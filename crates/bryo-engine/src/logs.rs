@@ -244,7 +244,10 @@ fn wait(watch: &OwnedFd) -> Result<()> {
     match rustix::event::poll(&mut fds, Some(&now_and_then)) {
         Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
         // What changed is found by looking; one event or a hundred.
-        Ok(_) => Ok(rustix::io::read(watch, &mut [0_u8; 4096]).map(drop).unwrap_or(())),
+        Ok(_) => {
+            let _ = rustix::io::read(watch, &mut [0_u8; 4096]);
+            Ok(())
+        }
         Err(e) => Ok(check("poll", String::new, Err(e))?),
     }
 }

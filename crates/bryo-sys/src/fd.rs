@@ -33,12 +33,12 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `ENOSYS` before Linux 5.9.
+/// `ENOSYS` before Linux 5.9: the caller must not go on, as descriptors would leak.
 pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
     use std::os::fd::AsRawFd;
     let kept = kept.as_raw_fd().cast_unsigned();
-    for (first, last) in [(3, kept.wrapping_sub(1)), (kept + 1, libc::c_uint::MAX)] {
-        if first > last || kept < 3 {
+    for (first, last) in [(3, kept.saturating_sub(1)), (3.max(kept + 1), libc::c_uint::MAX)] {
+        if first > last {
             continue;
         }
         // SAFETY: takes three integers; the caller has promised to use none of the descriptors that are closed.

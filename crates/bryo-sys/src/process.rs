@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a process says of itself to the kernel before it hands control to a payload.
 
-use crate::error::{Result, raw};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result, raw};
 
 /// Joins a new, anonymous session keyring, so that the caller's keys are out of reach. Source: `keyctl(2)`.
 ///
@@ -23,4 +25,38 @@ pub fn landlock_abi() -> u8 {
     // SAFETY: with this flag, no attributes and size 0 the call only returns a number.
     let ret = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) };
     u8::try_from(ret).unwrap_or(0)
+}
+
+/// Runs something with the file system ids of another user: what it makes belongs to that user, and what that user may
+/// not do fails. Capabilities over files are gone meanwhile when this is root inside. Source: `setfsuid(2)`.
+///
+/// # Errors
+///
+/// `EPERM` when this thread may not take an id, or cannot have its own back: then it must not go on.
+pub fn with_fs_ids<T>(uid: u32, gid: u32, act: impl FnOnce() -> T) -> Result<T> {
+    // Groups first: afterwards the capability for that is still there, but not the other way round everywhere.
+    let old_gid = set_fs_id(libc::SYS_setfsgid, gid)?;
+    let old_uid = match set_fs_id(libc::SYS_setfsuid, uid) {
+        Ok(old) => old,
+        Err(error) => {
+            set_fs_id(libc::SYS_setfsgid, old_gid)?;
+            return Err(error);
+        }
+    };
+    let result = act();
+    set_fs_id(libc::SYS_setfsuid, old_uid)?;
+    set_fs_id(libc::SYS_setfsgid, old_gid)?;
+    Ok(result)
+}
+
+/// Sets one of the two and returns what it was. The call itself reports no failure; asking again does.
+fn set_fs_id(call: libc::c_long, id: u32) -> Result<u32> {
+    let set = |id: u32| {
+        // SAFETY: takes an integer and returns the id that was set before.
+        let old = unsafe { libc::syscall(call, id) };
+        u32::try_from(old & 0xffff_ffff).unwrap_or(u32::MAX)
+    };
+    let old = set(id);
+    // Never an id, so that nothing changes.
+    if set(u32::MAX) == id { Ok(old) } else { Err(Error::new("setfsuid", id.to_string(), Errno::PERM)) }
 }

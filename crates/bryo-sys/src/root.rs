@@ -5,6 +5,7 @@
 //! links end inside, whoever changes the tree meanwhile. Faces images and volumes in which every name may be a link
 //! to somewhere else.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
@@ -75,6 +76,16 @@ impl Root {
     ///
     /// A component that is a link to a directory inside the root is followed; what is missing is made with `mode`.
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd> {
+        self.create_dir_all_by(path, |parent, name| mkdir(parent, name, mode))
+    }
+
+    /// As [`Root::create_dir_all`], with something else to make what is missing: it is given the directory that lacks a
+    /// name, and the name.
+    pub fn create_dir_all_by(
+        &self,
+        path: impl AsRef<Path>,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<()>,
+    ) -> Result<OwnedFd> {
         let path = path.as_ref();
         // Nearly always it is there, and one look tells.
         match self.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
@@ -88,10 +99,7 @@ impl Root {
             done.push(name);
             here = match self.open_at(&done, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
                 Err(e) if e.errno() == Errno::NOENT => {
-                    match rustix::fs::mkdirat(&here, name, mode) {
-                        Ok(()) | Err(Errno::EXIST) => (),
-                        Err(errno) => return Err(Error::new("mkdirat", done.display().to_string(), errno)),
-                    }
+                    make(here.as_fd(), name)?;
                     self.open_at(&done, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?
                 }
                 other => other?,
@@ -107,12 +115,8 @@ impl Root {
             Err(e) if e.errno() == Errno::NOENT => (),
             other => return other,
         }
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        let name = path.file_name().ok_or_else(|| Error::new("openat", path.display().to_string(), Errno::ISDIR))?;
-        let parent = self.create_dir_all(parent, Mode::from_raw_mode(0o755))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&parent, name, flags, mode);
-        check("openat", || format!("{} (create)", path.display()), made)?;
+        let (parent, name) = split(path)?;
+        touch(self.create_dir_all(parent, Mode::from_raw_mode(0o755))?.as_fd(), name, mode)?;
         self.resolve(path)
     }
 
@@ -122,6 +126,27 @@ impl Root {
         let stat = rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH);
         Ok(FileType::from_raw_mode(check("fstat", String::new, stat)?.st_mode))
     }
+}
+
+/// Makes a directory; one that is there already serves as well.
+pub fn mkdir(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<()> {
+    match rustix::fs::mkdirat(parent, name, mode) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Error::new("mkdirat", name.display().to_string(), errno)),
+    }
+}
+
+/// Makes an empty file where there is none.
+pub fn touch(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(parent, name, flags, mode);
+    check("openat", || format!("{} (create)", name.display()), made).map(drop)
+}
+
+/// Splits a path into that of the directory and the name in it.
+pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
+    let name = path.file_name().ok_or_else(|| Error::new("openat", path.display().to_string(), Errno::ISDIR))?;
+    Ok((path.parent().unwrap_or(Path::new("/")), name))
 }
 
 impl AsFd for Root {

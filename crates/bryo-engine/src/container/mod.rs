@@ -8,11 +8,13 @@
 
 mod id;
 mod names;
+mod process;
 mod record;
 mod registry;
 mod remove;
 
 pub use id::{Id, generated_name};
+pub use process::ProcessId;
 pub use record::{Confinement, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};
 pub use remove::{Namespace, remove_layer};

@@ -2,14 +2,16 @@
 //! What is written down about a container.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 
 use bryo_identity::map::{IdMap, Mapping};
 use bryo_identity::rung::Rung;
 use bryo_identity::{HostId, InsideId};
 use oci_spec::runtime::Spec;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Id, ProcessId};
 use crate::options::RunOptions;
 use crate::time::now;
 
@@ -123,6 +125,9 @@ pub struct Status {
     pub status: String,
     /// Process id on the host of process 1 inside, 0 when there is none.
     pub pid: i32,
+    /// The same process, so that it cannot be mistaken for a later one with its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
     /// The exit code, once it has one.
     pub exit_code: Option<i32>,
     /// When the payload was started, in RFC 3339, UTC.
@@ -151,9 +156,10 @@ impl Status {
     }
 
     /// The payload runs as this process of the host, from now on.
-    pub fn started(&mut self, pid: i32) {
+    pub fn started(&mut self, pid: Pid, pidfd: BorrowedFd<'_>) {
         self.status = "running".into();
-        self.pid = pid;
+        self.pid = pid.as_raw_nonzero().get();
+        self.process = ProcessId::of(pid, pidfd);
         self.started_at = Some(now());
         (self.exit_code, self.finished_at) = (None, None);
         self.error.clear();
@@ -163,6 +169,7 @@ impl Status {
     pub fn ended(&mut self, code: i32) {
         self.status = "exited".into();
         self.pid = 0;
+        self.process = None;
         self.exit_code = Some(code);
         self.finished_at = Some(now());
     }

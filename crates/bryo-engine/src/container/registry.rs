@@ -9,7 +9,7 @@ use bryo_image::store::Image;
 use rustix::fs::FlockOperation;
 
 use super::names::{self, Names};
-use super::{Id, Record, Status};
+use super::{Id, ProcessId, Record, Status};
 use crate::error::{Error, Kind, Result};
 
 /// The directories that hold containers and their names.
@@ -127,10 +127,12 @@ impl Containers {
         if let Some(state) = state.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             record.state = state;
         }
-        if !matches!(record.state.status.as_str(), "created" | "exited") && !self.is_held(id) {
+        let lives = || record.state.process.as_ref().and_then(ProcessId::open).is_some();
+        if !matches!(record.state.status.as_str(), "created" | "exited") && !self.is_held(id) && !lives() {
             // Its supervisor was killed, and the container with it.
             record.state.status = "exited".into();
             record.state.pid = 0;
+            record.state.process = None;
             record.state.exit_code.get_or_insert(137);
         }
         Ok(record)

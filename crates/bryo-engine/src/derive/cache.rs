@@ -89,7 +89,10 @@ impl Slot {
     /// Makes the layer.
     pub fn make(&self, input: &DeriveInput<'_>) -> Result<Facts> {
         let create = DirBuilder::new().recursive(true).mode(0o755).create(&self.layers);
-        create.map_err(|e| Error::io("create", &self.layers, e))?;
+        create
+            // The umask must not cut it: ids of containers go through it.
+            .and_then(|()| std::fs::set_permissions(&self.layers, Permissions::from_mode(0o755)))
+            .map_err(|e| Error::io("create", &self.layers, e))?;
         // One at a time: others that want the same layer wait for this one instead of making their own.
         let lock = File::open(&self.layers).map_err(|e| Error::io("open", &self.layers, e))?;
         lock_exclusively(&lock, &self.layers)?;

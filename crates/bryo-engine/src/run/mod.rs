@@ -213,7 +213,7 @@ impl Live {
     pub fn describe(&self, record: &mut Record) {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
-        record.state.started(self.running.pid().as_raw_nonzero().get());
+        record.state.started(self.running.pid(), self.running.pidfd());
     }
 
     /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace.

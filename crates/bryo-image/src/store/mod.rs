@@ -214,13 +214,14 @@ impl Store {
     }
 }
 
-/// Creates a directory unless it is there.
+/// Creates a directory unless it is there. Its mode is not left to the caller's umask: ids of containers go through it.
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => Ok(()),
+    let made = match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::io(format!("create {}", path.display()), error)),
-    }
+        other => other,
+    };
+    made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|error| Error::io(format!("create {}", path.display()), error))
 }
 
 /// Asks the file system to give each subdirectory a region of its own, as `chattr +T` does: layers have nothing to do

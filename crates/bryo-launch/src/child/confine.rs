@@ -7,6 +7,8 @@
 //! without privilege; the filter is last, because it forbids most of the above. Where new privileges are allowed on
 //! request, filter and Landlock come while the capabilities for them are still held.
 
+use std::os::fd::AsFd;
+
 use bryo_sys::{Errno, check};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Signal, Uid};
@@ -14,6 +16,7 @@ use rustix::process::{Gid, Signal, Uid};
 use crate::child::landlock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::prepare::PreparedProcess;
+use crate::sync::ChildEnd;
 
 /// Ties this process to its parent's life: a foreground container does not outlive the command that runs it.
 pub(super) fn die_with_parent() -> Result<()> {
@@ -38,8 +41,12 @@ pub(super) fn session(process: &PreparedProcess) -> Result<()> {
     Ok(())
 }
 
-/// Applies everything, up to and including the system call filter.
-pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
+/// Applies everything, up to and including the system call filter. Of all descriptors only the standard streams and the
+/// socket to the parent stay open, so that no destructor of another may run afterwards.
+pub(super) fn apply(process: &PreparedProcess, sync: &ChildEnd) -> Result<()> {
+    // Not left to `execve`, which still sees them: a path of the image may lead through `/proc/self/fd` to the host.
+    bryo_sys::fd::close_all_but(sync.0.as_fd())
+        .context(Kind::Confinement, || "cannot close the other descriptors".into())?;
     keyring()?;
     for (resource, limit) in &process.rlimits {
         let set = rustix::process::setrlimit(*resource, *limit);
@@ -48,8 +55,6 @@ pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
         })?;
     }
     rustix::process::umask(Mode::from_raw_mode(process.umask));
-    bryo_sys::fd::close_on_exec_from(3)
-        .context(Kind::Confinement, || "cannot close the other descriptors (Linux 5.11 or newer is needed)".into())?;
     process.caps.drop_bounding()?;
     if process.no_new_privileges {
         check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))

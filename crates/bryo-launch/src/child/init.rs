@@ -22,7 +22,7 @@ pub(super) fn run(process: &PreparedProcess, sync: ChildEnd) -> i32 {
     let forked = SignalSet::full().block().and_then(|()| fork_into(Namespaces::empty()));
     let main = match forked {
         Ok(Fork::Child) => {
-            sync.failed(&exec::confined(process));
+            sync.failed(&exec::confined(process, &sync));
             return NOT_STARTED;
         }
         Ok(Fork::Parent { pid, pidfd }) => {
@@ -55,9 +55,7 @@ fn confine_self(process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
     check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
     check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
     drop(null);
-    // This process is never executed, so that nothing is closed for it: the caller's descriptors, the store's locks.
-    bryo_sys::fd::close_all_but(std::os::fd::AsFd::as_fd(&sync.0))?;
-    confine::apply(process)?;
+    confine::apply(process, sync)?;
     confine::undumpable()?;
     // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
     // process of a pid namespace.

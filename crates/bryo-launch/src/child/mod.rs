@@ -4,9 +4,9 @@
 //! | stage | file | namespaces | kernel ids | capabilities | may allocate | ends by |
 //! |---|---|---|---|---|---|---|
 //! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
-//! | 2 build | `rootfs.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
+//! | 2 build | `rootfs.rs`, `places.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
 //! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
-//! | 4 execute | `exec.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
+//! | 4 execute | `exec.rs`, `program.rs`, `elf.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
 //!
 //! The child may allocate because its parent had one thread when it was cloned (`bryo_sys::clone` makes sure), so
 //! that the heap it inherited is whole. It never returns to the parent's code: [`main`] ends in `execve` or in an
@@ -17,10 +17,13 @@
 
 mod confine;
 mod dev;
+mod elf;
 mod exec;
 mod init;
 mod landlock;
 mod open;
+mod places;
+mod program;
 mod rootfs;
 mod streams;
 mod volume;
@@ -32,6 +35,7 @@ use std::os::fd::BorrowedFd;
 use bryo_identity::userns::Inside;
 use bryo_sys::clone::{Namespaces, join};
 use bryo_sys::exec::exit_now;
+use rustix::fs::Mode;
 
 use crate::Enforced;
 use crate::error::Result;
@@ -55,18 +59,18 @@ pub(crate) fn main(
         sync.failed(&error);
         return NOT_STARTED;
     }
+    // At once, without a destructor: what this frame and those above hold has been closed below them.
     if plan.init {
-        // At once, without a destructor: what this frame and those above hold has been closed below them.
         exit_now(init::run(&prepared.process, sync));
     }
-    sync.failed(&exec::confined(&prepared.process));
-    NOT_STARTED
+    sync.failed(&exec::confined(&prepared.process, &sync));
+    exit_now(NOT_STARTED)
 }
 
 /// Runs a process that enters a container: it is root inside already, and in the pid namespace.
 pub(crate) fn enter(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> i32 {
     let error = match connect(prepared, container, sync) {
-        Ok(()) => exec::confined(&prepared.process),
+        Ok(()) => exec::confined(&prepared.process, sync),
         Err(error) => error,
     };
     sync.failed(&error);
@@ -95,6 +99,8 @@ fn build(
     sync: &ChildEnd,
     inside: &Inside,
 ) -> Result<()> {
+    // What is made here has the modes that it is given; the caller's files are masked, not the container's.
+    rustix::process::umask(Mode::empty());
     let opened = open::open(plan, prepared, translated, sync)?;
     inside.become_root()?;
     confine::undumpable()?;

@@ -16,6 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
 use crate::child::open::Opened;
+use crate::child::places::Places;
 use crate::child::{dev, volume};
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay::Overlay;
@@ -35,22 +36,24 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     if let RootFs::Empty { links, directories } = &plan.root {
         skeleton(&root, links, directories)?;
     }
-    state(&root, &plan.state)?;
+    let mut places = Places::new(&root, &prepared.process)?;
+    state(&root, &mut places, &plan.state)?;
     let mut devices = Some(devices);
     for (op, tree) in prepared.mounts.iter().zip(trees) {
-        put(&root, op, tree)?;
+        put(&root, &mut places, op, tree)?;
         if is_dev(op) {
             dev::fill(&root, devices.take().unwrap_or_default(), prepared.process.terminal)?;
         }
     }
     for (plan, opened) in plan.volumes.iter().zip(volumes) {
-        volume::mount(&root, plan, opened, &prepared.process)?;
+        volume::mount(&root, &mut places, plan, opened, &prepared.process)?;
     }
     for (file, tree) in plan.files.iter().zip(files) {
-        let target = root.create_file(&file.path, Mode::from_raw_mode(0o644));
+        let target = places.file(&file.path);
         attach(tree, target.context(Kind::RootFs, || format!("cannot place {}", file.path.display()))?)?;
     }
-    root.create_dir_all(&prepared.process.cwd, Mode::from_raw_mode(0o755))
+    places
+        .directory(&prepared.process.cwd)
         .context(Kind::WorkingDirectory, || format!("working directory {}", prepared.process.cwd.display()))?;
     restrict(&root, prepared, &mut masks)
 }
@@ -185,7 +188,7 @@ fn skeleton(root: &Root, links: &[(PathBuf, PathBuf)], directories: &[(PathBuf, 
 }
 
 /// Keeps directories writable: each becomes a mount of its own before the root is made read-only.
-fn state(root: &Root, paths: &[PathBuf]) -> Result<()> {
+fn state(root: &Root, places: &mut Places<'_>, paths: &[PathBuf]) -> Result<()> {
     for path in paths {
         let what = || format!("state directory {}", path.display());
         let directory = match root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
@@ -194,27 +197,28 @@ fn state(root: &Root, paths: &[PathBuf]) -> Result<()> {
         };
         let tree = clone_tree(&directory, "", false).context(Kind::RootFs, what)?;
         set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV)).context(Kind::RootFs, what)?;
-        attach(tree, directory).context(Kind::RootFs, what)?;
+        attach(&tree, directory).context(Kind::RootFs, what)?;
+        places.is_own(tree)?;
     }
     Ok(())
 }
 
 /// Attaches a detached mount at its place, which is made when it is missing.
-fn put(root: &Root, op: &MountOp, tree: OwnedFd) -> Result<()> {
+fn put(root: &Root, places: &mut Places<'_>, op: &MountOp, tree: OwnedFd) -> Result<()> {
     let what = || format!("cannot mount on {}", op.target.display());
     let stat = check("fstat", || op.target.display().to_string(), rustix::fs::fstat(&tree))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let target = if directory {
-        root.create_dir_all(&op.target, Mode::from_raw_mode(0o755))
-    } else {
-        root.create_file(&op.target, Mode::from_raw_mode(0o644))
-    }
-    .context(Kind::RootFs, what)?;
+    let target = if directory { places.directory(&op.target) } else { places.file(&op.target) };
+    let target = target.context(Kind::RootFs, what)?;
     // Where /proc or /sys should be, a link would let the image choose what is seen there (CVE-2019-19921).
     if matches!(op.target.to_str(), Some("/proc" | "/sys" | "/dev")) && root.kind(&op.target)? != FileType::Directory {
         return Err(Error::new(Kind::RootFs, format!("{} of the image is not a directory", op.target.display())));
     }
-    attach(tree, target).context(Kind::RootFs, what)
+    attach(&tree, target).context(Kind::RootFs, what)?;
+    if let What::New { .. } = op.what {
+        places.is_own(tree)?;
+    }
+    Ok(())
 }
 
 /// Masks, read-only paths, and last the read-only root: each takes away what the steps before still needed.

@@ -8,6 +8,7 @@ use bryo_sys::root::Root;
 use bryo_sys::{Errno, check};
 use rustix::fs::{Dir, FileType, Gid, Mode, OFlags, Uid};
 
+use crate::child::places::Places;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Volume;
 use crate::prepare::PreparedProcess;
@@ -39,11 +40,17 @@ pub(super) fn open(plan: &Volume, directory: &Root) -> Result<Opened> {
 }
 
 /// Mounts a volume; a new one takes over what the image has at its place.
-pub(super) fn mount(root: &Root, plan: &Volume, opened: Opened, process: &PreparedProcess) -> Result<()> {
+pub(super) fn mount(
+    root: &Root,
+    places: &mut Places<'_>,
+    plan: &Volume,
+    opened: Opened,
+    process: &PreparedProcess,
+) -> Result<()> {
     let what = || format!("volume for {}", plan.target.display());
     let Opened { data, tree, fresh } = opened;
     let existed = root.resolve(&plan.target).is_ok();
-    let target = root.create_dir_all(&plan.target, Mode::from_raw_mode(0o755)).context(Kind::RootFs, what)?;
+    let target = places.directory(&plan.target).context(Kind::RootFs, what)?;
     if fresh && existed {
         let from = root.open_at(&plan.target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         copy_directory(&from.context(Kind::RootFs, what)?, &data, MAX_DEPTH)?;
@@ -53,7 +60,8 @@ pub(super) fn mount(root: &Root, plan: &Volume, opened: Opened, process: &Prepar
     }
     let read_only = if plan.read_only { Attr::RDONLY } else { Attr::empty() };
     set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV | read_only)).context(Kind::RootFs, what)?;
-    attach(tree, target).context(Kind::RootFs, what)
+    attach(&tree, target).context(Kind::RootFs, what)?;
+    Ok(places.is_own(tree)?)
 }
 
 /// Copies content, modes and owners of a directory of the image into an empty one. Links are copied as links.

@@ -2,6 +2,7 @@
 //! What can be written, what is shared, and how: read-only root, state, binds, volumes, tmpfs.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::{BUSYBOX, path};
@@ -89,6 +90,72 @@ fn a_read_only_share_is_read_only_all_the_way_down() {
     // /dev/shm is a mount below /dev on every host: sharing the parent must not leave it writable.
     let output = home.run(&["-v", "/dev:/data:ro", BUSYBOX, "touch", &format!("/data/shm/bryo-{}", mark())]);
     assert_ne!(output.status.code(), Some(0), "{output}");
+}
+
+/// A place in a share that does not exist is made there, on the host: by the run user, not by root inside, whose id the
+/// caller could not remove it from.
+#[test]
+fn what_a_start_makes_in_a_share_is_the_run_users() {
+    for user in User::all() {
+        if user.uid == 0 {
+            // Root cannot share its own id with a container.
+            continue;
+        }
+        let home = Home::new(&user);
+        home.load(&bryo_tests::images::busybox());
+        let dir = home.mkdir("w/share");
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let file = home.write("w/file", "a file").display().to_string();
+        let mut words = vec!["-v".to_owned(), format!("{}:/x:me", dir.display())];
+        for more in ["-w", "/x/work/deep", "--tmpfs", "/x/memory", "-v", "v:/x/volume", "-v"] {
+            words.push(more.to_owned());
+        }
+        words.push(format!("{file}:/x/below/file:ro"));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        home.run(&[&words[..], &[BUSYBOX, "sh", "-c", "touch here && mkdir sub"]].concat()).ok();
+        for name in ["work", "work/deep", "work/deep/here", "memory", "volume", "below", "below/file"] {
+            let made = fs::symlink_metadata(dir.join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (user.uid, user.gid), "{name} for {}", user.name);
+        }
+        home.tool("rm", &["-r", dir.to_str().unwrap()]).ok();
+    }
+}
+
+#[test]
+fn what_the_run_user_may_not_make_in_a_share_is_not_made() {
+    let Some(user) = User::with_range() else { return };
+    let home = Home::shared(&user);
+    let dir = home.mkdir(&format!("w/closed-{}", mark()));
+    fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let share = format!("{}:/x", dir.display());
+    home.run(&["-v", &share, "-w", "/x/work", BUSYBOX, "true"]).fails(125, &["/x/work", "denied"]);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    // Where everybody may, it is as if the payload had made it.
+    fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    home.run(&["-v", &share, "-w", "/x/work", BUSYBOX, "touch", "here"]).ok();
+    let made = fs::symlink_metadata(dir.join("work")).unwrap();
+    assert_eq!(made.uid(), user.range().unwrap().0 + 65532);
+}
+
+#[test]
+fn the_callers_umask_is_not_the_containers() {
+    for user in User::all() {
+        let home = Home::new(&user);
+        let bryo = bryo_tests::dirs::bryo().display().to_string();
+        let masked = |words: &[&str]| {
+            let script = format!("umask 077 && exec {bryo} \"$@\"");
+            home.tool("sh", &[&["-c", &script, "sh"], words].concat())
+        };
+        let archive = bryo_tests::images::busybox().display().to_string();
+        masked(&["load", "-q", "-i", &archive]).ok();
+        let words =
+            ["run", "--rm", "--network", "none", "-w", "/made/work", "--tmpfs", "/made/memory", "-v", "v:/made/v"];
+        let script = "umask && touch /made/memory/x /made/v/x && stat -c %a / /made /made/work /etc /tmp /made/v";
+        let seen = masked(&[&words[..], &[BUSYBOX, "sh", "-c", script]].concat());
+        assert_eq!(seen.ok(), "0022\n755\n755\n755\n755\n1777\n755", "{}", user.name);
+        let host = masked(&["run", "--rm", "--network", "none", "host:", "sh", "-c", "cat /etc/hosts && touch /tmp/x"]);
+        host.ok();
+    }
 }
 
 #[test]
