@@ -62,7 +62,17 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
     let commands = commands_in(&caller.ok(&["--help"]));
     let expected = [
         "run",
+        "create",
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "wait",
+        "exec",
+        "attach",
+        "logs",
         "ps",
+        "rename",
         "rm",
         "pull",
         "push",

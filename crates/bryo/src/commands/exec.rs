@@ -91,7 +91,7 @@ impl Exec {
         let mut env = Vec::new();
         for file in &self.env_file {
             let text = std::fs::read_to_string(file).map_err(|e| Error::io(format!("read {}", file.display()), &e))?;
-            env.extend(env_file(&text, &variable)?);
+            env.extend(env_file(&text, variable)?);
         }
         for entry in &self.env {
             let (name, value) = entry.split_once('=').map_or((entry.as_str(), None), |(n, v)| (n, Some(v.to_owned())));
