@@ -52,7 +52,7 @@ impl Engine {
         }
         let target = self.payload(record)?;
         let ids = record.identity.map()?;
-        let spec = spec(record, options, &ids, caller)?;
+        let spec = spec(record, options, &ids, Some(caller))?;
         let signals = relay::signals();
         signals.block()?;
         let inbox = signals.descriptor()?;
@@ -63,6 +63,7 @@ impl Engine {
             interactive: options.interactive,
             detached: options.detach,
             landlock: landlock(record),
+            patience: None,
         };
         let mut entered = enter(&entry)?;
         if options.detach {
@@ -77,7 +78,7 @@ impl Engine {
 
     /// Opens a process of the container that has executed a program of it. Below a small init that is its child: the
     /// init itself is this very program, and lets nobody look at it.
-    fn payload(&self, record: &Record) -> Result<OwnedFd> {
+    pub(crate) fn payload(&self, record: &Record) -> Result<OwnedFd> {
         let first = self.process(record)?;
         if !record.options.init {
             return Ok(first);
@@ -96,12 +97,12 @@ impl Engine {
 }
 
 /// What confines the container's own process, and so this one: it is not started with less.
-fn landlock(record: &Record) -> Landlock {
+pub(crate) fn landlock(record: &Record) -> Landlock {
     if record.confinement.landlock > 0 { Landlock::Required } else { Landlock::Off }
 }
 
 /// Makes the container's spec that of the process.
-fn spec(record: &Record, options: &ExecOptions, ids: &IdMap, caller: Caller<'_>) -> Result<Spec> {
+pub(crate) fn spec(record: &Record, options: &ExecOptions, ids: &IdMap, caller: Option<Caller<'_>>) -> Result<Spec> {
     let mut spec = record.spec.clone();
     let missing = || Error::new(Kind::Corrupt, format!("the record of {} has no process", record.name));
     let mut process = spec.process().clone().ok_or_else(missing)?;
@@ -118,7 +119,7 @@ fn spec(record: &Record, options: &ExecOptions, ids: &IdMap, caller: Caller<'_>)
         .set_args(Some(options.command.clone()))
         .set_env(Some(env))
         .set_terminal(Some(options.tty))
-        .set_console_size(console(options, caller));
+        .set_console_size(caller.and_then(|caller| console(options, caller)));
     if let Some(workdir) = &options.workdir {
         process.set_cwd(workdir.clone());
     }

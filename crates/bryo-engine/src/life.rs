@@ -57,6 +57,7 @@ impl Engine {
         let mut record = record(&id, &name, options, &prepared, &planned);
         record.state = Status::created();
         monitor::check_options(&record)?;
+        record.health_check = options.health.check(prepared.image.healthcheck())?;
         let held = self.containers.create(&id, &name)?;
         let written = match &prepared.image {
             Image::Stored(image) => held.write_image(image),
@@ -145,6 +146,7 @@ impl Engine {
         };
         let mut record = record(&id, &old.name, &old.options, &prepared, &planned);
         record.created.clone_from(&old.created);
+        record.health_check.clone_from(&old.health_check);
         let network = prepared.network;
         monitor::start(self, Subject { held, record, planned, network, slot, pin, client, inbox, note })
     }

@@ -43,6 +43,7 @@ fn record(id: &Id, pid: i32, process: Option<ProcessId>) -> Record {
         confinement: Confinement::default(),
         state: Status { status: "running".into(), pid, process, ..Status::default() },
         layers: Vec::new(),
+        health_check: None,
         options: bryo_engine::options::RunOptions::default(),
         spec: Default::default(),
     }

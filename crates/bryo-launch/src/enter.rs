@@ -19,12 +19,15 @@
 //! streams, and is not dumpable, with a memory that belongs to the host's user namespace (CVE-2016-9962).
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use bryo_identity::map::IdMap;
 use bryo_identity::userns::{self, Child};
+use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_sibling};
 use bryo_sys::exec::exit_now;
 use oci_spec::runtime::Spec;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::Pid;
 
 use crate::Streams;
@@ -49,6 +52,8 @@ pub struct Entry<'a> {
     pub detached: bool,
     /// What confines the container's own process.
     pub landlock: Landlock,
+    /// How long each step may take: what is opened and executed is the container's, and may keep one waiting.
+    pub patience: Option<Duration>,
 }
 
 /// A process that runs in a container that others supervise. Dropping it ends it.
@@ -72,6 +77,10 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     };
     let prepared = prepare(entry.spec, manner)?;
     let (ours, theirs) = bryo_sys::fd::message_pair()?;
+    if let Some(patience) = entry.patience {
+        let set = set_socket_timeout(&ours, Timeout::Recv, Some(patience));
+        check("setsockopt", || format!("SO_RCVTIMEO, {patience:?}"), set)?;
+    }
     let mut ours = Some(ParentEnd(ours));
     let mut theirs = Some(ChildEnd(theirs));
     let helper = userns::join(entry.container, Namespaces::PID, entry.ids, |inside| {

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::{Id, ProcessId};
-use crate::options::RunOptions;
+use crate::options::{Check, RunOptions};
 use crate::time::now;
 
 /// Everything that is known of a container. The spec is the OCI runtime spec, as it was obeyed.
@@ -46,6 +46,9 @@ pub struct Record {
     /// The unpacked layers it stands on, by digest, top first: they stay as long as the container is there.
     #[serde(default)]
     pub layers: Vec<String>,
+    /// How its health is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Check>,
     /// What was asked for: what it is started again from.
     #[serde(default)]
     pub options: RunOptions,
@@ -136,12 +139,58 @@ pub struct Status {
     pub finished_at: Option<String>,
     /// How often it was started again by its policy.
     pub restart_count: u32,
+    /// How it feels, where that is checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// How many of the last runs were short.
     #[serde(skip)]
     pub failures: u32,
     /// Why it could not be started, when it could not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
+}
+
+/// What health checks found. Source: Docker's API, `State.Health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    /// How many checks in a row have failed.
+    pub failing_streak: u32,
+    /// The last results, oldest first.
+    pub log: Vec<HealthResult>,
+}
+
+/// The result of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthResult {
+    /// When it was begun, in RFC 3339, UTC.
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// Its exit code; -1 for one that could not be run or took too long.
+    pub exit_code: i32,
+    /// What it said, up to a length.
+    pub output: String,
+}
+
+impl Health {
+    /// Nothing was checked yet.
+    pub fn starting() -> Self {
+        Self { status: "starting".into(), failing_streak: 0, log: Vec::new() }
+    }
+
+    /// Adds a result; the oldest goes.
+    pub fn add(&mut self, result: HealthResult) {
+        /// Source: Docker.
+        const KEPT: usize = 5;
+        if self.log.len() == KEPT {
+            self.log.remove(0);
+        }
+        self.log.push(result);
+    }
 }
 
 impl Status {

@@ -16,30 +16,33 @@
 //! the container's lock as long as it lives, which is how everybody else knows that it does.
 
 mod clients;
+mod health;
 pub mod log;
 mod relay;
 pub(crate) mod wire;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bryo_image::store::Pin;
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
 use bryo_sys::exec::exit_now;
+use rustix::event::PollFlags;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::Engine;
-use crate::container::{Held, Record};
+use crate::container::{Health, Held, Record};
 use crate::error::{Error, Kind, Result};
 use crate::options::{LogDriver, Network};
 use crate::plan::Planned;
 use crate::run::{Live, Slot};
 
 use clients::Clients;
+use health::Checker;
 use log::Writer;
-use relay::{Ears, Ending};
+use relay::{Ears, Ending, Rounds};
 
 /// The name of the file that says that a container is to stay stopped.
 pub(crate) const STOPPED: &str = "stopped";
@@ -209,8 +212,12 @@ impl<'a> Monitor<'a> {
     /// Sees one run of the payload to its end.
     fn one_run(&mut self, mut live: Live, log: Option<&mut Writer>) -> Result<(i32, OwnedFd, bool)> {
         let streams = live.running.take_streams();
+        let ending = ending(&self.record);
         let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
-        let asked = relay::run(live.running.pidfd(), streams, log, &mut ears, ending(&self.record))?;
+        let checker = self.record.health_check.clone().map(Checker::new);
+        self.record.state.health = checker.is_some().then(Health::starting);
+        let mut rounds = HealthRounds { engine: self.engine, held: &self.held, record: &mut self.record, checker };
+        let asked = relay::run(live.running.pidfd(), streams, log, &mut ears, &mut rounds, ending)?;
         let (code, namespace) = live.wait()?;
         Ok((code, namespace, asked))
     }
@@ -259,6 +266,34 @@ impl<'a> Monitor<'a> {
             drop(self.held);
         }
         self.clients.farewell(code);
+        Ok(())
+    }
+}
+
+/// The health checks of a container, and where their results go.
+struct HealthRounds<'a> {
+    engine: &'a Engine,
+    held: &'a Held,
+    record: &'a mut Record,
+    checker: Option<Checker>,
+}
+
+impl Rounds for HealthRounds<'_> {
+    fn deadline(&self) -> Option<Instant> {
+        self.checker.as_ref().map(Checker::deadline)
+    }
+
+    fn waits_for(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        self.checker.iter().flat_map(Checker::waits_for).collect()
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let Some(checker) = self.checker.as_mut().filter(|checker| checker.is_due()) else { return Ok(()) };
+        // One that has just ended has no health, and its end is about to be noticed.
+        let Ok(container) = self.engine.payload(self.record) else { return Ok(()) };
+        if checker.step(self.record, container.as_fd()) {
+            self.held.write_state(&self.record.state)?;
+        }
         Ok(())
     }
 }

@@ -59,12 +59,23 @@ struct Ready {
     clients: Vec<PollFlags>,
 }
 
+/// Asks after the payload's health beside everything else.
+pub(super) trait Rounds {
+    /// When the next is due.
+    fn deadline(&self) -> Option<Instant>;
+    /// What to listen to.
+    fn waits_for(&self) -> Vec<(BorrowedFd<'_>, PollFlags)>;
+    /// Does what is to be done now.
+    fn step(&mut self) -> Result<()>;
+}
+
 /// Relays until the payload has ended and its output is written; tells whether the monitor was asked to end.
 pub(super) fn run(
     payload: BorrowedFd<'_>,
     streams: Streams,
     mut log: Option<&mut Writer>,
     ears: &mut Ears<'_>,
+    rounds: &mut dyn Rounds,
     ending: Ending,
 ) -> Result<bool> {
     let mut payload = Payload::new(payload, streams);
@@ -72,8 +83,12 @@ pub(super) fn run(
     let mut ended = false;
     let mut buffer = vec![0; CHUNK];
     while !(ended && payload.outputs.is_empty()) {
-        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended)].into_iter().flatten().min();
-        let ready = wait(&payload, ears, ended, deadline)?;
+        let round = rounds.deadline().filter(|_| !ended);
+        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended), round].into_iter().flatten().min();
+        let ready = wait(&payload, ears, &*rounds, ended, deadline)?;
+        if !ended {
+            rounds.step()?;
+        }
         if ready.signal {
             while let Some(number) = next(ears.inbox)? {
                 if asks_to_end(number) && asked.is_none() {
@@ -129,7 +144,13 @@ fn asks_to_end(signal: i32) -> bool {
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal)
 }
 
-fn wait(payload: &Payload<'_>, ears: &Ears<'_>, ended: bool, deadline: Option<Instant>) -> Result<Ready> {
+fn wait(
+    payload: &Payload<'_>,
+    ears: &Ears<'_>,
+    rounds: &dyn Rounds,
+    ended: bool,
+    deadline: Option<Instant>,
+) -> Result<Ready> {
     let mut fds = vec![PollFd::new(ears.inbox, PollFlags::IN), PollFd::new(ears.listener, PollFlags::IN)];
     if !ended {
         fds.push(PollFd::from_borrowed_fd(payload.pidfd, PollFlags::IN));
@@ -142,6 +163,8 @@ fn wait(payload: &Payload<'_>, ears: &Ears<'_>, ended: bool, deadline: Option<In
     let first_client = fds.len();
     let takes_input = payload.pending.is_empty();
     fds.extend(ears.clients.waits_for(takes_input).map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+    let first_round = fds.len();
+    fds.extend(rounds.waits_for().into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     poll(&mut fds, deadline)?;
     let found = |n: usize| !fds[n].revents().is_empty();
     let flags = |range: std::ops::Range<usize>| fds[range].iter().map(PollFd::revents).collect::<Vec<_>>();
@@ -153,7 +176,7 @@ fn wait(payload: &Payload<'_>, ears: &Ears<'_>, ended: bool, deadline: Option<In
         ended: !ended && found(2),
         input: feeding.is_some() && found(first_output - 1),
         outputs,
-        clients: flags(first_client..fds.len()),
+        clients: flags(first_client..first_round),
     })
 }
 

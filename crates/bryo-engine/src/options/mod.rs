@@ -4,6 +4,7 @@
 //! A value that is not understood is an error here, before anything has happened. The defaults are those of bryo's
 //! policy; each field that relaxes one says so.
 
+mod health;
 mod life;
 mod mount;
 mod parse;
@@ -15,6 +16,7 @@ use oci_spec::runtime::{Capability, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
 pub use bryo_sys::signal::numbered;
+pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
@@ -97,6 +99,8 @@ pub struct RunOptions {
     pub restart: Restart,
     /// What becomes of its output.
     pub log: Log,
+    /// Whether and how its health is checked.
+    pub health: HealthOptions,
     /// The number of the signal that asks it to end, in place of the image's.
     pub stop_signal: Option<i32>,
     /// How many seconds it has to end before it is killed.

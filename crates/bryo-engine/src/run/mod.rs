@@ -251,6 +251,7 @@ pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepa
         },
         state: Status::default(),
         layers: prepared.layer_names(),
+        health_check: None,
         options: remembered(options, &prepared.image),
         spec: plan.spec.clone(),
     }

@@ -56,6 +56,14 @@ impl Image {
         matches!(name, "host:" | "host") || name.starts_with("rootfs:")
     }
 
+    /// Returns how the image wants its health to be checked.
+    pub(crate) fn healthcheck(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Stored(image) => image.healthcheck.as_ref(),
+            Self::Rootfs(_) | Self::Host => None,
+        }
+    }
+
     /// Returns the image's id, if it is an image.
     pub fn id(&self) -> Option<String> {
         match self {

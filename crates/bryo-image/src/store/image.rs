@@ -24,6 +24,21 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// The layers, bottom to top.
     pub layers: Vec<Layer>,
+    /// How the image wants its health to be checked, as it is: Docker's configuration has it, the OCI's has not.
+    #[serde(default)]
+    pub healthcheck: Option<serde_json::Value>,
+}
+
+/// The part of a configuration that only Docker's has.
+#[derive(Deserialize)]
+struct DockerConfiguration {
+    config: Option<DockerConfig>,
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "Healthcheck")]
+    healthcheck: Option<serde_json::Value>,
 }
 
 /// One layer of an image.
@@ -74,6 +89,8 @@ impl Image {
     /// [`Kind::Corrupt`] if either is malformed or they do not fit together.
     pub fn parse(record: &ImageRecord, manifest: &[u8], config: &[u8]) -> Result<Self> {
         let manifest = parse_manifest(manifest, &record.media_type)?;
+        // What is wrong with it is said of the whole below.
+        let docker: Option<DockerConfiguration> = serde_json::from_slice(config).ok();
         let config: ImageConfiguration = serde_json::from_slice(config)
             .map_err(|error| Error::new(Kind::Corrupt, "parse image configuration").with_source(error))?;
         let diff_ids = config.rootfs().diff_ids();
@@ -105,6 +122,7 @@ impl Image {
             config_digest: manifest.config().digest().try_into()?,
             config,
             layers,
+            healthcheck: docker.and_then(|docker| docker.config?.healthcheck),
         })
     }
 

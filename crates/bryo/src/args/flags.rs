@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{self, Mount, Network, Restart, RunOptions, Seccomp};
+use bryo_engine::options::{self, HealthOptions, Mount, Network, Restart, RunOptions, Seccomp};
 use clap::Args;
 
 use super::refused::Refused;
@@ -28,6 +28,8 @@ pub(super) struct Flags {
     pub(super) confinement: Confinement,
     #[command(flatten)]
     pub(super) network: NetworkFlags,
+    #[command(flatten)]
+    pub(super) health: HealthFlags,
     #[command(flatten)]
     pub(super) labels: Labels,
     #[command(flatten)]
@@ -73,9 +75,49 @@ pub(super) struct General {
     /// Show what would be started, and start nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Accepted: health checks are never run
-    #[arg(long, hide = true)]
+}
+
+/// How its health is checked.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Health")]
+pub(super) struct HealthFlags {
+    /// Line for the container's shell that says whether it is healthy, in place of the image's check
+    #[arg(long, value_name = "COMMAND")]
+    health_cmd: Option<String>,
+    /// Time between checks (default 30s)
+    #[arg(long, value_name = "DURATION")]
+    health_interval: Option<String>,
+    /// Time after which a check has failed (default 30s)
+    #[arg(long, value_name = "DURATION")]
+    health_timeout: Option<String>,
+    /// Time after a start in which failures do not count (default 0s)
+    #[arg(long, value_name = "DURATION")]
+    health_start_period: Option<String>,
+    /// Time between checks in this period (default 5s)
+    #[arg(long, value_name = "DURATION")]
+    health_start_interval: Option<String>,
+    /// Failures in a row that make it unhealthy (default 3)
+    #[arg(long, value_name = "NUMBER")]
+    health_retries: Option<u32>,
+    /// Check nothing, whatever the image says
+    #[arg(long)]
     no_healthcheck: bool,
+}
+
+impl HealthFlags {
+    pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
+        let time = |text: Option<String>| given(text).as_deref().map(options::duration).transpose();
+        options.health = HealthOptions {
+            disabled: self.no_healthcheck,
+            command: given(self.health_cmd),
+            interval: time(self.health_interval)?,
+            timeout: time(self.health_timeout)?,
+            start_period: time(self.health_start_period)?,
+            start_interval: time(self.health_start_interval)?,
+            retries: self.health_retries,
+        };
+        Ok(())
+    }
 }
 
 impl General {

@@ -82,8 +82,18 @@ impl RunArgs {
     /// [`Kind::Unsupported`] for a flag this version does not carry out, [`Kind::InvalidOption`] for a value that is
     /// not understood, [`Kind::Source`] for a file that cannot be used. Nothing has happened then.
     pub fn options(self, env: &Environment<'_>) -> Result<RunOptions> {
-        let Flags { general, identity, process, files, confinement, network, labels, refused, image_and_command } =
-            self.flags;
+        let Flags {
+            general,
+            identity,
+            process,
+            files,
+            confinement,
+            network,
+            health,
+            labels,
+            refused,
+            image_and_command,
+        } = self.flags;
         refused.check()?;
         let mut options = RunOptions::default();
         let mut words = image_and_command.into_iter();
@@ -98,6 +108,7 @@ impl RunArgs {
         files.apply(env, &mut options)?;
         confinement.apply(env, &mut options)?;
         network.apply(&mut options)?;
+        health.apply(&mut options)?;
         labels.apply(env, &mut options)?;
         distinct_targets(&options)?;
         Ok(options)

@@ -99,7 +99,6 @@ const PUBLISH: &str = "this version publishes no ports; leave it out, or use --n
 const ADDRESS: &str = "the addresses of the private network cannot be chosen in this version; leave it out";
 const PEERS: &str = "containers are not connected to one another in this version; leave it out";
 const DEVICE: &str = "a device of the host cannot be handed to a user namespace by this version; leave it out";
-const HEALTH: &str = "health checks are not run by this version; leave it out, or say --no-healthcheck";
 const ATTACH: &str = "standard output and standard error are always attached; leave it out, and use -i for input";
 const SHARED: &str = "namespaces are never shared with the host or another container in this version; leave it out";
 const WINDOWS: &str = "it has a meaning on Windows only; leave it out";
@@ -150,12 +149,6 @@ pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("device", DEVICE),
     Refusal::value("device-cgroup-rule", DEVICE),
     Refusal::value("gpus", DEVICE),
-    Refusal::value("health-cmd", HEALTH),
-    Refusal::value("health-interval", HEALTH).but(&["0s", "0"]),
-    Refusal::value("health-retries", HEALTH).but(&["0"]),
-    Refusal::value("health-start-interval", HEALTH).but(&["0s", "0"]),
-    Refusal::value("health-start-period", HEALTH).but(&["0s", "0"]),
-    Refusal::value("health-timeout", HEALTH).but(&["0s", "0"]),
     Refusal::value("runtime", "bryo starts containers itself; leave it out"),
     Refusal::value("domainname", "a NIS domain name is not set by this version; put the domain into --hostname")
         .but(&[""]),

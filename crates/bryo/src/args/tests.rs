@@ -184,7 +184,6 @@ fn the_known_ways_to_ask_in_vain_are_refused() {
         &["--ipc=host"],
         &["--uts", "host"],
         &["--cgroupns", "host"],
-        &["--health-cmd", "true"],
         &["--net-alias", "a"],
         &["--add-host", "host.docker.internal:host-gateway"],
         &["--security-opt", "apparmor=mine"],
