@@ -107,6 +107,7 @@ impl Ground {
                 config_digest: digest,
                 config: oci_spec::image::ImageConfiguration::default(),
                 layers: Vec::new(),
+                healthcheck: None,
             },
             layers: Vec::new(),
             first: Vec::new(),
