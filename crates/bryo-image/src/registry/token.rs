@@ -49,7 +49,7 @@ impl Session<'_> {
         let found = self.client.options.auth.find(&endpoint.domain, &endpoint.path);
         match challenge {
             Challenge::Basic => {
-                let credential = found?.ok_or_else(|| missing(&endpoint.domain))?;
+                let credential = found?.ok_or_else(|| missing(&self.client.peer(refusal.url())))?;
                 Ok(credential.basic())
             }
             Challenge::Bearer { realm, service } => {
@@ -128,6 +128,6 @@ impl Session<'_> {
     }
 }
 
-fn missing(domain: &str) -> Error {
-    Error::new(Kind::Unauthorized, format!("log in to {domain}: it wants credentials and there are none for it"))
+fn missing(peer: &str) -> Error {
+    Error::new(Kind::Unauthorized, format!("log in to {peer}: it wants credentials and there are none for it"))
 }
