@@ -377,11 +377,14 @@ fn broken(peer: &str, error: reqwest::Error) -> Failure {
     Failure { error: Error::new(Kind::Unreachable, format!("{doing} {peer}")).with_source(cause), hope }
 }
 
-/// Extracts the messages of an error body ("Error Codes" of the distribution specification).
+/// Extracts the messages of an error body ("Error Codes" of the distribution specification; of token services, RFC 6749,
+/// section 5.2).
 fn explanation(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct Body {
-        errors: Vec<Item>,
+    #[serde(untagged)]
+    enum Body {
+        Registry { errors: Vec<Item> },
+        Tokens { error: String, error_description: Option<String> },
     }
     #[derive(serde::Deserialize)]
     struct Item {
@@ -390,9 +393,15 @@ fn explanation(body: &[u8]) -> String {
         #[serde(default)]
         message: String,
     }
-    let Ok(body) = serde_json::from_slice::<Body>(body) else { return String::new() };
-    let texts: Vec<String> =
-        body.errors.into_iter().take(3).map(|item| format!("{} {}", item.code, item.message)).collect();
+    let texts = match serde_json::from_slice::<Body>(body) {
+        Ok(Body::Registry { errors }) => {
+            errors.into_iter().take(3).map(|item| format!("{} {}", item.code, item.message)).collect()
+        }
+        Ok(Body::Tokens { error, error_description }) => {
+            vec![format!("{error} {}", error_description.unwrap_or_default())]
+        }
+        Err(_) => Vec::new(),
+    };
     let text: String = texts.join(", ").chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.trim().is_empty() { String::new() } else { format!(" ({})", text.trim()) }
 }
@@ -419,6 +428,9 @@ mod tests {
         assert_eq!(explanation(body), " (DENIED no [31m way)");
         assert_eq!(explanation(b"<html>"), "");
         assert_eq!(explanation(br#"{"errors":[]}"#), "");
+        assert_eq!(explanation(br#"{"error":"invalid_grant"}"#), " (invalid_grant)");
+        let described = br#"{"error":"invalid_grant","error_description":"too\u0007 old"}"#;
+        assert_eq!(explanation(described), " (invalid_grant too  old)");
     }
 
     #[test]

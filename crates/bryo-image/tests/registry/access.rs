@@ -34,7 +34,7 @@ fn login(fixture: &mut Fixture, authority: &str, auth: &str) {
 
 fn a_login_is_wanted_and_found() {
     let mut fixture = Fixture::new();
-    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "pw")), tls: None });
+    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "pw")), ..Setup::default() });
     fixture.allow(&registry.authority);
     let made = three_layers();
     registry.put(&made, "app", Some("u:pw"));
@@ -133,7 +133,7 @@ fn with_certificate(fixture: &Fixture, names: &[&str]) -> (Registry, PathBuf) {
     let (cert, key) = (fixture.path("cert.pem"), fixture.path("key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    (Registry::start(fixture.dir.path(), &Setup { login: None, tls: Some((&cert, &key)) }), cert)
+    (Registry::start(fixture.dir.path(), &Setup { tls: Some((&cert, &key)), ..Setup::default() }), cert)
 }
 
 fn certificates_are_verified() {
