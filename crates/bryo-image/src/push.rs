@@ -54,7 +54,7 @@ pub fn push(
         let name = target.to_string();
         let layers = PlannedLayer::of(&image);
         progress.event(Event::Resolved { reference: &name, manifest: &record.manifest, layers: &layers });
-        let client = Client::new(&options.registry);
+        let client = Client::new(&options.registry)?;
         let endpoints = [Endpoint::origin(target)];
         let push = Push { store, client: &client, endpoints: &endpoints, progress, stop: AtomicBool::new(false) };
         push.layers(layers, options.concurrency)?;

@@ -8,6 +8,7 @@
 
 pub mod device;
 pub mod dirs;
+pub mod forward;
 pub mod home;
 pub mod host;
 pub mod images;

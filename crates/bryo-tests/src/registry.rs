@@ -19,6 +19,8 @@ pub struct Registry {
     pub host: String,
     /// Where its blobs lie.
     pub root: PathBuf,
+    /// Its certificate in PEM, if it has TLS.
+    pub certificate: PathBuf,
     auth: bool,
     _dir: tempfile::TempDir,
     _server: Running,
@@ -27,6 +29,15 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry; with `auth` it wants [`LOGIN`]. `None` (and a skip) where the server is not installed.
     pub fn start(auth: bool) -> Option<Self> {
+        Self::launch(auth, false)
+    }
+
+    /// Starts a registry with TLS, by a certificate that nobody vouches for.
+    pub fn start_tls() -> Option<Self> {
+        Self::launch(false, true)
+    }
+
+    fn launch(auth: bool, tls: bool) -> Option<Self> {
         if !skip::have("docker-registry") || !skip::have("skopeo") || (auth && !skip::have("htpasswd")) {
             return None;
         }
@@ -39,6 +50,14 @@ impl Registry {
              rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {host}\n",
             root.display()
         );
+        let certificate = dir.path().join("cert.pem");
+        if tls {
+            let key = dir.path().join("key.pem");
+            let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "0.0.0.0".to_owned()]).unwrap();
+            fs::write(&certificate, made.cert.pem()).unwrap();
+            fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            config += &format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        }
         if auth {
             let file = dir.path().join("htpasswd");
             fs::write(&file, tool("htpasswd", &["-Bbn", LOGIN.0, LOGIN.1])).unwrap();
@@ -50,7 +69,7 @@ impl Registry {
         command.arg("serve").arg(&file).env("OTEL_TRACES_EXPORTER", "none");
         let server = Running::start(command, false);
         eventually("the registry listens", || TcpStream::connect(&host).ok());
-        Some(Self { host, root, auth, _dir: dir, _server: server })
+        Some(Self { host, root, certificate, auth, _dir: dir, _server: server })
     }
 
     /// Puts an image archive into the registry with skopeo; returns its name there.
@@ -65,6 +84,11 @@ impl Registry {
         args.extend([source.as_str(), docker.as_str()]);
         tool("skopeo", &args);
         target
+    }
+
+    /// Returns a host by which the kernel finds the registry on the loopback, while to programs it is none.
+    pub fn elsewhere(&self) -> String {
+        self.host.replace("127.0.0.1", "0.0.0.0")
     }
 
     /// Returns where the registry keeps a blob.

@@ -80,12 +80,13 @@ pub fn auth() -> AuthSources {
     AuthSources { files, helper_dirs: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect() }
 }
 
-/// Returns the proxies that the caller's variables name, the lower-case ones first. `HTTP_PROXY` is not read, since a
-/// web server sets it from a request's header (CVE-2016-5385).
+/// Returns the proxies that the caller's variables name, the lower-case ones first. A web server's child does not read
+/// `HTTP_PROXY`, which there is a header of somebody's request (CVE-2016-5385).
 pub fn proxies() -> Proxies {
     let first = |names: &[&str]| names.iter().find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
+    let served = env::var_os("REQUEST_METHOD").is_some();
     Proxies {
-        http: first(&["http_proxy"]),
+        http: first(if served { &["http_proxy"] } else { &["http_proxy", "HTTP_PROXY"] }),
         https: first(&["https_proxy", "HTTPS_PROXY"]),
         exclude: first(&["no_proxy", "NO_PROXY"]),
     }

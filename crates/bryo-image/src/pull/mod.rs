@@ -71,7 +71,7 @@ pub fn pull(
 ) -> Result<Image> {
     let fetch = || {
         let pin = store.pin()?;
-        let client = Client::new(&options.registry);
+        let client = Client::new(&options.registry)?;
         let endpoints = Endpoint::all(reference, &options.registry.mirrors)?;
         let stop = AtomicBool::new(false);
         let resolved = {

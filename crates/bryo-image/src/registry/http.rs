@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
 
 use super::endpoint::Endpoint;
+use super::proxy::Routes;
 use super::retry::{Failure, Hope};
 use super::token::Scope;
 use super::{RegistryOptions, tls};
@@ -31,6 +32,7 @@ pub(super) type Attempt<T> = std::result::Result<T, Failure>;
 #[derive(Debug)]
 pub(crate) struct Client<'o> {
     pub(super) options: &'o RegistryOptions,
+    routes: Routes,
     verifying: OnceLock<ClientConfig>,
     known: Mutex<Known>,
 }
@@ -81,12 +83,17 @@ impl Request<'_> {
 pub(super) struct Answer<'s> {
     session: &'s Session<'s>,
     pub(super) response: Response,
-    authority: String,
+    peer: String,
 }
 
 impl<'o> Client<'o> {
-    pub(crate) fn new(options: &'o RegistryOptions) -> Self {
-        Self { options, verifying: OnceLock::new(), known: Mutex::default() }
+    /// Understands the options.
+    ///
+    /// # Errors
+    /// [`Kind::Unreachable`] for a proxy that is none.
+    pub(crate) fn new(options: &'o RegistryOptions) -> Result<Self> {
+        let routes = Routes::parse(&options.proxies)?;
+        Ok(Self { options, routes, verifying: OnceLock::new(), known: Mutex::default() })
     }
 
     /// Makes the connections of one thread; none is opened yet.
@@ -123,10 +130,20 @@ impl<'o> Client<'o> {
         Ok(self.verifying.get_or_init(|| config).clone())
     }
 
+    /// Names who answers for a URL: its host, and the proxy between.
+    pub(super) fn peer(&self, url: &Url) -> String {
+        let authority = authority_of(url);
+        match self.routes.proxy_of(url) {
+            Some(proxy) => format!("{authority} through the proxy {}", authority_of(proxy)),
+            None => authority,
+        }
+    }
+
     fn build(&self, config: ClientConfig) -> Result<reqwest::Client> {
         let fail = |error: reqwest::Error| Error::new(Kind::Io, "set up the HTTP client").with_source(error);
         let options = self.options;
-        let mut builder = reqwest::Client::builder()
+        let routes = self.routes.clone();
+        reqwest::Client::builder()
             .tls_backend_preconfigured(config)
             .user_agent(concat!("bryo/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -134,15 +151,10 @@ impl<'o> Client<'o> {
             .referer(false)
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
-            .no_proxy();
-        let exclude = || options.proxies.exclude.as_deref().and_then(reqwest::NoProxy::from_string);
-        if let Some(url) = &options.proxies.http {
-            builder = builder.proxy(reqwest::Proxy::http(url).map_err(fail)?.no_proxy(exclude()));
-        }
-        if let Some(url) = &options.proxies.https {
-            builder = builder.proxy(reqwest::Proxy::https(url).map_err(fail)?.no_proxy(exclude()));
-        }
-        builder.build().map_err(fail)
+            .no_proxy()
+            .proxy(reqwest::Proxy::custom(move |url| routes.proxy_of(url).cloned()))
+            .build()
+            .map_err(fail)
     }
 }
 
@@ -161,9 +173,13 @@ impl Session<'_> {
         if let Some(scheme) = self.client.known().schemes.get(authority) {
             return Ok(scheme);
         }
-        let probe = |scheme| {
+        let probe = |scheme| -> Attempt<&'static str> {
             let url = parse_url(&format!("{scheme}://{authority}/v2/"))?;
-            self.exchange(&Request::get(url.clone()), &url, None).map(|_| scheme)
+            match self.exchange(&Request::get(url.clone()), &url, None)?.status() {
+                // So servers of TLS answer plain HTTP.
+                StatusCode::BAD_REQUEST => Err(protocol(&url, "answers 400 Bad Request to /v2/").into()),
+                _ => Ok(scheme),
+            }
         };
         let scheme = probe("https").or_else(|failure| probe("http").map_err(|_| failure))?;
         self.client.known().schemes.insert(authority.to_owned(), scheme);
@@ -229,7 +245,7 @@ impl Session<'_> {
                 }
             }
         });
-        let response = response.map_err(|error| broken(&authority, error))?;
+        let response = response.map_err(|error| broken(&self.client.peer(url), error))?;
         self.client.known().reached.insert(authority);
         Ok(response)
     }
@@ -254,15 +270,15 @@ impl Session<'_> {
 
     /// Turns a response into an answer, or its status into a failure.
     pub(super) fn accept(&self, response: Response) -> Attempt<Answer<'_>> {
-        let authority = authority_of(response.url());
+        let peer = self.client.peer(response.url());
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let answer = Answer { session: self, response, authority };
+        let answer = Answer { session: self, response, peer };
         if status.is_success() {
             return Ok(answer);
         }
         let head = answer.response.url().path().to_owned();
-        let authority = answer.authority.clone();
+        let peer = answer.peer.clone();
         let body = answer.read_start(ERROR_BODY_MAX).unwrap_or_default();
         let (kind, hope) = match status {
             StatusCode::NOT_FOUND => (Kind::NotFound, Hope::None),
@@ -275,7 +291,7 @@ impl Session<'_> {
             _ if status.is_server_error() => (Kind::Registry, Hope::Transient),
             _ => (Kind::Registry, Hope::None),
         };
-        let error = Error::new(kind, format!("{authority} answers {status} for {head}{}", explanation(&body)));
+        let error = Error::new(kind, format!("{peer} answers {status} for {head}{}", explanation(&body)));
         Err(Failure { error, hope })
     }
 }
@@ -284,7 +300,7 @@ impl Answer<'_> {
     /// Reads the next piece of the body.
     pub(super) fn chunk(&mut self) -> Attempt<Option<Bytes>> {
         let chunk = self.session.runtime.block_on(self.response.chunk());
-        chunk.map_err(|error| broken(&self.authority, error))
+        chunk.map_err(|error| broken(&self.peer, error))
     }
 
     /// Reads the whole body.
@@ -292,7 +308,7 @@ impl Answer<'_> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk()? {
             if (bytes.len() + chunk.len()) as u64 > max {
-                let what = format!("read from {}: more than {max} bytes", self.authority);
+                let what = format!("read from {}: more than {max} bytes", self.peer);
                 return Err(Error::new(Kind::Limit, what).into());
             }
             bytes.extend_from_slice(&chunk);
@@ -334,7 +350,7 @@ pub(super) fn protocol(url: &Url, what: &str) -> Error {
 }
 
 /// Says why no answer came. The URL is left out: after a redirect it may hold a signature.
-fn broken(authority: &str, error: reqwest::Error) -> Failure {
+fn broken(peer: &str, error: reqwest::Error) -> Failure {
     let mut root: &(dyn StdError + 'static) = &error;
     let (mut io_kind, mut tls) = (None, false);
     loop {
@@ -358,14 +374,17 @@ fn broken(authority: &str, error: reqwest::Error) -> Failure {
     };
     let doing = if error.is_connect() { "connect to" } else { "exchange data with" };
     let cause = if error.is_timeout() { "it did not answer in time".to_owned() } else { root.to_string() };
-    Failure { error: Error::new(Kind::Unreachable, format!("{doing} {authority}")).with_source(cause), hope }
+    Failure { error: Error::new(Kind::Unreachable, format!("{doing} {peer}")).with_source(cause), hope }
 }
 
-/// Extracts the messages of an error body ("Error Codes" of the distribution specification).
+/// Extracts the messages of an error body ("Error Codes" of the distribution specification; of token services, RFC 6749,
+/// section 5.2).
 fn explanation(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct Body {
-        errors: Vec<Item>,
+    #[serde(untagged)]
+    enum Body {
+        Registry { errors: Vec<Item> },
+        Tokens { error: String, error_description: Option<String> },
     }
     #[derive(serde::Deserialize)]
     struct Item {
@@ -374,9 +393,15 @@ fn explanation(body: &[u8]) -> String {
         #[serde(default)]
         message: String,
     }
-    let Ok(body) = serde_json::from_slice::<Body>(body) else { return String::new() };
-    let texts: Vec<String> =
-        body.errors.into_iter().take(3).map(|item| format!("{} {}", item.code, item.message)).collect();
+    let texts = match serde_json::from_slice::<Body>(body) {
+        Ok(Body::Registry { errors }) => {
+            errors.into_iter().take(3).map(|item| format!("{} {}", item.code, item.message)).collect()
+        }
+        Ok(Body::Tokens { error, error_description }) => {
+            vec![format!("{error} {}", error_description.unwrap_or_default())]
+        }
+        Err(_) => Vec::new(),
+    };
     let text: String = texts.join(", ").chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.trim().is_empty() { String::new() } else { format!(" ({})", text.trim()) }
 }
@@ -403,12 +428,15 @@ mod tests {
         assert_eq!(explanation(body), " (DENIED no [31m way)");
         assert_eq!(explanation(b"<html>"), "");
         assert_eq!(explanation(br#"{"errors":[]}"#), "");
+        assert_eq!(explanation(br#"{"error":"invalid_grant"}"#), " (invalid_grant)");
+        let described = br#"{"error":"invalid_grant","error_description":"too\u0007 old"}"#;
+        assert_eq!(explanation(described), " (invalid_grant too  old)");
     }
 
     #[test]
     fn plain_http_needs_the_hosts_exact_name() {
         let options = RegistryOptions { insecure: vec!["a.io:5000".into()], ..RegistryOptions::default() };
-        let client = Client::new(&options);
+        let client = Client::new(&options).unwrap();
         let session = client.session().unwrap();
         for (url, allowed) in [
             ("http://a.io:5000/", true),

@@ -22,6 +22,7 @@ mod endpoint;
 mod http;
 mod manifest;
 mod platform;
+mod proxy;
 mod retry;
 mod tls;
 mod token;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 pub use auth::{AuthSources, Credential};
 pub use platform::Platform;
+pub use proxy::Proxies;
 pub use retry::RetryPolicy;
 pub use tls::CA_BUNDLES;
 
@@ -64,17 +66,6 @@ pub struct RegistryOptions {
     pub connect_timeout: Duration,
     /// How long a server may be silent.
     pub read_timeout: Duration,
-}
-
-/// Proxies as in the variables `http_proxy`, `https_proxy` and `no_proxy`, which the caller reads.
-#[derive(Clone, Debug, Default)]
-pub struct Proxies {
-    /// The URL of the proxy for `http`.
-    pub http: Option<String>,
-    /// The URL of the proxy for `https`.
-    pub https: Option<String>,
-    /// The hosts that are reached directly, separated by commas.
-    pub exclude: Option<String>,
 }
 
 impl Default for RegistryOptions {

@@ -2,7 +2,7 @@
 //! Authorization: the answer to a registry's challenge ("Token Authentication" of the distribution project).
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::auth::Credential;
@@ -49,7 +49,7 @@ impl Session<'_> {
         let found = self.client.options.auth.find(&endpoint.domain, &endpoint.path);
         match challenge {
             Challenge::Basic => {
-                let credential = found?.ok_or_else(|| missing(&endpoint.domain))?;
+                let credential = found?.ok_or_else(|| missing(&self.client.peer(refusal.url())))?;
                 Ok(credential.basic())
             }
             Challenge::Bearer { realm, service } => {
@@ -86,48 +86,55 @@ impl Session<'_> {
         scope: &Scope,
         credential: Option<&Credential>,
     ) -> Attempt<String> {
-        let mut form = Url::clone(&realm);
-        {
-            let mut pairs = form.query_pairs_mut();
-            pairs.append_pair("scope", &scope.text());
-            if let Some(service) = service {
-                pairs.append_pair("service", service);
-            }
-        }
         let response = match credential {
-            Some(Credential::IdentityToken(token)) => {
-                form.set_query(Some(""));
-                form.query_pairs_mut()
-                    .clear()
-                    .append_pair("grant_type", "refresh_token")
-                    .append_pair("client_id", "bryo")
-                    .append_pair("service", service.unwrap_or_default())
-                    .append_pair("scope", &scope.text())
-                    .append_pair("refresh_token", token);
-                let body = form.query().unwrap_or_default().to_owned();
-                let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                let request = Request {
-                    method: Method::POST,
-                    headers: HeaderMap::from_iter([(CONTENT_TYPE, form_type)]),
-                    body: Some(&|| Ok(body.clone().into())),
-                    ..Request::get(realm.clone())
-                };
-                self.exchange(&request, &realm, None)?
-            }
+            Some(Credential::IdentityToken(token)) => self.refresh(&realm, service, scope, token)?,
             _ => {
+                let mut url = realm;
+                url.query_pairs_mut()
+                    .append_pair("scope", &scope.text())
+                    .extend_pairs(service.map(|service| ("service", service)));
                 let basic = credential.and_then(Credential::basic);
-                self.exchange(&Request::get(form.clone()), &form, basic.as_deref())?
+                self.exchange(&Request::get(url.clone()), &url, basic.as_deref())?
             }
         };
-        let authority = authority_of(response.url());
-        let bytes = self.accept(response)?.read_all(TOKEN_MAX)?;
+        let (authority, status) = (authority_of(response.url()), response.status());
+        let answer = self.accept(response).map_err(|failure| match status {
+            // So a service of OAuth 2 refuses what it is shown (RFC 6749, section 5.2).
+            StatusCode::BAD_REQUEST => {
+                let what = format!("get a token of {authority}");
+                Error::new(Kind::Unauthorized, what).with_source(failure.error).into()
+            }
+            _ => failure,
+        })?;
+        let bytes = answer.read_all(TOKEN_MAX)?;
         let malformed = || Error::new(Kind::Registry, format!("read a token of {authority}: malformed"));
         let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| malformed())?;
         let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
         token.ok_or_else(malformed).map_err(Failure::from)
     }
+
+    /// Shows an identity token, in the request's body: addresses are logged.
+    fn refresh(&self, realm: &Url, service: Option<&str>, scope: &Scope, token: &str) -> Attempt<Response> {
+        let mut form = realm.clone();
+        form.query_pairs_mut()
+            .clear()
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", "bryo")
+            .append_pair("service", service.unwrap_or_default())
+            .append_pair("scope", &scope.text())
+            .append_pair("refresh_token", token);
+        let body = form.query().unwrap_or_default().to_owned();
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let request = Request {
+            method: Method::POST,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, form_type)]),
+            body: Some(&|| Ok(body.clone().into())),
+            ..Request::get(realm.clone())
+        };
+        self.exchange(&request, realm, None)
+    }
 }
 
-fn missing(domain: &str) -> Error {
-    Error::new(Kind::Unauthorized, format!("log in to {domain}: it wants credentials and there are none for it"))
+fn missing(peer: &str) -> Error {
+    Error::new(Kind::Unauthorized, format!("log in to {peer}: it wants credentials and there are none for it"))
 }

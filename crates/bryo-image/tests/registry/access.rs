@@ -2,9 +2,11 @@
 //! Who may be reached how, and who gets to see a credential.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bryo_image::Kind;
+use bryo_tests::forward::ForwardProxy;
 
 use super::fixture::{Fixture, three_layers};
 use super::servers::{Registry, Reply, Server, Setup};
@@ -16,6 +18,7 @@ crate::common::tests![
     an_expired_token_is_replaced,
     plain_http_is_not_spoken_to_an_unnamed_host,
     certificates_are_verified,
+    a_tunnel_through_a_proxy_proves_nothing,
     credentials_do_not_follow_a_redirect,
     an_unreachable_registry_is_told_at_once,
 ];
@@ -31,7 +34,7 @@ fn login(fixture: &mut Fixture, authority: &str, auth: &str) {
 
 fn a_login_is_wanted_and_found() {
     let mut fixture = Fixture::new();
-    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "pw")), tls: None });
+    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "pw")), ..Setup::default() });
     fixture.allow(&registry.authority);
     let made = three_layers();
     registry.put(&made, "app", Some("u:pw"));
@@ -123,13 +126,19 @@ fn plain_http_is_not_spoken_to_an_unnamed_host() {
     fixture.assert_nothing_left();
 }
 
-fn certificates_are_verified() {
-    let mut fixture = Fixture::new();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+/// Starts a registry with a certificate for some names that nobody vouches for, and returns its file as well.
+fn with_certificate(fixture: &Fixture, names: &[&str]) -> (Registry, PathBuf) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     let (cert, key) = (fixture.path("cert.pem"), fixture.path("key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let registry = Registry::start(fixture.dir.path(), &Setup { login: None, tls: Some((&cert, &key)) });
+    (Registry::start(fixture.dir.path(), &Setup { tls: Some((&cert, &key)), ..Setup::default() }), cert)
+}
+
+fn certificates_are_verified() {
+    let mut fixture = Fixture::new();
+    let (registry, cert) = with_certificate(&fixture, &["localhost", "127.0.0.1"]);
     let image = three_layers();
     registry.put(&image, "app", None);
     let name = format!("{}/app", registry.authority);
@@ -141,6 +150,21 @@ fn certificates_are_verified() {
     fixture.options.registry.extra_cas.clear();
     fixture.allow(&registry.authority);
     fixture.assert_whole(&fixture.pull(&name).unwrap(), &image);
+}
+
+fn a_tunnel_through_a_proxy_proves_nothing() {
+    let mut fixture = Fixture::new();
+    let Some(proxy) = ForwardProxy::start(false) else { return };
+    // An address at which the kernel finds the loopback, and which is none to programs.
+    let (registry, cert) = with_certificate(&fixture, &["0.0.0.0"]);
+    let image = three_layers();
+    registry.put(&image, "app", None);
+    let name = format!("{}/app", registry.authority.replace("127.0.0.1", "0.0.0.0"));
+    fixture.options.registry.proxies.https = Some(proxy.url());
+    assert_eq!(fixture.pull(&name).unwrap_err().kind(), Kind::Unreachable);
+    fixture.options.registry.extra_cas = vec![cert];
+    fixture.assert_whole(&fixture.pull(&name).unwrap(), &image);
+    assert!(proxy.requests().len() > 1 && proxy.requests().iter().all(|request| request.starts_with("CONNECT ")));
 }
 
 fn credentials_do_not_follow_a_redirect() {

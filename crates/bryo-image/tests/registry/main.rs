@@ -14,6 +14,7 @@ mod faults;
 mod fixture;
 mod hostile;
 mod servers;
+mod tokens;
 mod transfer;
 
 use std::process::{Command, ExitCode};
@@ -23,7 +24,7 @@ use common::Test;
 const CHOSEN: &str = "BRYO_REGISTRY_TEST";
 
 fn main() -> ExitCode {
-    let all = [access::TESTS, faults::TESTS, hostile::TESTS, transfer::TESTS].concat();
+    let all = [access::TESTS, faults::TESTS, hostile::TESTS, tokens::TESTS, transfer::TESTS].concat();
     if let Ok(chosen) = std::env::var(CHOSEN) {
         if chosen == "victim" {
             faults::victim();

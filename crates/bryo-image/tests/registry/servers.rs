@@ -26,6 +26,8 @@ pub struct Setup<'a> {
     pub login: Option<(&'a str, &'a str)>,
     /// Certificate and key files.
     pub tls: Option<(&'a Path, &'a Path)>,
+    /// The address of a token service, what that calls the registry and itself, and certificates that it signs with.
+    pub tokens: Option<(&'a str, &'a str, &'a str, &'a Path)>,
 }
 
 impl Registry {
@@ -47,6 +49,13 @@ impl Registry {
             assert!(htpasswd.status.success());
             fs::write(dir.join("htpasswd"), htpasswd.stdout).unwrap();
             config.push_str(&format!("auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n", dir.display()));
+        }
+        if let Some((realm, service, issuer, bundle)) = setup.tokens {
+            config.push_str(&format!(
+                "auth:\n  token:\n    realm: {realm}\n    service: {service}\n    issuer: {issuer}\n    \
+                 rootcertbundle: {}\n",
+                bundle.display()
+            ));
         }
         fs::write(dir.join("config.yml"), config).unwrap();
         let child = Command::new("docker-registry")
@@ -96,6 +105,7 @@ pub struct Seen {
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -239,14 +249,14 @@ impl Drop for Server {
 
 fn answer(stream: TcpStream, all: &Mutex<Vec<Seen>>, handler: &dyn Fn(&Seen, usize) -> Reply) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let Some(seen) = read_request(&mut reader) else { return };
+    let Some(mut seen) = read_request(&mut reader) else { return };
+    let length = seen.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    reader.take(length).read_to_end(&mut seen.body).unwrap_or_default();
     let before = {
         let mut all = all.lock().unwrap();
         all.push(seen.clone());
         all.iter().filter(|other| other.path == seen.path).count() - 1
     };
-    let length = seen.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap_or_default();
     let reply = handler(&seen, before);
     let mut head =
         format!("HTTP/1.1 {} x\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
@@ -281,5 +291,5 @@ fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Seen { method, path, headers })
+    Some(Seen { method, path, headers, body: Vec::new() })
 }

@@ -103,7 +103,7 @@ fn an_image_is_found_by_digest() {
 
 fn a_pushed_image_is_the_same_image() {
     let mut fixture = Fixture::new();
-    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "p:w")), tls: None });
+    let registry = Registry::start(fixture.dir.path(), &Setup { login: Some(("u", "p:w")), ..Setup::default() });
     fixture.allow(&registry.authority);
     let made = three_layers();
     let source = Server::of(&made, vec![], |_, _, reply| reply);

@@ -20,6 +20,7 @@ mod host_system;
 mod identity;
 mod loaders;
 mod network;
+mod proxies;
 mod pull;
 mod run;
 mod services;
