@@ -53,6 +53,8 @@ impl Engine {
         let target = self.payload(record)?;
         let ids = record.identity.map()?;
         let spec = spec(record, options, &ids, Some(caller))?;
+        // Then what was read by number was the container's.
+        self.process(record)?;
         let signals = relay::signals();
         signals.block()?;
         let inbox = signals.descriptor()?;
@@ -90,9 +92,9 @@ impl Engine {
         };
         let number = child();
         let opened = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
-        // Asked again: then the number was the child's all the time.
+        // Asked again: then the number was the child's all the time, and that of its parent the container's.
         let not = || Error::new(Kind::NotRunning, format!("container {} is about to end", record.name));
-        opened.filter(|_| number == child()).ok_or_else(not)
+        opened.filter(|_| number == child() && self.process(record).is_ok()).ok_or_else(not)
     }
 }
 

@@ -13,18 +13,23 @@
 //!                        <─ end of stream ─ the socket closes on execve: the payload runs
 //! ```
 //!
+//! Without Landlock the child executes the payload through a trampoline. It says what is executed before (`Executes`),
+//! since all that the trampoline can say, on the same socket, is an errno.
+//!
 //! A process that enters a container that runs has a shorter one: a helper joins the namespaces that only its children
 //! are in, sends `Entered` with the child's pidfd, and is gone; the child goes on from `Ready`.
 //!
 //! Messages are whole (`SOCK_SEQPACKET`). Anything unexpected is a failure, and the parent kills the child.
 
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use bryo_sys::Errno;
 use bryo_sys::fd::{receive, send};
 use rustix::process::Pid;
 
 use crate::error::{Error, Kind, Result};
-use crate::{Enforced, Streams};
+use crate::{Enforced, Streams, child};
 
 /// The longest message, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 4096;
@@ -64,6 +69,12 @@ impl ChildEnd {
             (1, _) if byte == *b"E" => Ok(()),
             _ => Err(Error::new(Kind::Lost, "the parent gave up")),
         }
+    }
+
+    /// Says which program a trampoline is about to execute.
+    pub fn executes(&self, path: &CStr) -> bryo_sys::Result<()> {
+        let message = [b"X", path.to_bytes()].concat();
+        send(&self.0, &message[..message.len().min(MAX_MESSAGE)], &[])
     }
 
     /// Reports a failure. Nothing can be done when that fails too: the parent sees the end of the child.
@@ -131,11 +142,25 @@ impl ParentEnd {
     /// Waits until the payload runs.
     pub fn wait_running(&self) -> Result<()> {
         let mut buffer = [0; MAX_MESSAGE];
-        match receive(&self.0, &mut buffer)? {
-            (0, _) => Ok(()),
-            (n, _) => Err(failure(&buffer[..n])),
+        let mut path = None;
+        loop {
+            let (n, _) = receive(&self.0, &mut buffer)?;
+            match (&buffer[..n], &path) {
+                ([], _) => return Ok(()),
+                ([b'X', rest @ ..], _) => path = CString::new(rest).ok(),
+                (message, Some(path)) if message.len() == 8 => return Err(refused(path, message)),
+                (message, _) => return Err(failure(message)),
+            }
         }
     }
+}
+
+/// Reads the errno of a trampoline. Source: `bryo_sys::trampoline`.
+fn refused(path: &CStr, message: &[u8]) -> Error {
+    let errno = message.try_into().map(i64::from_ne_bytes).ok().and_then(|n| i32::try_from(-n).ok());
+    // What is no errno was not written by a trampoline.
+    let errno = errno.filter(|n| (1..4096).contains(n)).map_or(Errno::IO, Errno::from_raw_os_error);
+    child::refused(path, &bryo_sys::Error::new("execve", path.to_string_lossy(), errno))
 }
 
 fn failure(message: &[u8]) -> Error {

@@ -2,6 +2,7 @@
 //! `execve` with an argument list and an environment that were built, never inherited.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use crate::error::{Error, raw};
@@ -34,6 +35,18 @@ pub fn execve(path: &CStr, argv: &StringArray, envp: &StringArray) -> Error {
     match raw("execve", || path.to_string_lossy().into_owned(), ret.into()) {
         Err(e) => e,
         Ok(_) => Error::new("execve", "returned without an error", rustix::io::Errno::IO),
+    }
+}
+
+/// As [`execve`], with the program as a descriptor. Source: `execveat(2)`, `AT_EMPTY_PATH`.
+pub fn execveat(program: impl AsFd, argv: &StringArray, envp: &StringArray) -> Error {
+    let (fd, flags) = (program.as_fd().as_raw_fd(), libc::AT_EMPTY_PATH);
+    let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
+    // SAFETY: the path is empty and ends in NUL; the arrays are as for `execve`.
+    let ret = unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), argv, envp, flags) };
+    match raw("execveat", || fd.to_string(), ret) {
+        Err(e) => e,
+        Ok(_) => Error::new("execveat", "returned without an error", rustix::io::Errno::IO),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod process;
 pub mod root;
 pub mod seccomp;
 pub mod signal;
+pub mod trampoline;
 pub mod tree;
 
 pub use error::{Error, Result, check};

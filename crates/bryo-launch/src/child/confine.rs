@@ -41,12 +41,16 @@ pub(super) fn session(process: &PreparedProcess) -> Result<()> {
     Ok(())
 }
 
-/// Applies everything, up to and including the system call filter. Of all descriptors only the standard streams and the
-/// socket to the parent stay open, so that no destructor of another may run afterwards.
-pub(super) fn apply(process: &PreparedProcess, sync: &ChildEnd) -> Result<()> {
-    // Not left to `execve`, which still sees them: a path of the image may lead through `/proc/self/fd` to the host.
+/// Closes every descriptor but the standard streams and the socket to the parent: no destructor of another may run
+/// afterwards. Not left to `execve`, which still sees them, so that a path of the image could lead through
+/// `/proc/self/fd` to the host.
+pub(super) fn close_others(sync: &ChildEnd) -> Result<()> {
     bryo_sys::fd::close_all_but(sync.0.as_fd())
-        .context(Kind::Confinement, || "cannot close the other descriptors".into())?;
+        .context(Kind::Confinement, || "cannot close the other descriptors".into())
+}
+
+/// Applies everything, up to and including the system call filter.
+pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
     keyring()?;
     for (resource, limit) in &process.rlimits {
         let set = rustix::process::setrlimit(*resource, *limit);

@@ -6,8 +6,9 @@ use std::ffi::{CStr, CString};
 use bryo_sys::Errno;
 use bryo_sys::exec::execve;
 
-use crate::child::{confine, landlock, program};
-use crate::error::{Error, Kind};
+use crate::child::trampoline::Trampoline;
+use crate::child::{confine, landlock};
+use crate::error::{Error, Kind, Result};
 use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
 
@@ -16,45 +17,56 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 
 /// Confines this process and executes the payload; returns only what went wrong.
 pub(super) fn confined(process: &PreparedProcess, sync: &ChildEnd) -> Error {
-    match confine::session(process).and_then(|()| confine::apply(process, sync)) {
-        Ok(()) => execute(process, landlock::available(process.manner.landlock).is_ok_and(|abi| abi > 0)),
-        Err(error) => error,
-    }
+    prepared(process, sync).map_or_else(|error| error, |trampoline| execute(process, trampoline.as_ref()))
 }
 
-fn execute(process: &PreparedProcess, landlocked: bool) -> Error {
+fn prepared<'a>(process: &PreparedProcess, sync: &'a ChildEnd) -> Result<Option<Trampoline<'a>>> {
+    confine::session(process)?;
+    confine::close_others(sync)?;
+    let landlocked = landlock::available(process.manner.landlock)? > 0;
+    let trampoline = if landlocked { None } else { Some(Trampoline::make(sync)?) };
+    confine::apply(process)?;
+    Ok(trampoline)
+}
+
+fn execute(process: &PreparedProcess, trampoline: Option<&Trampoline<'_>>) -> Error {
     let name = &process.args.strings()[0];
-    let mut refused = None;
+    let mut denied = None;
     for candidate in candidates(name, &process.env) {
-        if let Err(error) = program::check(&candidate, landlocked) {
-            return error;
-        }
-        let error = execve(&candidate, &process.args, &process.env);
+        let error = match trampoline {
+            Some(trampoline) => trampoline.execute(&candidate, process),
+            None => execve(&candidate, &process.args, &process.env),
+        };
         match error.errno() {
             Errno::NOENT | Errno::NOTDIR => {
-                // The file is there: what is missing is its interpreter or loader.
                 if rustix::fs::access(candidate.as_c_str(), rustix::fs::Access::EXISTS).is_ok() {
-                    let what = format!("{} needs an interpreter that does not exist", show(&candidate));
-                    return Error::sys(Kind::NotFound, what, &error);
+                    return refused(&candidate, &error);
                 }
             }
             // As execvp(3): a program that may not be executed does not hide one further on.
-            Errno::ACCESS => refused = Some(error),
-            _ => return not_executable(&candidate, &error),
+            Errno::ACCESS => denied = Some(error),
+            _ => return refused(&candidate, &error),
         }
     }
-    match refused {
-        Some(error) => not_executable(name, &error),
+    match denied {
+        Some(error) => refused(name, &error),
         None => Error::new(Kind::NotFound, format!("executable file {} not found", show(name))),
     }
 }
 
-fn not_executable(path: &CStr, error: &bryo_sys::Error) -> Error {
-    let what = match error.errno() {
-        Errno::NOEXEC => format!("{} is made for another architecture, or is no program", show(path)),
-        _ => format!("cannot execute {}", show(path)),
+/// Says why a program that is there is not executed.
+pub(crate) fn refused(path: &CStr, error: &bryo_sys::Error) -> Error {
+    let (kind, what) = match error.errno() {
+        // The file is there: what is missing is its interpreter or loader.
+        Errno::NOENT | Errno::NOTDIR => {
+            (Kind::NotFound, format!("{} needs an interpreter that does not exist", show(path)))
+        }
+        Errno::NOEXEC => {
+            (Kind::NotExecutable, format!("{} is made for another architecture, or is no program", show(path)))
+        }
+        _ => (Kind::NotExecutable, format!("cannot execute {}", show(path))),
     };
-    Error::sys(Kind::NotExecutable, what, error)
+    Error::sys(kind, what, error)
 }
 
 fn show(text: &CStr) -> String {

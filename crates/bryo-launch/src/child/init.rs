@@ -55,7 +55,8 @@ fn confine_self(process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
     check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
     check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
     drop(null);
-    confine::apply(process, sync)?;
+    confine::close_others(sync)?;
+    confine::apply(process)?;
     confine::undumpable()?;
     // Confinement opened all signals again, for payloads. A signal that came in between had no effect on the first
     // process of a pid namespace.

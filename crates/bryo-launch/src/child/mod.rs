@@ -6,7 +6,7 @@
 //! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
 //! | 2 build | `rootfs.rs`, `places.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
 //! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
-//! | 4 execute | `exec.rs`, `program.rs`, `elf.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
+//! | 4 execute | `exec.rs`, `trampoline.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
 //!
 //! The child may allocate because its parent had one thread when it was cloned (`bryo_sys::clone` makes sure), so
 //! that the heap it inherited is whole. It never returns to the parent's code: [`main`] ends in `execve` or in an
@@ -17,20 +17,20 @@
 
 mod confine;
 mod dev;
-mod elf;
 mod exec;
 mod init;
 mod landlock;
 mod open;
 mod places;
-mod program;
 mod rootfs;
 mod streams;
+mod trampoline;
 mod volume;
 
 pub(crate) use confine::undumpable;
+pub(crate) use exec::refused;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use bryo_identity::userns::Inside;
 use bryo_sys::clone::{Namespaces, join};
@@ -117,4 +117,12 @@ fn build(
     drop(theirs);
     sync.wait_exec()?;
     ours.install()
+}
+
+fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let n = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?;
+        bytes = &bytes[n..];
+    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::child::open::Opened;
 use crate::child::places::Places;
-use crate::child::{dev, volume};
+use crate::child::{dev, volume, write_all};
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay::Overlay;
 use crate::plan::{GeneratedFile, Plan, RootFs};
@@ -149,14 +149,6 @@ fn generated(files: &[GeneratedFile], place: &OwnedFd) -> Result<(Vec<OwnedFd>, 
     set_attr(&directory, Change::set(Attr::RDONLY))?;
     let trees = (0..files.len()).map(|n| Ok(clone_tree(&directory, &name(n), false)?)).collect::<Result<_>>()?;
     Ok((trees, Masks::take(&directory)?))
-}
-
-fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        let n = rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?;
-        bytes = &bytes[n..];
-    }
-    Ok(())
 }
 
 /// Puts the root in place, makes it `/` and takes the host's tree away. Source: `pivot_root(2)`, the `"."` trick.

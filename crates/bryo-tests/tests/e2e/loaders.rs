@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Programs of an image that lead back to bryo's own file, in whatever way the kernel opens files for `execve`
-//! (CVE-2019-5736). With Landlock off: nothing but the look before stands in the way. On the single-id rung the file may
-//! be the caller's, and with it whoever runs inside.
+//! (CVE-2019-5736), with Landlock and without. On the single-id rung the file may be the caller's, and with it whoever
+//! runs inside.
 
 #![cfg(target_arch = "x86_64")]
 
-use bryo_tests::images::path;
+use bryo_tests::host::mark;
+use bryo_tests::images::{BUSYBOX, DEBIAN, path};
 use bryo_tests::layout::{Image, busybox_layer};
 use bryo_tests::tar::Tar;
 use bryo_tests::{Home, User};
@@ -61,9 +62,11 @@ fn image(home: &Home) {
         tar = tar.file(&format!("script-of-elf-{name}"), 0o755, format!("#!/elf-{name}\n").as_bytes());
     }
     tar = tar.symlink("link-out", "/out").file("elf-link-out", 0o755, &program(Some("/out")));
-    // Descriptors that bryo itself needs until the last moment, and what lies above what they are.
-    tar = tar.file("elf-fd-out", 0o755, &program(Some("/proc/self/fd/3/../../../bin/sh")));
-    tar = tar.file("elf-root-out", 0o755, &program(Some("/proc/self/root/loader")));
+    // A descriptor, and what lies above what it is.
+    for fd in 3..12 {
+        let up = format!("/proc/self/fd/{fd}/../../../../../bin/sh");
+        tar = tar.file(&format!("elf-{fd}-out"), 0o755, &program(Some(&up)));
+    }
     let config = json!({"Env": [path()]});
     let file = home.path.join("loaders.tar");
     Image::new("localhost/loaders:1", vec![busybox_layer(), tar.finish()], config).archive(&file);
@@ -71,28 +74,73 @@ fn image(home: &Home) {
 }
 
 #[test]
-fn no_program_is_run_by_the_engines_own_file() {
+fn programs_are_found_through_everything_that_the_kernel_follows() {
     for user in User::all() {
         let home = Home::new(&user);
         image(&home);
-        for kind in ["link", "elf", "elf-link", "elf-fd", "elf-root", "script", "script-of-elf", "return", "0chain"] {
-            for words in [&OFF[..], &[]] {
-                let run = home.run(&[words, &["localhost/loaders:1", &format!("/{kind}-out")]].concat());
-                run.fails(126, &["leads to a file of a process"]);
+        for words in [&OFF[..], &[]] {
+            let run = |name: &str| home.run(&[words, &["localhost/loaders:1", name]].concat());
+            for kind in ["elf", "script", "script-of-elf", "return", "0chain"] {
+                assert_eq!(run(&format!("/{kind}-in")).ok(), "loaded", "{kind}");
+            }
+            let fds: Vec<String> = (3..12).map(|fd| format!("elf-{fd}")).collect();
+            let kinds = ["link", "elf", "elf-link", "script", "script-of-elf", "return", "0chain"];
+            for kind in kinds.into_iter().chain(fds.iter().map(String::as_str)) {
+                let output = run(&format!("/{kind}-out"));
+                assert!(matches!(output.status.code(), Some(126 | 127)) && output.stdout.is_empty(), "{output}");
             }
         }
-        // The same files are run when they lead to where they should.
-        for kind in ["elf", "script", "script-of-elf", "return", "0chain"] {
-            let run = home.run(&[&OFF[..], &["localhost/loaders:1", &format!("/{kind}-in")]].concat());
-            assert_eq!(run.ok(), "loaded", "{kind}");
+    }
+}
+
+/// The same with what bryo needs to run as a program of the image: where its own file were executed, it would say so.
+#[test]
+fn the_engines_own_file_is_never_run_inside() {
+    let users = [User::without_range(), User::with_range()];
+    if bryo_tests::images::debian().is_none() {
+        return;
+    }
+    for user in users.into_iter().flatten() {
+        let home = Home::shared(&user);
+        let volume = format!("v{}:/v", mark());
+        let links = "cd /v; ln -s /proc/self/exe link; echo '#!/proc/self/exe' > script; ln -s /bin/echo echo; \
+                     for n in 0 1 2 3; do echo \"#!/v/$((n + 1))\" > $n; done; echo '#!/proc/self/exe' > 4; echo '#!/lost' > lost; \
+                     chmod +x script lost ?";
+        home.run(&["-v", &volume, DEBIAN, "sh", "-c", links]).ok();
+        for words in [&OFF[..], &[]] {
+            let run = |name| home.run(&[words, &["-v", &volume, DEBIAN, name, "--version"]].concat());
+            for name in ["/v/link", "/v/script", "/v/0", "/proc/self/exe", "/proc/1/exe"] {
+                let output = run(name);
+                assert!(matches!(output.status.code(), Some(126 | 127)) && output.stdout.is_empty(), "{output}");
+            }
+            assert!(run("/v/echo").ok().starts_with("echo (GNU coreutils)"));
+            run("/v/lost").fails(127, &["/v/lost", "interpreter that does not exist"]);
+            // What enters a container finds programs that something in it may have made a moment ago.
+            let name = format!("c{}", mark());
+            let start = ["run", "-d", "--rm", "--name", &name, "--network", "none", "-v", &volume];
+            home.bryo(&[&start[..], words, &[DEBIAN, "sleep", "600"]].concat()).ok();
+            let enter = |program| home.bryo(&["exec", &name, program, "--version"]);
+            for program in ["/v/link", "/v/script", "/v/0", "/proc/self/exe"] {
+                let output = enter(program);
+                assert!(matches!(output.status.code(), Some(126 | 127)) && output.stdout.is_empty(), "{output}");
+            }
+            assert!(enter("/v/echo").ok().starts_with("echo (GNU coreutils)"));
+            home.bryo(&["rm", "-f", &name]).ok();
         }
     }
 }
 
 #[test]
-fn what_the_kernel_has_no_format_for_needs_landlock() {
-    let Some(user) = User::ordinary() else { return };
-    let home = Home::shared(&user);
-    let run = home.run(&[&OFF[..], &[bryo_tests::images::BUSYBOX, "badformat"]].concat());
-    run.fails(126, &["no program of this machine", "without Landlock"]);
+fn a_program_that_cannot_be_executed_says_why_with_landlock_and_without() {
+    for user in User::all() {
+        let home = Home::shared(&user);
+        for words in [&OFF[..], &[]] {
+            let run = |name| home.run(&[words, &[BUSYBOX, name]].concat());
+            run("no-such-program").fails(127, &["no-such-program", "not found"]);
+            run("/no/such/program").fails(127, &["/no/such/program", "not found"]);
+            run("notexec").fails(126, &["notexec", "denied"]);
+            run("/etc").fails(126, &["/etc", "denied"]);
+            run("badformat").fails(126, &["badformat", "no program"]);
+        }
+    }
 }
