@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bryo_launch::relay::{self, Caller, RawTerminal};
+use bryo_launch::relay::{self, Caller, RawTerminal, Watch};
 use bryo_sys::check;
 use bryo_sys::signal::{next, numbered};
 use rustix::event::{PollFd, PollFlags};
@@ -15,6 +15,7 @@ use crate::container::Record;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::log::Stream;
 use crate::monitor::wire::{self, CHUNK, Message};
+use crate::run::Hints;
 
 /// How the caller is attached.
 #[derive(Debug, Clone)]
@@ -30,8 +31,8 @@ pub struct AttachOptions {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// The container has ended, with this exit code.
-    Ended(i32),
+    /// The container has ended, with this exit code, and this is what it was refused in the caller's sight.
+    Ended(i32, Hints),
     /// The caller has let go of it.
     Detached,
 }
@@ -126,9 +127,12 @@ impl Engine {
         signals.block()?;
         let inbox = signals.descriptor()?;
         // The caller may have left a signal set from which nothing is read any more; ours has it all.
-        let _raw = if options.input && record.options.tty { RawTerminal::enter(caller.stdin)? } else { None };
+        let raw = if options.input && record.options.tty { RawTerminal::enter(caller.stdin)? } else { None };
         let _ = rustix::io::ioctl_fionbio(&socket, true);
+        let watch = rustix::termios::isatty(caller.stdout).then(Watch::default);
         let mut client = Client {
+            raw,
+            watch,
             engine: self,
             record,
             socket,
@@ -165,6 +169,10 @@ struct Client<'a> {
     typed: usize,
     /// More input may come.
     input: bool,
+    /// The caller's terminal, while it is the container's.
+    raw: Option<RawTerminal<'a>>,
+    /// Looks at what a person sees.
+    watch: Option<Watch>,
 }
 
 impl Client<'_> {
@@ -224,14 +232,20 @@ impl Client<'_> {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<Left>> {
         match wire::receive(&self.socket, buffer) {
             Ok(Some(Message::Output(stream, bytes))) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.look(bytes);
+                }
                 let to = if stream == Stream::Stdout { self.caller.stdout } else { self.caller.stderr };
                 // Whoever reads the output has gone: the container goes on, as in a terminal that was closed.
                 if write_all(to, bytes).is_err() { Ok(Some(Left::Detached)) } else { Ok(None) }
             }
-            Ok(Some(Message::Exit(code))) => Ok(Some(Left::Ended(code))),
+            Ok(Some(Message::Exit(code))) => {
+                let hints = self.watch.as_ref().map_or_else(Hints::default, |watch| watch.seen.into());
+                Ok(Some(Left::Ended(code, hints)))
+            }
             Ok(Some(_)) | Err(Errno::AGAIN) => Ok(None),
             // The monitor was killed, and the container with it.
-            Ok(None) | Err(_) => Ok(Some(Left::Ended(137))),
+            Ok(None) | Err(_) => Ok(Some(Left::Ended(137, Hints::default()))),
         }
     }
 
@@ -239,7 +253,9 @@ impl Client<'_> {
         while let Some(number) = next(inbox)? {
             match Signal::from_named_raw(number) {
                 Some(Signal::WINCH) => self.resize(),
-                Some(Signal::CHILD | Signal::PIPE | Signal::URG | Signal::CONT) => (),
+                // A job that was stopped finds the terminal as the shell left it.
+                Some(Signal::CONT) => self.raw.iter().for_each(RawTerminal::again),
+                Some(Signal::CHILD | Signal::PIPE | Signal::URG) => (),
                 _ if self.options.proxy_signals => {
                     // As it is now: it may have been started again since.
                     let now = self.engine.containers.find(self.record.id.as_str());

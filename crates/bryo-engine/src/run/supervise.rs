@@ -18,6 +18,12 @@ pub struct Hints {
     pub not_permitted: bool,
 }
 
+impl From<Seen> for Hints {
+    fn from(Seen { read_only, not_permitted }: Seen) -> Self {
+        Self { read_only, not_permitted }
+    }
+}
+
 pub(super) fn relay(running: &Running, streams: Streams, request: &Request<'_>, inbox: &OwnedFd) -> Result<Hints> {
     let options = relay::Options {
         caller: request.caller,
@@ -25,6 +31,5 @@ pub(super) fn relay(running: &Running, streams: Streams, request: &Request<'_>, 
         proxy_signals: !request.options.no_signal_proxy,
         inbox,
     };
-    let Seen { read_only, not_permitted } = relay::run(running.pidfd(), streams, &options)?;
-    Ok(Hints { read_only, not_permitted })
+    Ok(relay::run(running.pidfd(), streams, &options)?.into())
 }

@@ -23,13 +23,15 @@ const NOT_PERMITTED: [&[u8]; 2] = [b"peration not permitted", b"ermission denied
 
 /// Looks for the words in a stream that comes in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub struct Watch {
+    /// What was found so far.
     pub seen: Seen,
     /// The end of the last piece, in which words may have begun.
     tail: Vec<u8>,
 }
 
 impl Watch {
+    /// Looks at the next piece.
     pub fn look(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);
         self.seen.read_only |= contains(&self.tail, READ_ONLY);

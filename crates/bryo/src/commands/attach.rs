@@ -44,7 +44,7 @@ impl Verb for Attach {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
         Ok(match engine.attach(&record, caller, &options)? {
-            Left::Ended(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+            Left::Ended(code, _) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
             Left::Detached => ExitCode::SUCCESS,
         })
     }

@@ -46,7 +46,7 @@ impl Verb for RunArgs {
         if detach {
             return background(&engine, &options, image);
         }
-        if options.restart != Restart::No || (options.tty && options.interactive && !options.remove) {
+        if options.restart != Restart::No || (options.tty && options.interactive) {
             return attached(&engine, &options, image, keys);
         }
         let outcome = engine.run(&Request { options: &options, caller, note: &note }, image)?;
@@ -102,7 +102,7 @@ pub(super) fn find(context: &Context, engine: &Engine, options: &RunOptions, qui
 }
 
 /// Says which word relaxes what the payload was refused.
-fn words(hints: Hints, options: &RunOptions) -> Vec<&'static str> {
+pub(super) fn words(hints: Hints, options: &RunOptions) -> Vec<&'static str> {
     let mut words = Vec::new();
     let root_inside = options.user.as_deref().is_some_and(|u| matches!(u.split(':').next(), Some("root" | "0")));
     if hints.read_only && !options.writable {

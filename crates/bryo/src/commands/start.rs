@@ -13,6 +13,7 @@ use bryo_launch::relay::{Caller, size_of};
 use clap::Args;
 
 use crate::cli::Verb;
+use crate::commands::run::words;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -100,7 +101,12 @@ pub(super) fn attached(
     let size = size_of(caller.stdin).or_else(|| size_of(caller.stdout));
     match start(theirs, size)? {
         Started::Running => match engine.attached(record, ours, caller, options)? {
-            Left::Ended(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
+            Left::Ended(code, hints) => {
+                if code != 0 && output::draws() {
+                    words(hints, &record.options).into_iter().for_each(note);
+                }
+                Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+            }
             Left::Detached => Ok(ExitCode::SUCCESS),
         },
         Started::Failed(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
