@@ -8,6 +8,7 @@
 
 pub mod device;
 pub mod dirs;
+pub mod disk;
 pub mod forward;
 pub mod home;
 pub mod host;

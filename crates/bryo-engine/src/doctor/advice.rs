@@ -225,7 +225,7 @@ impl Cause {
             Self::TunClosed => "sudo chmod 666 /dev/net/tun".into(),
             Self::NoRoute => "ip route   # connect this machine; a line must begin with \"default\"".into(),
             Self::OldKernel => "boot Linux 5.12 or newer".into(),
-            Self::StoreFull => "bryo rmi IMAGE   # frees what no other image needs".into(),
+            Self::StoreFull => "bryo gc && bryo rmi IMAGE   # what broke off, and what no other image needs".into(),
             Self::StoreClosed => {
                 format!("sudo chown {uid}:{gid} ~/.local/share/bryo && chmod 0700 ~/.local/share/bryo")
             }

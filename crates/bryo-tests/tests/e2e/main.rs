@@ -15,6 +15,7 @@ mod doctor;
 mod escapes;
 mod exits;
 mod files;
+mod full_disk;
 mod handbook;
 mod host_system;
 mod identity;
