@@ -40,6 +40,20 @@ bench_clean() {
     [ -z "${BENCH_HUGETLB:-}" ] || { umount "$BENCH_HUGETLB" && rmdir "$BENCH_HUGETLB"; }
 }
 
+# Makes the image that is started, once: a static busybox, for bryo and podman, and unpacked for those without images.
+bench_image() {
+    local root=$BENCH/rootfs applet
+    [ ! -e "$root" ] || return 0
+    mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp,run,var}
+    cp /bin/busybox "$root/bin/busybox"
+    for applet in sh true cat sleep; do ln -s busybox "$root/bin/$applet"; done
+    printf 'root:x:0:0::/:/bin/sh\n' >"$root/etc/passwd"
+    tar -C "$root" -cf "$BENCH/rootfs.tar" .
+    chmod -R a+rX "$root" "$BENCH/rootfs.tar"
+    as_user "$BENCH/bryo" import "$BENCH/rootfs.tar" localhost/bench:1 >/dev/null
+    as_user podman import -q "$BENCH/rootfs.tar" localhost/bench:1 >/dev/null
+}
+
 # Prints the median of each command in a result of hyperfine, and how many times as long as the first it took.
 ratios() {
     jq -r '.results[0].median as $first | .results[] |

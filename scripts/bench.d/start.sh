@@ -5,13 +5,8 @@
 set -euo pipefail
 
 echo "== start: run --rm --network none IMAGE true"
+bench_image
 root=$BENCH/rootfs
-mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp,run,var}
-cp /bin/busybox "$root/bin/busybox"
-for applet in sh true cat; do ln -s busybox "$root/bin/$applet"; done
-printf 'root:x:0:0::/:/bin/sh\n' >"$root/etc/passwd"
-tar -C "$root" -cf "$BENCH/rootfs.tar" .
-chmod -R a+rX "$root" "$BENCH/rootfs.tar"
 
 bundle=$BENCH/home/bundle
 as_user mkdir -p "$bundle"
@@ -29,8 +24,6 @@ bryo=("$BENCH/bryo" run --rm --network none localhost/bench:1 /bin/true)
 crun=(crun --cgroup-manager=disabled run --bundle "$bundle" bench)
 bwrap=(bwrap --unshare-all --ro-bind "$root" / --proc /proc --dev /dev --tmpfs /tmp --tmpfs /run --new-session /bin/true)
 podman=(podman run --rm --network none --cgroups=disabled localhost/bench:1 /bin/true)
-as_user "$BENCH/bryo" import "$BENCH/rootfs.tar" localhost/bench:1 >/dev/null
-as_user podman import -q "$BENCH/rootfs.tar" localhost/bench:1 >/dev/null
 
 commands=(--command-name bryo "${bryo[*]}")
 for peer in crun bwrap podman; do
