@@ -33,6 +33,9 @@ as_user() {
 bench_clean() {
     [ -z "${REGISTRY_PID:-}" ] || kill "$REGISTRY_PID" 2>/dev/null || true
     as_user podman system reset -f >/dev/null 2>&1 || true
+    # What a part that failed has left running.
+    # shellcheck disable=SC2016
+    as_user sh -c '"$1" ps -q | xargs -r "$1" rm -f' sh "$BENCH/bryo" >/dev/null 2>&1 || true
     umount "$BENCH/home" 2>/dev/null || true
     # What subordinate ids own can be removed by root, or inside a namespace that has them.
     rm -rf "$BENCH" 2>/dev/null || as_user unshare --map-auto --map-root-user rm -rf "$BENCH/home"

@@ -5,7 +5,8 @@
 //! parent            helper                                 child
 //! fork ───────────> joins the user and pid namespaces,
 //!                   becomes root inside, forks ──────────> is the parent's child, and in the pid namespace;
-//! reaps it <─────── sends its pidfd, ends                  joins the other namespaces
+//! reaps it <─────── sends its pidfd, ends
+//! Exec ──────────────────────────────────────────────────> joins the other namespaces
 //!             <── Ready + fds ──────────────────────────── its standard streams are made
 //!                                                          drops to the user, filters, execve
 //! ```

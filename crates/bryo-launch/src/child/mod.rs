@@ -79,6 +79,8 @@ pub(crate) fn enter(prepared: &Prepared, container: BorrowedFd<'_>, sync: &Child
 
 fn connect(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> Result<()> {
     confine::undumpable()?;
+    // The helper speaks first, over the same socket.
+    sync.wait_exec()?;
     if !prepared.process.manner.detached {
         confine::die_with_parent()?;
     }
@@ -88,7 +90,6 @@ fn connect(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> R
     let landlock_abi = landlock::available(prepared.process.manner.landlock)?;
     sync.ready(&theirs, Enforced { landlock_abi })?;
     drop(theirs);
-    sync.wait_exec()?;
     ours.install()
 }
 
