@@ -184,7 +184,8 @@ impl Engine {
         }
     }
 
-    /// Collects what dead processes left of containers: directories without a record, containers that were to go away.
+    /// Collects what dead processes left: directories without a record, containers that were to go away, data of volumes
+    /// that is not whole.
     ///
     /// # Errors
     ///
@@ -201,6 +202,7 @@ impl Engine {
             }
         }
         self.containers.sweep_names();
+        let failure = failure.or(self.sweep_volumes().err());
         failure.map_or(Ok(collected), Err)
     }
 

@@ -19,5 +19,6 @@ pub mod profile;
 pub mod run;
 mod time;
 pub mod users;
+mod volumes;
 
 pub use engine::{Dirs, Engine, Policy};

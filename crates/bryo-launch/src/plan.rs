@@ -85,11 +85,20 @@ pub struct GeneratedFile {
 #[derive(Debug, Clone)]
 pub struct Volume {
     /// The volume's directory on the host, mode 0777 below a directory that only the caller can enter. The launcher
-    /// makes `_data` in it, with the owner, mode and content that the image has at the target, or else owned by the run
-    /// user; a volume that has `_data` is left as it is.
+    /// makes [`Volume::DATA`] in it, with the owner, mode and content that the image has at the target, or else owned by
+    /// the run user; a volume that has it is left as it is.
     pub directory: PathBuf,
     /// Absolute path inside.
     pub target: PathBuf,
     /// Mounts it read-only.
     pub read_only: bool,
+}
+
+impl Volume {
+    /// The name of the data in a volume's directory, which is whole when it is there.
+    pub const DATA: &str = "_data";
+
+    /// How the names of data begin that is not whole. Whoever makes it holds a lock on the volume's directory
+    /// (`flock(2)`); without one it was left behind.
+    pub const UNFINISHED: &str = "_data.new";
 }

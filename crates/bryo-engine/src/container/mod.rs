@@ -17,4 +17,4 @@ pub use id::{Id, generated_name};
 pub use process::ProcessId;
 pub use record::{Confinement, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};
-pub use remove::{Namespace, remove_layer};
+pub use remove::{Namespace, remove_layer, remove_trees};

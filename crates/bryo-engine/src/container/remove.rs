@@ -37,7 +37,17 @@ pub fn remove_layer(layer: &Path, namespace: Namespace<'_>) -> Result<()> {
     if empty {
         return rmdir(layer);
     }
-    let body = |inside: Inside| i32::from(empty_out(layer, &inside).is_err());
+    remove_trees(layer, &["upper", "work"], namespace)?;
+    rmdir(layer)
+}
+
+/// Removes names in a directory of the caller's, with all that is below them, where their owners have power over it.
+///
+/// # Errors
+///
+/// As [`remove_layer`].
+pub fn remove_trees(directory: &Path, names: &[&str], namespace: Namespace<'_>) -> Result<()> {
+    let body = |inside: Inside| i32::from(empty_out(directory, names, &inside).is_err());
     let child = match namespace {
         Namespace::Kept(fd, map) => userns::enter(fd, map, body),
         Namespace::New(map, helpers) => {
@@ -46,19 +56,19 @@ pub fn remove_layer(layer: &Path, namespace: Namespace<'_>) -> Result<()> {
         }
     };
     match child.and_then(userns::Child::wait)? {
-        0 => rmdir(layer),
-        _ => Err(Error::new(Kind::Io, format!("cannot remove everything in {}", layer.display()))),
+        0 => Ok(()),
+        _ => Err(Error::new(Kind::Io, format!("cannot remove everything in {}", directory.display()))),
     }
 }
 
 /// Runs in the namespace: opens the directory as the caller, and empties it as root inside.
-fn empty_out(layer: &Path, inside: &Inside) -> Result<()> {
-    let root = Root::open(layer)?;
+fn empty_out(directory: &Path, names: &[&str], inside: &Inside) -> Result<()> {
+    let root = Root::open(directory)?;
     inside.become_root()?;
-    for name in ["upper", "work"] {
+    for name in names {
         match bryo_sys::tree::remove(&root, name.as_bytes()) {
             Err(rustix::io::Errno::NOENT) => (),
-            result => check("unlinkat", || name.into(), result)?,
+            result => check("unlinkat", || (*name).into(), result)?,
         }
     }
     Ok(())

@@ -282,14 +282,15 @@ impl Engine {
         for mount in &options.mounts {
             let Source::Volume(name) = &mount.source else { continue };
             let directory = volumes.join(name);
-            if directory.is_dir() {
-                continue;
-            }
             let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(volumes);
-            made.and_then(|()| std::fs::DirBuilder::new().mode(0o777).create(&directory))
-                .and_then(|()| std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)))
-                .and_then(|()| self.give(&directory, ids))
-                .map_err(|e| Error::io("cannot make volume", &directory, e))?;
+            made.and_then(|()| match std::fs::DirBuilder::new().mode(0o777).create(&directory) {
+                // It is an older one, or another starter has just made it and is not as far as the next lines.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            })
+            .and_then(|()| std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)))
+            .and_then(|()| self.give(&directory, ids))
+            .map_err(|e| Error::io("cannot make volume", &directory, e))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! | stage | file | namespaces | kernel ids | capabilities | may allocate | ends by |
 //! |---|---|---|---|---|---|---|
 //! | 1 open | `open.rs` | all new, host's mounts still visible | the caller's | all inside | yes | error to the parent |
-//! | 2 build | `rootfs.rs`, `places.rs`, `dev.rs`, `volume.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
+//! | 2 build | `rootfs.rs`, `places.rs`, `dev.rs`, `volume.rs`, `copy.rs`, `streams.rs` | own root after `pivot_root` | root inside (a subordinate id) | all inside | yes | error to the parent |
 //! | 3 confine | `confine.rs`, `landlock.rs` | complete | the run user | what the spec says | yes | error to the parent |
 //! | 4 execute | `exec.rs`, `trampoline.rs`, `init.rs` | complete | the run user | what the spec says | yes | `execve`, or error to the parent |
 //!
@@ -16,6 +16,7 @@
 //! be a trap, and nothing that runs: no process of the container exists before the payload.
 
 mod confine;
+mod copy;
 mod dev;
 mod exec;
 mod init;

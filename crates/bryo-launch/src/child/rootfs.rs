@@ -30,8 +30,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     let trees = prepared.mounts.iter().zip(binds).map(detached).collect::<Result<Vec<_>>>()?;
     let place = place(scratch)?;
     let (files, mut masks) = generated(&plan.files, &place)?;
-    let volumes = plan.volumes.iter().zip(&volumes).map(|(plan, directory)| volume::open(plan, directory));
-    let volumes = volumes.collect::<Result<Vec<_>>>()?;
+    let volumes = volume::open(&plan.volumes, &volumes)?;
     let root = enter(base, place)?;
     if let RootFs::Empty { links, directories } = &plan.root {
         skeleton(&root, links, directories)?;

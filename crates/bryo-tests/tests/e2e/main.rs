@@ -31,6 +31,7 @@ mod support;
 mod tty;
 mod unpack;
 mod users;
+mod volumes;
 
 /// A module that nobody names is a test that never runs.
 #[test]
