@@ -18,6 +18,7 @@ mod files;
 mod handbook;
 mod host_system;
 mod identity;
+mod list;
 mod loaders;
 mod network;
 mod pull;
