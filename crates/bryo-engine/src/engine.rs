@@ -225,8 +225,16 @@ impl Engine {
         Ok(true)
     }
 
+    /// Returns the content of an unpacked layer that a container stands on, by its name in the record.
+    pub(crate) fn layer_path(&self, name: &str) -> Option<PathBuf> {
+        let digest: bryo_image::Digest = name.parse().ok()?;
+        let layers = self.store.layers_dir(self.store_map().ok()?.ownership_key());
+        let directories = [digest.hex().to_owned(), format!("derived-{}", digest.hex())];
+        directories.iter().map(|name| layers.join(name).join("fs")).find(|path| path.is_dir())
+    }
+
     /// Returns the map that a container's files are owned through.
-    fn map_of_files(&self, record: Option<&Record>) -> Result<IdMap> {
+    pub(crate) fn map_of_files(&self, record: Option<&Record>) -> Result<IdMap> {
         match record {
             // Root's containers differ in their ids and share the owner of what is on disk.
             Some(record) if self.host.rung() != Rung::Root => record.identity.map(),

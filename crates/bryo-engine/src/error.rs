@@ -66,6 +66,11 @@ impl Error {
         Self { kind, message: message.into(), errno: None, source: None }
     }
 
+    /// Makes an error that another process has told.
+    pub(crate) fn told(kind: Kind, message: String, errno: Option<i32>) -> Self {
+        Self { kind, message, errno, source: None }
+    }
+
     /// Makes an error of a failed file operation on a path of the host.
     pub fn io(operation: &str, path: &Path, source: std::io::Error) -> Self {
         let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
@@ -75,6 +80,20 @@ impl Error {
             errno: source.raw_os_error(),
             source: Some(Box::new(source)),
         }
+    }
+
+    /// Returns the text with all causes, each once.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let words = cause.to_string();
+            if !text.contains(&words) {
+                text = format!("{text}: {words}");
+            }
+            next = cause.source();
+        }
+        text
     }
 
     /// Tells which kind of failure this is.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers: plans, records, life cycle, policy.
 
+mod agent;
 pub mod attach;
 pub mod config;
 pub mod container;
@@ -11,12 +12,14 @@ mod engine;
 pub mod error;
 pub mod exec;
 mod life;
+pub mod list;
 pub mod logs;
 pub mod monitor;
 pub mod options;
 pub mod plan;
 pub mod profile;
 pub mod run;
+pub mod sizes;
 mod time;
 pub mod users;
 mod volumes;

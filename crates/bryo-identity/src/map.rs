@@ -79,6 +79,23 @@ impl IdMap {
         Self { rung, uids, gids, ownership: String::new() }
     }
 
+    /// Maps every id that a container of the caller can have, to act on files whosever they are: to count and to remove
+    /// them. With the caller, that one's own too, which containers have where they share.
+    pub fn everything(rung: Rung, uids: &[Range], gids: &[Range], caller: Option<Caller>) -> Self {
+        let all = |ranges: &[Range], own: Option<HostId>| {
+            let mut next = InsideId::ROOT;
+            let own = own.map(|start| Range { start, count: 1 });
+            let lay = |range: &Range| {
+                let mapping = Mapping { inside: next, host: range.start, count: range.count };
+                next = next.offset(range.count)?;
+                Some(mapping)
+            };
+            ranges.iter().chain(&own).map_while(lay).collect()
+        };
+        let (uids, gids) = (all(uids, caller.map(|c| c.uid)), all(gids, caller.map(|c| c.gid)));
+        Self { rung, uids, gids, ownership: String::new() }
+    }
+
     /// Maps one id: the run user is the caller.
     pub fn single(caller: Caller, run: RunIds) -> Self {
         Self {
@@ -268,6 +285,17 @@ mod tests {
         let map = subordinate(&[range(100_000, 65536)], 0).sharing(CALLER, run(0));
         assert_eq!(render(&map.uids), "0 1000 1\n1 100001 65535\n");
         assert_eq!(map.rung, Rung::Sharing);
+    }
+
+    #[test]
+    fn everything_has_every_range_and_the_caller_when_asked() {
+        let (uids, gids) = ([range(100_000, 65536), range(300_000, 10)], [range(200_000, 5)]);
+        let map = IdMap::everything(Rung::Subordinate, &uids, &gids, Some(CALLER));
+        assert_eq!(render(&map.uids), "0 100000 65536\n65536 300000 10\n65546 1000 1\n");
+        assert_eq!(render(&map.gids), "0 200000 5\n5 1000 1\n");
+        assert_eq!(map.acting(), RunIds::ROOT);
+        let map = IdMap::everything(Rung::Root, &uids, &gids, None);
+        assert_eq!(render(&map.gids), "0 200000 5\n");
     }
 
     #[test]

@@ -108,6 +108,18 @@ impl Host {
         }
     }
 
+    /// Makes the map in which everything that containers of the caller have written has an owner. What they wrote as the
+    /// caller has one only where `own` says so; never on the root rung, whose containers cannot share.
+    pub fn everything(&self, own: bool) -> IdMap {
+        match self.rung() {
+            Rung::Single => IdMap::single(self.caller, RunIds::NONROOT),
+            rung => {
+                let caller = (own && rung != Rung::Root).then_some(self.caller);
+                IdMap::everything(rung, &self.uids, &self.gids, caller)
+            }
+        }
+    }
+
     /// Makes the map of a slot: one of the ranges that containers of root have each to themselves.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! ordinary user they stay that user, and what needs root is skipped and counted ([`skip`]).
 #![allow(clippy::unwrap_used, reason = "a test's support fails a test by panicking")]
 
+pub mod detached;
 pub mod device;
 pub mod dirs;
 pub mod disk;
@@ -27,6 +28,7 @@ pub mod skip;
 pub mod tar;
 pub mod user;
 
+pub use detached::Detached;
 pub use home::Home;
 pub use probe::Report;
 pub use program::{Output, Running};

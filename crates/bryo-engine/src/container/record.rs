@@ -199,6 +199,11 @@ impl Status {
         matches!(self.status.as_str(), "running" | "paused")
     }
 
+    /// Tells whether it runs, or is about to run once more.
+    pub fn is_active(&self) -> bool {
+        self.is_running() || self.status == "restarting"
+    }
+
     /// The container was made, and nothing has run in it.
     pub fn created() -> Self {
         Self { status: "created".into(), ..Self::default() }

@@ -184,6 +184,11 @@ impl Containers {
         ids.filter(|id| !self.is_held(id) && self.read(id).map_or(true, |r| r.auto_remove)).collect()
     }
 
+    /// Tells whether a container was to go away when it ended, has ended, and is there all the same.
+    pub fn is_leftover(&self, record: &Record) -> bool {
+        record.auto_remove && record.state.status == "exited" && !self.is_held(&record.id)
+    }
+
     /// Takes hold of an abandoned directory; `None` when somebody has taken or removed it meanwhile.
     ///
     /// # Errors

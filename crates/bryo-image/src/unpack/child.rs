@@ -27,7 +27,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::apply::{self, Options};
 use super::protocol::{self, Outcome, Reply, Request, Task};
 use super::stream::{self, Source};
-use super::{LayerReport, export};
+use super::{LayerReport, export, usage};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
@@ -131,7 +131,7 @@ fn perform(task: Task, fd: Option<OwnedFd>, layers: &OwnedFd, squash: bool) -> R
         Task::Usage { layers: wanted } => {
             let mut sizes = Vec::with_capacity(wanted.len());
             for layer in &wanted {
-                sizes.push(export::usage(open_layer(layers, layer)?)?);
+                sizes.push(usage(open_layer(layers, layer)?.as_fd())?.disk);
             }
             Ok(Outcome::Usage(sizes))
         }

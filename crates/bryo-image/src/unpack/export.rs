@@ -3,7 +3,7 @@
 //!
 //! Done by hand rather than through a mount: the order is ours, hard links are found, and nothing is mounted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -19,7 +19,7 @@ use super::tree::stat;
 use crate::error::{Error, Kind, Result};
 
 /// How deep a tree is read: a descriptor and some stack for each level.
-const DEPTH_MAX: usize = 512;
+pub(super) const DEPTH_MAX: usize = 512;
 
 /// Writes the merged layers, given bottom to top.
 pub(super) fn export(layers: Vec<OwnedFd>, squash: bool, output: File) -> Result<()> {
@@ -197,42 +197,7 @@ impl Export {
     }
 }
 
-/// Counts the bytes that a tree takes on disk, files of several names once.
-pub(super) fn usage(root: OwnedFd) -> Result<u64> {
-    let mut usage = Usage { seen: HashSet::new(), bytes: 0 };
-    usage.add(root, 0).map_err(|error| Error::io("count a layer's size", error))?;
-    Ok(usage.bytes)
-}
-
-struct Usage {
-    seen: HashSet<(u64, u64)>,
-    bytes: u64,
-}
-
-impl Usage {
-    fn add(&mut self, dir: OwnedFd, depth: usize) -> rustix::io::Result<()> {
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b".." {
-                continue;
-            }
-            let found = stat(dir.as_fd(), name)?;
-            let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-            if is_directory && name != b"." {
-                // Deeper levels exist only to exhaust whoever counts them.
-                if depth < DEPTH_MAX {
-                    self.add(open_directory(dir.as_fd(), name)?, depth + 1)?;
-                }
-            } else if found.st_nlink == 1 || is_directory || self.seen.insert((found.st_dev, found.st_ino)) {
-                self.bytes += found.st_blocks.cast_unsigned() * 512;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }

@@ -26,10 +26,12 @@ mod sparse;
 mod stream;
 mod tar;
 mod tree;
+mod usage;
 mod worker;
 
 use serde::{Deserialize, Serialize};
 
+pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};
 
 pub(crate) use stream::sniff;

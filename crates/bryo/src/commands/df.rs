@@ -44,7 +44,7 @@ impl Verb for Df {
         ];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut out = match &self.format {
-            Some(format) => template::list(format, &rows)?,
+            Some(format) => template::list(format, &rows, &[])?,
             None => {
                 let fields = ["Type", "TotalCount", "Size", "Reclaimable"];
                 let cells = rows.iter().map(|row| fields.iter().map(|name| text(&row[*name])).collect());

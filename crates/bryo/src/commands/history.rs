@@ -49,7 +49,7 @@ impl Verb for History {
             .collect();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let out = match &self.format {
-            Some(format) => template::list(format, &steps)?,
+            Some(format) => template::list(format, &steps, TITLES)?,
             None if self.quiet => steps.iter().map(|step| text(&step["ID"]) + "\n").collect(),
             None => {
                 let fields = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"];
@@ -61,6 +61,9 @@ impl Verb for History {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// Docker's titles.
+const TITLES: template::Titles<'_> = &[("ID", "IMAGE"), ("CreatedSince", "CREATED")];
 
 impl History {
     /// Shows one step; only the newest has the image's id.

@@ -88,6 +88,9 @@ impl Verb for Images {
     }
 }
 
+/// Docker's titles.
+const TITLES: template::Titles<'_> = &[("ID", "IMAGE ID"), ("CreatedSince", "CREATED")];
+
 impl Images {
     fn show(&self, list: &[ImageSummary]) -> Result<String> {
         let id = |digest: &Digest| if self.no_trunc { digest.to_string() } else { short_id(digest) };
@@ -98,7 +101,7 @@ impl Images {
         }
         let values: Vec<Value> = list.iter().map(|summary| describe(summary, id(&summary.id))).collect();
         if let Some(format) = &self.format {
-            return template::list(format, &values);
+            return template::list(format, &values, TITLES);
         }
         let mut titles = vec!["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
         let mut fields = vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];

@@ -36,6 +36,14 @@ pub fn ago(time: Option<&str>) -> String {
     format!("{} ago", span(past.cast_unsigned()))
 }
 
+/// Writes an RFC 3339 time as Go prints one: `2026-01-02 13:23:37 +0000 UTC`. What is no time is shown as it is.
+pub fn time(text: &str) -> String {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// Writes a span in seconds in the largest unit that fits: `About an hour`, `3 weeks`.
 pub fn span(seconds: u64) -> String {
     const HOUR: u64 = 60;
@@ -147,6 +155,7 @@ mod tests {
         ] {
             assert_eq!(span(seconds), text);
         }
+        assert_eq!(time("2026-01-02T13:23:37.5+01:00"), "2026-01-02 12:23:37 +0000 UTC");
         assert_eq!(ago(Some("0001-01-01T00:00:00Z")), "N/A");
         assert_eq!(ago(Some("junk\u{1b}")), "N/A");
         assert!(ago(Some("2020-01-01T00:00:00Z")).ends_with("years ago"));

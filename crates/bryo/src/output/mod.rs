@@ -13,7 +13,6 @@ pub mod template;
 use std::io::{self, IsTerminal, Write};
 
 pub use escape::{line, text};
-pub use human::ago;
 pub use json::json;
 pub use table::table;
 

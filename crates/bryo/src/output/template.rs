@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The part of Go's templates that `--format` is used with.
 //!
-//! Fields (`.Config.Env`, `$`), pipelines, `if`/`else`, `range`, literals, and the functions `json`, `index`, `join`,
+//! Fields (`.Config.Env`, `$`), members of a map (`.Label "key"`), pipelines, `if`/`else`, `range`, literals, and the functions `json`, `index`, `join`,
 //! `len`, `lower`, `upper`, `title`, `truncate`, `println`, `print`, `eq`, `ne`, `not`, `and`, `or`. Anything else is
 //! an error before anything is printed. The template is the caller's; the values are anybody's and are escaped.
 
@@ -67,10 +67,18 @@ impl Template {
         Ok(out)
     }
 
-    /// Returns the titles of a table: the last name of every field, as Docker's tables have them.
-    fn titles(&self) -> String {
-        let title = |pipe: &Pipe| match pipe.first().and_then(|call| call.last()) {
-            Some(Operand::Field { path, .. }) => path.last().map(|name| spaced(name)).unwrap_or_default(),
+    /// Returns the titles of a table: what the list of titles says for the last name of a field, else that name.
+    fn titles(&self, known: Titles<'_>) -> String {
+        let of = |name: &str| match known.iter().find(|(field, _)| *field == name) {
+            Some((_, title)) => (*title).to_owned(),
+            None => spaced(name),
+        };
+        let title = |pipe: &Pipe| match pipe.first().map(Vec::as_slice) {
+            Some([.., Operand::Field { path, .. }]) => path.last().map(|name| of(name)).unwrap_or_default(),
+            // `.Label "a.b"`
+            Some([Operand::Field { .. }, Operand::Literal(Value::String(key))]) => {
+                key.rsplit('.').next().unwrap_or_default().to_uppercase()
+            }
             _ => String::new(),
         };
         let texts = self.nodes.iter().map(|node| match node {
@@ -82,12 +90,15 @@ impl Template {
     }
 }
 
+/// What columns are called whose field has another name.
+pub type Titles<'a> = &'a [(&'a str, &'a str)];
+
 /// Formats a list for `--format`: `json` for a line of JSON for each, `table TEMPLATE`, or a template for each.
 ///
 /// # Errors
 ///
 /// As [`Template::parse`] and [`Template::fill`].
-pub fn list(format: &str, values: &[Value]) -> Result<String> {
+pub fn list(format: &str, values: &[Value], titles: Titles<'_>) -> Result<String> {
     if format == "json" {
         return Ok(values.iter().map(|value| super::json::compact(value) + "\n").collect());
     }
@@ -100,7 +111,7 @@ pub fn list(format: &str, values: &[Value]) -> Result<String> {
     if !tabular {
         return Ok(lines.into_iter().map(|line| line + "\n").collect());
     }
-    let titles = template.titles();
+    let titles = template.titles(titles);
     let titles: Vec<&str> = titles.split('\t').collect();
     Ok(super::table(&titles, lines.iter().map(|line| line.split('\t').map(str::to_owned).collect())))
 }
@@ -235,9 +246,14 @@ mod tests {
     #[test]
     fn lists_have_a_line_for_each_and_tables_titles() {
         let values = [json!({"Name": "a", "CreatedSince": "now"}), json!({"Name": "bbbb", "CreatedSince": "x\ty"})];
-        assert_eq!(list("{{.Name}}", &values).unwrap(), "a\nbbbb\n");
-        assert_eq!(list("json", &values[..1]).unwrap(), "{\"CreatedSince\":\"now\",\"Name\":\"a\"}\n");
-        let table = list("table {{.Name}}\\t{{.CreatedSince}}", &values[..1]).unwrap();
+        assert_eq!(list("{{.Name}}", &values, &[]).unwrap(), "a\nbbbb\n");
+        assert_eq!(list("json", &values[..1], &[]).unwrap(), "{\"CreatedSince\":\"now\",\"Name\":\"a\"}\n");
+        let table = list("table {{.Name}}\\t{{.CreatedSince}}", &values[..1], &[]).unwrap();
         assert_eq!(table, "NAME   CREATED SINCE\na      now\n");
+        let table = list("table {{.Name}}\\t{{.CreatedSince}}", &values[..1], &[("CreatedSince", "CREATED")]).unwrap();
+        assert_eq!(table, "NAME   CREATED\na      now\n");
+        let labelled = [json!({"Label": {"a.tier": "web"}})];
+        let table = list(r#"table {{.Label "a.tier"}}\t{{.Label "none"}}"#, &labelled, &[]).unwrap();
+        assert_eq!(table, "TIER   NONE\nweb\n");
     }
 }

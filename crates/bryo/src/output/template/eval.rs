@@ -52,6 +52,13 @@ impl Eval<'_> {
         match first {
             Operand::Function(name) => apply(name, &arguments),
             value if arguments.is_empty() => self.operand(value, here),
+            // What Go has as a method: `.Label "key"`.
+            Operand::Field { .. } => match (self.operand(first, here)?, arguments.as_slice()) {
+                (Value::Object(members), [Value::String(key)]) => {
+                    Ok(members.get(key).cloned().unwrap_or_else(|| Value::from("")))
+                }
+                _ => Err("a value that is no function has arguments".into()),
+            },
             _ => Err("a value that is no function has arguments".into()),
         }
     }
