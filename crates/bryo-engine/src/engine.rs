@@ -11,6 +11,7 @@ use bryo_launch::plan::Landlock;
 
 use crate::container::{Containers, Id, Namespace, ProcessId, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::networks::Networks;
 use crate::options::Network;
 
 /// Where an engine keeps its things. Both are of the caller alone.
@@ -76,6 +77,11 @@ impl Engine {
     /// Returns the containers.
     pub fn containers(&self) -> &Containers {
         &self.containers
+    }
+
+    /// Returns the networks that the caller has made.
+    pub fn networks(&self) -> Networks {
+        Networks::new(&self.dirs)
     }
 
     /// Returns what this host gives to the caller.

@@ -21,6 +21,10 @@ pub enum Kind {
     UnknownUser,
     /// No such container.
     NoSuchContainer,
+    /// No such network.
+    NoSuchNetwork,
+    /// A network that containers are in.
+    NetworkInUse,
     /// A name that stands for more than one container.
     Ambiguous,
     /// The name is taken.

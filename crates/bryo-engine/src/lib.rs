@@ -15,6 +15,7 @@ mod life;
 pub mod list;
 pub mod logs;
 pub mod monitor;
+pub mod networks;
 pub mod options;
 pub mod plan;
 pub mod profile;

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use rustix::process::Pid;
+
 use crate::error::{Error, Kind, Result};
 use crate::rung::Rung;
 use crate::subid::Range;
@@ -135,6 +137,40 @@ impl IdMap {
         }
     }
 
+    /// Maps every id of some ranges from 0 on, and behind them the caller: for a namespace that others are made in, by
+    /// the caller and with any of these ids.
+    pub fn outer(rung: Rung, uids: &[Range], gids: &[Range], caller: Caller) -> Self {
+        Self {
+            rung,
+            uids: one_after_another(uids, caller.uid),
+            gids: one_after_another(gids, caller.gid),
+            ownership: String::new(),
+        }
+    }
+
+    /// Returns the map as it is written from inside a namespace with the map `outer`, where host ids have that one's
+    /// numbers; nothing when an id is not in it.
+    pub fn seen_from(&self, outer: &Self) -> Option<Self> {
+        let (uids, gids) = (seen(&self.uids, &outer.uids)?, seen(&self.gids, &outer.gids)?);
+        Some(Self { rung: self.rung, uids, gids, ownership: self.ownership.clone() })
+    }
+
+    /// Checks that a process has this map, as this process sees it: another namespace around it may have been made when
+    /// the caller had other ids.
+    pub(crate) fn verify(&self, pid: Pid) -> Result<()> {
+        for (file, mappings) in [("uid_map", &self.uids), ("gid_map", &self.gids)] {
+            let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| Error::new(Kind::MapRefused, format!("cannot read {path}: {e}")))?;
+            let numbers = |text: &str| text.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<u32>>();
+            if numbers(&text) != numbers(&render(mappings)) {
+                let why = format!("the ids that this user may have changed while networks are in use ({file})");
+                return Err(Error::new(Kind::MapRefused, why));
+            }
+        }
+        Ok(())
+    }
+
     /// Names the directory that holds files owned through this map. Maps that differ only in the run user share it.
     pub fn ownership_key(&self) -> &str {
         &self.ownership
@@ -203,6 +239,39 @@ fn spread(ranges: &[Range], run: InsideId) -> Vec<Mapping> {
         mappings.extend(host.map(|host| Mapping { inside: run, host, count: 1 }));
     }
     mappings
+}
+
+/// Lays all ids of the ranges and one more over the ids from 0 on.
+fn one_after_another(ranges: &[Range], last: HostId) -> Vec<Mapping> {
+    let mut mappings = Vec::with_capacity(ranges.len() + 1);
+    let mut next = Some(InsideId::ROOT);
+    for (host, count) in ranges.iter().map(|r| (r.start, r.count)).chain([(last, 1)]) {
+        let Some(inside) = next else { break };
+        mappings.push(Mapping { inside, host, count });
+        next = inside.offset(count);
+    }
+    mappings
+}
+
+/// Replaces host ids by those that they are inside another map.
+fn seen(mappings: &[Mapping], outer: &[Mapping]) -> Option<Vec<Mapping>> {
+    let mut result = Vec::with_capacity(mappings.len());
+    for m in mappings {
+        let mut done = 0;
+        while done < m.count {
+            let host = m.host.offset(done)?;
+            let (o, skip) = outer.iter().find_map(|o| {
+                let skip = host.get().checked_sub(o.host.get()).filter(|n| *n < o.count)?;
+                Some((o, skip))
+            })?;
+            let count = (m.count - done).min(o.count - skip);
+            // In such a map the outside is what the other one has inside.
+            let seen = HostId::new(o.inside.offset(skip)?.get())?;
+            result.push(Mapping { inside: m.inside.offset(done)?, host: seen, count });
+            done += count;
+        }
+    }
+    Some(result)
 }
 
 /// Takes the last host id out of the mappings, but never the one that is root inside.
@@ -303,6 +372,28 @@ mod tests {
         let ranges = [range(100_000, 65536)];
         assert_eq!(subordinate(&ranges, 5).ownership_key(), subordinate(&ranges, 70_000).ownership_key());
         assert_ne!(subordinate(&ranges, 5).ownership_key(), IdMap::single(CALLER, run(5)).ownership_key());
+    }
+
+    #[test]
+    fn a_map_is_written_with_the_numbers_of_the_one_around_it() {
+        let ranges = [range(100_000, 1000), range(300_000, 100_000)];
+        let outer = IdMap::outer(Rung::Subordinate, &ranges, &ranges, CALLER);
+        assert_eq!(render(&outer.uids), "0 100000 1000\n1000 300000 100000\n101000 1000 1\n");
+        let seen = |map: IdMap| map.seen_from(&outer).map(|seen| render(&seen.uids));
+        assert_eq!(seen(subordinate(&ranges, 65532)).unwrap(), "0 0 1000\n1000 1000 64536\n");
+        let sharing = subordinate(&ranges, 5).sharing(CALLER, run(5));
+        assert_eq!(seen(sharing).unwrap(), "0 0 5\n5 101000 1\n6 6 994\n1000 1000 64536\n");
+        // One mapping that the other has in two pieces.
+        let across = IdMap::outer(Rung::Subordinate, &[range(10, 5), range(15, 5)], &[range(10, 10)], CALLER);
+        assert_eq!(render(&subordinate(&[range(12, 6)], 3).seen_from(&across).unwrap().uids), "0 2 3\n3 5 3\n");
+        assert_eq!(seen(subordinate(&[range(7, 10)], 3)), None, "an id that the outer map has not");
+    }
+
+    #[test]
+    fn a_single_id_is_root_around_its_container() {
+        let outer = IdMap::outer(Rung::Single, &[], &[], CALLER);
+        assert_eq!(render(&outer.uids), "0 1000 1\n");
+        assert_eq!(render(&IdMap::single(CALLER, run(65532)).seen_from(&outer).unwrap().uids), "65532 0 1\n");
     }
 
     #[test]

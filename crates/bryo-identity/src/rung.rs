@@ -138,6 +138,15 @@ impl Host {
         IdMap::subordinate(Rung::Root, &uids, &gids, run)
     }
 
+    /// Makes the map of a namespace in which the caller makes those of containers: all ids that they may have, and the
+    /// caller's own, without which nobody may make one there.
+    pub fn outer(&self) -> IdMap {
+        match self.rung() {
+            Rung::Single => IdMap::outer(Rung::Single, &[], &[], self.caller),
+            rung => IdMap::outer(rung, &self.uids, &self.gids, self.caller),
+        }
+    }
+
     /// Returns how many slots there are, the store's own included.
     pub fn slots(&self) -> u32 {
         let of = |ranges: &[Range]| ranges.first().map_or(0, |r| (r.count / IDS).max(1));

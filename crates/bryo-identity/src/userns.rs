@@ -15,7 +15,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bryo_sys::check;
-use bryo_sys::clone::{Fork, Namespaces, fork_into};
+use bryo_sys::clone::{Fork, Namespaces, fork_into, fork_sibling, join_one};
 use bryo_sys::exec::exit_now;
 use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
 
@@ -62,11 +62,21 @@ pub struct Request<'a> {
     pub namespaces: Namespaces,
 }
 
-/// A child whose map is not written yet, so that its `/proc` entries can still be opened by the caller.
+/// A namespace that children are made in, in place of the caller's own. The caller must be the one who made it.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The user namespace and its map, in which the caller is; none where the caller may do everything as it is.
+    pub user: Option<(BorrowedFd<'a>, &'a IdMap)>,
+    /// A network namespace that belongs to it, or to one below it, for children that get none of their own.
+    pub network: Option<BorrowedFd<'a>>,
+}
+
+/// A child that waits for its map, so that its `/proc` entries can still be opened by the caller.
 #[derive(Debug)]
 pub struct Unmapped {
     child: Child,
     go: OwnedFd,
+    mapped: bool,
 }
 
 /// Makes a child in new namespaces that runs `body` and exits with its result, and writes its maps.
@@ -95,8 +105,93 @@ pub fn clone(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<U
             let code = body(Inside { door: Door::New(theirs), acting: request.map.acting(), setgroups });
             exit_now(code)
         }
-        Fork::Parent { pid, pidfd } => Ok(Unmapped { child: Child { pid, pidfd, reaped: false }, go: mine }),
+        Fork::Parent { pid, pidfd } => {
+            Ok(Unmapped { child: Child { pid, pidfd, reaped: false }, go: mine, mapped: false })
+        }
     }
+}
+
+/// Makes the child of [`clone`] inside another user namespace.
+///
+/// ```text
+/// caller              helper                              child
+/// fork ─────────────> joins the namespaces, forks ──────> is the caller's child
+///                     writes the maps
+/// adopts it <──────── sends number and pidfd, ends
+/// ```
+///
+/// Only the helper joins. It keeps the caller's kernel ids and so does the child, and the caller stays where it is:
+/// what else it has to do, such as starting `newuidmap`, can only be done from there.
+///
+/// # Errors
+///
+/// As [`spawn`]; [`Kind::NotMapped`] when the map has ids that the one around it has not.
+pub fn clone_in(around: Around<'_>, request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Unmapped> {
+    let missing = || Error::new(Kind::NotMapped, "the container has ids that the namespace of networks has not");
+    let map = match around.user {
+        Some((_, outer)) => request.map.seen_from(outer).ok_or_else(missing)?,
+        None => request.map.clone(),
+    };
+    let (mine, theirs) = pipe()?;
+    let (here, there) = bryo_sys::fd::message_pair()?;
+    let helper = match fork_into(Namespaces::empty()).map_err(refused)? {
+        Fork::Child => {
+            drop((mine, here));
+            let made = enter_around(around)
+                .and_then(|()| fork_sibling(request.namespaces | Namespaces::USER).map_err(refused));
+            let told = match made {
+                Ok(Fork::Child) => {
+                    drop(there);
+                    let setgroups = map.rung != Rung::Single;
+                    exit_now(body(Inside { door: Door::New(theirs), acting: map.acting(), setgroups }))
+                }
+                Ok(Fork::Parent { pid, pidfd }) => hand_over(&there, pid, &pidfd, &map),
+                Err(error) => bryo_sys::fd::send(&there, error.to_string().as_bytes(), &[]),
+            };
+            exit_now(i32::from(told.is_err()))
+        }
+        Fork::Parent { pid, pidfd } => Child { pid, pidfd, reaped: false },
+    };
+    drop((theirs, there));
+    let made = take_over(&here);
+    helper.wait()?;
+    let child = made?;
+    request.map.verify(child.pid)?;
+    Ok(Unmapped { child, go: mine, mapped: true })
+}
+
+/// Joins the namespaces. A process that has gained capabilities cannot be looked into any more, nor can its children
+/// unless they are told so; but the maps are written, and namespaces opened, through their `/proc` entries.
+fn enter_around(around: Around<'_>) -> Result<()> {
+    let joined = around.user.map_or(Ok(()), |(user, _)| join_one(user, Namespaces::USER));
+    let joined = joined.and_then(|()| around.network.map_or(Ok(()), |network| join_one(network, Namespaces::NET)));
+    joined.map_err(|e| Error::caused(Kind::NoUserNamespace, "cannot join the namespace of networks", e))?;
+    let dumpable = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable);
+    Ok(check("prctl", || "PR_SET_DUMPABLE, 1".into(), dumpable)?)
+}
+
+/// Maps the helper's child and hands it to the caller; one that cannot be mapped is ended by its own pipe.
+fn hand_over(there: &OwnedFd, pid: Pid, pidfd: &OwnedFd, map: &IdMap) -> bryo_sys::Result<()> {
+    let number = pid.as_raw_nonzero().get().to_ne_bytes();
+    bryo_sys::fd::send(there, &number, &[pidfd.as_fd()])?;
+    let mapped = Writer::Around.write(pid, map);
+    let word = mapped.map_or_else(|error| error.to_string(), |()| String::from("mapped"));
+    bryo_sys::fd::send(there, word.as_bytes(), &[])
+}
+
+/// Takes what a helper hands over.
+fn take_over(here: &OwnedFd) -> Result<Child> {
+    let lost = |words: &[u8]| {
+        let words = if words.is_empty() { "its helper ended".into() } else { String::from_utf8_lossy(words) };
+        Error::new(Kind::NoUserNamespace, format!("cannot make a user namespace: {words}"))
+    };
+    let mut words = [0; 1024];
+    let (n, fds) = bryo_sys::fd::receive(here, &mut words)?;
+    let pid = <[u8; 4]>::try_from(&words[..n]).ok().and_then(|number| Pid::from_raw(i32::from_ne_bytes(number)));
+    let (Some(pid), Some(pidfd)) = (pid, fds.into_iter().next()) else { return Err(lost(&words[..n])) };
+    let child = Child::adopt(pid, pidfd);
+    let (n, _) = bryo_sys::fd::receive(here, &mut words)?;
+    if &words[..n] == b"mapped" { Ok(child) } else { Err(lost(&words[..n])) }
 }
 
 /// Makes a child that enters an existing user namespace when it calls [`Inside::become_root`]. The caller must be the
@@ -152,7 +247,9 @@ impl Unmapped {
     ///
     /// [`Kind::MapRefused`]; the child is gone then.
     pub fn map(self, request: Request<'_>) -> Result<Child> {
-        Writer::for_map(request.map, request.helpers)?.write(self.child.pid, request.map)?;
+        if !self.mapped {
+            Writer::for_map(request.map, request.helpers)?.write(self.child.pid, request.map)?;
+        }
         check("write", || "go".into(), rustix::io::write(&self.go, b"g"))?;
         Ok(self.child)
     }

@@ -38,6 +38,8 @@ impl Helpers {
 pub enum Writer {
     /// By this process: one id that is the caller's own, or any when the caller is root.
     Direct,
+    /// By this process, which has joined the namespace around it and has all capabilities there.
+    Around,
     /// By the helpers.
     Helpers(Helpers),
 }
@@ -61,7 +63,9 @@ impl Writer {
     /// Writes both maps of a process that waits in a new user namespace.
     pub(crate) fn write(&self, pid: Pid, map: &IdMap) -> Result<()> {
         match self {
-            Self::Direct => write_direct(pid, map),
+            // Without privilege the kernel wants setgroups(2) given up before it takes a group map (CVE-2014-8989).
+            Self::Direct => write_direct(pid, map, rustix::process::geteuid().is_root()),
+            Self::Around => write_direct(pid, map, true),
             Self::Helpers(helpers) => {
                 // Side by side: each spends its time in starting up.
                 let uid = start(&helpers.newuidmap, pid, &map.uids)?;
@@ -74,10 +78,9 @@ impl Writer {
     }
 }
 
-fn write_direct(pid: Pid, map: &IdMap) -> Result<()> {
+fn write_direct(pid: Pid, map: &IdMap, privileged: bool) -> Result<()> {
     let pid = pid.as_raw_nonzero();
-    // Without privilege the kernel wants setgroups(2) given up before it takes a group map (CVE-2014-8989).
-    if !rustix::process::geteuid().is_root() {
+    if !privileged {
         write_file(&format!("/proc/{pid}/setgroups"), "deny")?;
     }
     write_file(&format!("/proc/{pid}/uid_map"), &render(&map.uids))?;

@@ -87,7 +87,9 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     let helper = userns::join(entry.container, Namespaces::PID, entry.ids, |inside| {
         drop(ours.take());
         let Some(sync) = theirs.take() else { return child::NOT_STARTED };
-        let made = child::undumpable().and_then(|()| Ok(inside.become_root()?)).and_then(|()| Ok(fork_sibling()?));
+        let made = child::undumpable()
+            .and_then(|()| Ok(inside.become_root()?))
+            .and_then(|()| Ok(fork_sibling(Namespaces::empty())?));
         match made {
             Ok(Fork::Child) => exit_now(child::enter(&prepared, entry.container, &sync)),
             Ok(Fork::Parent { pid, pidfd }) => i32::from(sync.entered(pid, pidfd.as_fd()).is_err()),

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bryo_identity::userns::{self, Child, Request, Unmapped};
+use bryo_identity::userns::{self, Around, Child, Inside, Request, Unmapped};
 use bryo_sys::check;
 use bryo_sys::clone::Namespaces;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -24,6 +24,7 @@ pub struct Starting {
     sync: ParentEnd,
     user: OwnedFd,
     own_network: bool,
+    network: Option<OwnedFd>,
 }
 
 /// A container whose payload runs. Dropping it kills all its processes.
@@ -35,7 +36,7 @@ pub struct Running {
     enforced: Enforced,
 }
 
-/// Makes the container of a plan, up to the payload.
+/// Makes the container of a plan, up to the payload; inside another user namespace, if one is given.
 ///
 /// The calling process must have one thread. Where a step does not need the one before, it runs beside it: the child
 /// opens the layers while the helpers write the maps, and mounts while the caller attaches the network.
@@ -43,7 +44,7 @@ pub struct Running {
 /// # Errors
 ///
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
-pub fn start(plan: &Plan) -> Result<Starting> {
+pub fn start(plan: &Plan, around: Option<Around<'_>>) -> Result<Starting> {
     let manner = Manner {
         single_id: plan.ids.is_single(),
         landlock: plan.landlock,
@@ -59,14 +60,18 @@ pub fn start(plan: &Plan) -> Result<Starting> {
     let own_network = prepared.namespaces.contains(Namespaces::NET);
     let mut ours = Some(ParentEnd(parent_end));
     let theirs = ChildEnd(child_end);
-    let unmapped = userns::clone(request, |inside| {
+    let body = |inside: Inside| {
         // The child's copy of the parent's end must go, or it would never see that the parent is gone.
         drop(ours.take());
         child::main(plan, &prepared, translated, theirs, &inside)
-    })?;
+    };
+    let unmapped = match around {
+        Some(around) => userns::clone_in(around, request, body)?,
+        None => userns::clone(request, body)?,
+    };
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
     match complete(unmapped, request) {
-        Ok((child, user)) => Ok(Starting { child, sync, user, own_network }),
+        Ok((child, user)) => Ok(Starting { child, sync, user, own_network, network: None }),
         // A child that failed early makes its parent fail too, and only the child knows the reason.
         Err(error) => Err(sync.failure().unwrap_or(error)),
     }
@@ -96,21 +101,24 @@ impl Starting {
         self.user.as_fd()
     }
 
-    /// Returns the container's network namespace. Can be asked once.
+    /// Returns the container's network namespace.
     ///
     /// # Errors
     ///
     /// What the child reports when it could not make one; [`Kind::InvalidPlan`] when the plan has none of its own.
     pub fn take_network_namespace(&mut self) -> Result<OwnedFd> {
         let none = || Error::new(Kind::InvalidPlan, "the container has no network namespace of its own");
-        self.network_namespace()?.ok_or_else(none)
+        self.wait_network()?;
+        let network = self.network.as_ref().ok_or_else(none)?;
+        Ok(check("dup", String::new, rustix::io::fcntl_dupfd_cloexec(network, 3))?)
     }
 
-    fn network_namespace(&mut self) -> Result<Option<OwnedFd>> {
-        if !std::mem::take(&mut self.own_network) {
-            return Ok(None);
+    /// Its message comes first, wanted or not, and once.
+    fn wait_network(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.own_network) {
+            self.network = Some(self.sync.wait_network()?);
         }
-        self.sync.wait_network().map(Some)
+        Ok(())
     }
 
     /// Executes the payload and returns once it runs.
@@ -119,8 +127,7 @@ impl Starting {
     ///
     /// What the child reports: a mount that failed, a program that does not exist, ...
     pub fn release(mut self) -> Result<Running> {
-        // Its message comes first, wanted or not.
-        self.network_namespace()?;
+        self.wait_network()?;
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;

@@ -20,6 +20,8 @@ pub enum Kind {
     NoRoute,
     /// The helper program failed.
     Helper,
+    /// A network of several containers could not be set up.
+    Switch,
 }
 
 /// A failure: operation, object, cause.

@@ -5,11 +5,11 @@
 //! caller to promise that it has no threads, [`fork_into`] looks: `/proc/self/task` has one entry a thread, and with
 //! exactly one the child's heap and locks are whole, so that ordinary Rust may run in it.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::ThreadNameSpaceType;
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
 use crate::error::{Error, Result, check, raw};
 
@@ -58,15 +58,15 @@ pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
     fork(namespaces.bits(), libc::SIGCHLD as u64)
 }
 
-/// Forks a child that is not this process's but its parent's: a process that has joined another pid namespace is not in
+/// Forks a child into new namespaces that is not this process's but its parent's: a process that has joined another pid namespace is not in
 /// it itself, only its children are, and it is its parent who waits for them. Source: `clone(2)`, `CLONE_PARENT`.
 ///
 /// # Errors
 ///
 /// As [`fork_into`]; `EINVAL` for process 1 of a pid namespace.
-pub fn fork_sibling() -> Result<Fork> {
+pub fn fork_sibling(namespaces: Namespaces) -> Result<Fork> {
     // What is sent at its end is what is sent at this process's own.
-    fork(CLONE_PARENT, 0)
+    fork(namespaces.bits() | CLONE_PARENT, 0)
 }
 
 fn fork(flags: u64, exit_signal: u64) -> Result<Fork> {
@@ -101,6 +101,48 @@ pub fn unshare_network() -> Result<()> {
     let made = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
     check("unshare", || "CLONE_NEWNET".into(), made)
 }
+
+/// Moves this process into one namespace that a descriptor stands for. Source: `setns(2)`.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace that owns it, and in this process's own for all but that kind.
+pub fn join_one(namespace: impl AsFd, kind: Namespaces) -> Result<()> {
+    let link = if kind == Namespaces::USER { LinkNameSpaceType::User } else { LinkNameSpaceType::Network };
+    check("setns", || format!("{kind:?}"), rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(link)))
+}
+
+/// Opens the user namespace that owns a namespace. Source: `ioctl_nsfs(2)`, `NS_GET_USERNS`.
+///
+/// # Errors
+///
+/// `EPERM` when it is not one below this process's own.
+pub fn owner(namespace: impl AsFd) -> Result<OwnedFd> {
+    namespace_of(namespace.as_fd(), NS_GET_USERNS, "NS_GET_USERNS")
+}
+
+/// Opens the parent of a user namespace. Source: `ioctl_nsfs(2)`, `NS_GET_PARENT`.
+///
+/// # Errors
+///
+/// `EPERM` when it is not this process's own or one below it.
+pub fn parent(namespace: impl AsFd) -> Result<OwnedFd> {
+    namespace_of(namespace.as_fd(), NS_GET_PARENT, "NS_GET_PARENT")
+}
+
+fn namespace_of(namespace: BorrowedFd<'_>, request: libc::c_ulong, word: &'static str) -> Result<OwnedFd> {
+    // SAFETY: both requests take no argument and return a new descriptor.
+    let ret = unsafe { libc::ioctl(namespace.as_raw_fd(), request as _) };
+    let fd = raw("ioctl", || word.into(), ret.into())?;
+    let fd = i32::try_from(fd).map_err(|_| Error::new("ioctl", word, Errno::RANGE))?;
+    // SAFETY: the kernel has just given us this descriptor, closed on execution.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `NS_GET_USERNS` of `linux/nsfs.h`: `_IO(0xb7, 1)`.
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
+/// `NS_GET_PARENT` of `linux/nsfs.h`: `_IO(0xb7, 2)`.
+const NS_GET_PARENT: libc::c_ulong = 0xb702;
 
 /// `CLONE_PIDFD` of `linux/sched.h`.
 const CLONE_PIDFD: u64 = 0x1000;

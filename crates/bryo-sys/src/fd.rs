@@ -28,22 +28,25 @@ pub fn close_on_exec_from(first: RawFd) -> Result<()> {
     raw("close_range", || format!("{first}, ~0, CLOEXEC"), ret).map(drop)
 }
 
-/// Closes every descriptor from 3 on but one. For a child that goes on with that one alone: whatever else its code
-/// holds is invalid afterwards and must not be used. Source: `close_range(2)`.
+/// Closes every descriptor from 3 on but some. For a child that goes on with those alone: whatever else its code holds
+/// is invalid afterwards and must not be used. Source: `close_range(2)`.
 ///
 /// # Errors
 ///
 /// `ENOSYS` before Linux 5.9: the caller must not go on, as descriptors would leak.
-pub fn close_all_but(kept: BorrowedFd<'_>) -> Result<()> {
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
     use std::os::fd::AsRawFd;
-    let kept = kept.as_raw_fd().cast_unsigned();
-    for (first, last) in [(3, kept.saturating_sub(1)), (3.max(kept + 1), libc::c_uint::MAX)] {
-        if first > last {
-            continue;
+    let mut kept: Vec<libc::c_uint> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for next in kept.into_iter().filter(|fd| *fd > 2).chain([libc::c_uint::MAX]) {
+        if first < next {
+            let last = if next == libc::c_uint::MAX { next } else { next - 1 };
+            // SAFETY: takes three integers; the caller has promised to use none of the descriptors that are closed.
+            let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            raw("close_range", || format!("{first}, {last}"), ret)?;
         }
-        // SAFETY: takes three integers; the caller has promised to use none of the descriptors that are closed.
-        let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        raw("close_range", || format!("{first}, {last}"), ret)?;
+        first = next.saturating_add(1);
     }
     Ok(())
 }

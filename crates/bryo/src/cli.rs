@@ -147,6 +147,17 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<inspect::InspectContainer>(),
         ],
     ),
+    (
+        "network",
+        "Manage networks",
+        &[
+            Entry::of::<network::CreateNetwork>(),
+            Entry::of::<network::ListNetworks>(),
+            Entry::of::<network::InspectNetwork>(),
+            Entry::of::<network::RemoveNetwork>(),
+            Entry::of::<network::PruneNetworks>(),
+        ],
+    ),
     ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
 ];
 

@@ -143,6 +143,8 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::InvalidConfig => "bryo config init writes a file with every key explained; bryo config path says where",
         Kind::UnknownUser => "--user UID, or a name that is in the image's /etc/passwd",
         Kind::NoSuchContainer => "bryo ps -a",
+        Kind::NoSuchNetwork => "bryo network ls; bryo network create NAME",
+        Kind::NetworkInUse => "bryo rm --force CONTAINER first",
         Kind::Ambiguous => "more digits of the id",
         Kind::NameInUse => "another --name, or bryo rm NAME first",
         Kind::Running => "bryo rm --force, which ends it",

@@ -2,18 +2,14 @@
 //! From the configuration to TOML.
 
 use super::{Config, DefaultUser};
-use crate::options::{Network, Pull};
+use crate::options::Pull;
 
 pub(super) fn to_toml(config: &Config) -> String {
     let default_user = match config.default_user {
         DefaultUser::Nonroot => "nonroot",
         DefaultUser::Image => "image",
     };
-    let network = match config.network {
-        Network::Private => "private",
-        Network::None => "none",
-        Network::Host => "host",
-    };
+    let network = config.network.as_str();
     let pull = match config.pull {
         Pull::Missing => "missing",
         Pull::Always => "always",

@@ -15,6 +15,6 @@ mod remove;
 
 pub use id::{Id, generated_name};
 pub use process::ProcessId;
-pub use record::{Confinement, Health, HealthResult, Identity, MappingRecord, Record, Status};
+pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};
 pub use remove::{Namespace, remove_layer, remove_trees};

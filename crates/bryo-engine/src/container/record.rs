@@ -2,6 +2,7 @@
 //! What is written down about a container.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use bryo_identity::map::{IdMap, Mapping};
@@ -137,6 +138,9 @@ pub struct Status {
     pub started_at: Option<String>,
     /// When it ended.
     pub finished_at: Option<String>,
+    /// What it has in each network that the caller has made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, EndpointState>,
     /// How often it was started again by its policy.
     pub restart_count: u32,
     /// How it feels, where that is checked.
@@ -148,6 +152,27 @@ pub struct Status {
     /// Why it could not be started, when it could not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
+}
+
+/// What a container has in a network. Source: Docker's API, `NetworkSettings.Networks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EndpointState {
+    /// The network's id.
+    #[serde(rename = "NetworkID")]
+    pub network_id: String,
+    /// Its address.
+    #[serde(rename = "IPAddress")]
+    pub ip_address: Ipv4Addr,
+    /// How many leading bits the addresses of the network have in common.
+    #[serde(rename = "IPPrefixLen")]
+    pub ip_prefix_len: u8,
+    /// The address that no container has.
+    pub gateway: Ipv4Addr,
+    /// The hardware address.
+    pub mac_address: String,
+    /// Names by which it is found besides its own.
+    pub aliases: Vec<String>,
 }
 
 /// What health checks found. Source: Docker's API, `State.Health`.
@@ -224,6 +249,7 @@ impl Status {
         self.status = "exited".into();
         self.pid = 0;
         self.process = None;
+        self.networks.clear();
         self.exit_code = Some(code);
         self.finished_at = Some(now());
     }

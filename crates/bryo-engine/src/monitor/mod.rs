@@ -174,7 +174,7 @@ impl<'a> Monitor<'a> {
     /// Starts the payload for the first time, and tells the caller.
     fn first(&mut self, tell: &OwnedFd) -> Result<Live> {
         let note = self.note.take();
-        let live = self.engine.launch(&self.planned, self.network, &self.record.options, note.unwrap_or(&|_| ()))?;
+        let live = self.launch(note.unwrap_or(&|_| ()))?;
         live.describe(&mut self.record);
         let _ = std::fs::remove_file(self.held.dir().join(STOPPED));
         self.held.write(&self.record)?;
@@ -184,6 +184,11 @@ impl<'a> Monitor<'a> {
         bryo_sys::fd::let_go()?;
         check("write", || "started".into(), rustix::io::write(tell, b"s"))?;
         Ok(live)
+    }
+
+    fn launch(&self, note: &dyn Fn(&str)) -> Result<Live> {
+        let record = &self.record;
+        self.engine.launch(&self.planned, self.network, &record.options, (&record.id, &record.name), note)
     }
 
     /// Sees the container to the end of its last run.
@@ -234,7 +239,7 @@ impl<'a> Monitor<'a> {
             if relay::pause(&mut ears, pause, || flag.exists())? || flag.exists() {
                 return Ok(None);
             }
-            match self.engine.launch(&self.planned, self.network, &self.record.options, &|_| ()) {
+            match self.launch(&|_| ()) {
                 Ok(live) => {
                     live.describe(&mut self.record);
                     self.held.write_state(&self.record.state)?;

@@ -4,6 +4,7 @@
 //! A value that is not understood is an error here, before anything has happened. The defaults are those of bryo's
 //! policy; each field that relaxes one says so.
 
+mod endpoint;
 mod health;
 mod life;
 mod mount;
@@ -16,6 +17,7 @@ use oci_spec::runtime::{Capability, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
 pub use bryo_sys::signal::numbered;
+pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
@@ -65,6 +67,10 @@ pub struct RunOptions {
     pub security: Security,
     /// The network.
     pub network: Option<Network>,
+    /// The networks that the caller has made.
+    pub networks: Vec<Endpoint>,
+    /// The container whose network it shares.
+    pub network_of: Option<String>,
     /// Extra lines of `/etc/hosts`: name and address.
     pub hosts: Vec<(String, String)>,
     /// Name servers, search domains and options that replace the host's.
@@ -148,20 +154,34 @@ pub enum Network {
     None,
     /// The host's.
     Host,
+    /// Another container's.
+    Container,
 }
 
 impl Network {
-    /// Parses the word of the command line; Docker's `bridge` is the private network.
-    pub fn parse(text: &str) -> crate::error::Result<Self> {
+    /// Returns the network that a word of the command line stands for; Docker's `bridge` is the private network.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "private" | "default" | "bridge" | "pasta" => Ok(Self::Private),
-            "none" => Ok(Self::None),
-            "host" => Ok(Self::Host),
-            other => Err(crate::error::Error::new(
-                crate::error::Kind::InvalidOption,
-                format!("unknown network {other:?}: private, none and host are known"),
-            )),
+            "private" | "default" | "bridge" | "pasta" => Some(Self::Private),
+            "none" => Some(Self::None),
+            "host" => Some(Self::Host),
+            _ => None,
         }
+    }
+
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::None => "none",
+            Self::Host => "host",
+            Self::Container => "container",
+        }
+    }
+
+    /// Tells whether the container has a network namespace of its own.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Private | Self::None)
     }
 }
 

@@ -13,6 +13,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bryo_identity::Helpers;
@@ -72,6 +73,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Whether the container's name queries go to the forwarder of the network helper.
     pub forward_dns: bool,
+    /// Whom the container's own resolver asks for names that its networks have not.
+    pub upstreams: Vec<IpAddr>,
     /// Notes, one line each: what was asked for and has no effect.
     pub notes: Vec<String>,
     /// What was relaxed, in the words of the command line.
@@ -124,7 +127,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
             None => input.landlock,
         },
     };
-    Ok(Planned { plan, forward_dns: files.forward_dns, notes, relaxed })
+    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, notes, relaxed })
 }
 
 /// Named volumes in the launcher's terms.

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::{Input, absolute, volumes};
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, Source};
+use crate::options::Source;
 
 /// The most that `/dev/shm` holds when nobody says otherwise. Source: Docker's `--shm-size`.
 const SHM: u64 = 64 << 20;
@@ -65,7 +65,7 @@ fn kernel(input: &Input<'_>) -> Result<Vec<Mount>> {
         new("/dev/shm", "tmpfs", ["nosuid", "nodev", "noexec", "mode=1777", &shm])?,
         new("/dev/mqueue", "mqueue", ["nosuid", "nodev", "noexec"])?,
     ];
-    if input.network == Network::Host {
+    if !input.network.is_own() {
         // The kernel makes a new one only for the owner of the network namespace that it shows.
         mounts.push(bind("/sys", "/sys", ["rbind", "ro", "nosuid", "nodev", "noexec"])?);
     } else {

@@ -71,6 +71,10 @@ fn linux(input: &Input<'_>, granted: &Granted) -> Result<Linux> {
     let paths = |list: &[&str]| list.iter().filter(|p| hidden(p)).map(|p| (*p).to_owned()).collect::<Vec<_>>();
     let mut masked = paths(&MASKED);
     masked.extend(security.mask.iter().map(|p| p.to_string_lossy().into_owned()));
+    if input.network == Network::Container {
+        // Where the kernel shows no devices of another container's network, the host's are behind what is bound.
+        masked.extend(paths(&["/sys/class/net", "/sys/devices/virtual/net"]));
+    }
     if let bryo_launch::plan::RootFs::Empty { .. } = input.root {
         // What the caller mounts there is not the host's, or is meant to be seen.
         let mounted = |path: &str| input.options.mounts.iter().any(|m| Path::new(path).starts_with(&m.target));
@@ -98,7 +102,7 @@ fn namespaces(network: Network) -> Vec<LinuxNamespace> {
         LinuxNamespaceType::Uts,
         LinuxNamespaceType::Cgroup,
     ];
-    let network = (network != Network::Host).then_some(LinuxNamespaceType::Network);
+    let network = network.is_own().then_some(LinuxNamespaceType::Network);
     let namespace = |typ| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(typ);
@@ -119,13 +123,14 @@ fn mappings(list: &[Mapping]) -> Vec<LinuxIdMapping> {
 /// only reach as far as the namespace.
 fn sysctls(input: &Input<'_>) -> Result<HashMap<String, String>> {
     let mut values = HashMap::new();
-    if input.network != Network::Host {
+    if input.network.is_own() {
         values.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
         values.insert("net.ipv4.ping_group_range".to_owned(), ping_groups(&input.ids, input.facts.gid));
     }
     for (key, value) in &input.options.sysctls {
-        if key.starts_with("net.") && input.network == Network::Host {
-            let why = format!("--sysctl {key} would change the host: the network is the host's");
+        if key.starts_with("net.") && !input.network.is_own() {
+            let whose = if input.network == Network::Host { "the host" } else { "another container" };
+            let why = format!("--sysctl {key} would change {whose}: the network is not the container's own");
             return Err(Error::new(Kind::InvalidOption, why));
         }
         values.insert(key.clone(), value.clone());

@@ -10,7 +10,7 @@ use oci_spec::runtime::{Capability, LinuxNamespaceType, Mount as SpecMount, Proc
 
 use super::*;
 use crate::error::{Kind, Result};
-use crate::options::{Dns, Mount, Seccomp, Security};
+use crate::options::{Dns, Endpoint, Mount, Seccomp, Security};
 
 /// What a test says about the container; the rest is a stock image on the first rung.
 struct Case {
@@ -308,8 +308,15 @@ fn mounts_of_the_caller_carry_no_set_user_id_and_no_devices() {
 }
 
 #[test]
-fn the_hosts_network_is_never_configured() {
-    let mut case = Case { network: Network::Host, ..stock() };
+fn a_network_that_is_not_its_own_is_never_configured() {
+    for network in [Network::Host, Network::Container] {
+        never_configured(Case { network, ..stock() });
+    }
+    let masked = Case { network: Network::Container, ..stock() }.done().plan.spec.linux().clone().unwrap();
+    assert!(masked.masked_paths().iter().flatten().any(|path| path == "/sys/class/net"), "the host's devices");
+}
+
+fn never_configured(mut case: Case) {
     let linux = case.done().plan.spec.linux().clone().unwrap();
     assert!(linux.sysctl().as_ref().unwrap().is_empty());
     assert!(linux.namespaces().iter().flatten().all(|n| n.typ() != LinuxNamespaceType::Network));
@@ -343,6 +350,26 @@ fn a_resolver_that_was_given_replaces_the_hosts() {
     let given = Dns { servers: strings(&["192.0.2.9"]), ..Dns::default() };
     let (text, forwards) = resolver(given, Network::Private);
     assert!(text.starts_with("nameserver 192.0.2.9\n") && !text.contains("192.0.2.1") && !forwards);
+}
+
+#[test]
+fn in_networks_the_containers_own_resolver_stands_before_the_others() {
+    let networks = vec![Endpoint { network: "back".into(), ..Endpoint::default() }];
+    let planned = |dns: Dns, network: Network| {
+        let options = RunOptions { dns, networks: networks.clone(), ..RunOptions::default() };
+        let planned = Case { network, ..Case::new(options) }.done();
+        let file = planned.plan.files.into_iter().find(|f| f.path == Path::new("/etc/resolv.conf")).unwrap();
+        (
+            String::from_utf8(file.content).unwrap(),
+            planned.upstreams.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        )
+    };
+    let (text, upstreams) = planned(Dns::default(), Network::Private);
+    assert_eq!(text, "nameserver 127.0.0.11\nsearch example.org\n");
+    assert_eq!(upstreams, ["192.0.2.1"]);
+    let given = Dns { servers: strings(&["192.0.2.8", "2001:db8::9"]), ..Dns::default() };
+    assert_eq!(planned(given, Network::Private).1, ["192.0.2.8", "2001:db8::9"]);
+    assert_eq!(planned(Dns::default(), Network::None), ("nameserver 127.0.0.11\n".into(), Vec::new()));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use bryo_launch::relay::Caller;
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::networks::{self, Membership};
 use crate::options::{Network, RunOptions};
 use crate::plan::Planned;
 use crate::time::now;
@@ -102,7 +103,7 @@ impl Engine {
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }
-        let mut live = self.launch(&planned, prepared.network, request.options, request.note)?;
+        let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
         pin.release();
@@ -119,13 +120,18 @@ impl Engine {
         planned: &Planned,
         network: Network,
         options: &RunOptions,
+        who: (&Id, &str),
         note: &dyn Fn(&str),
     ) -> Result<Live> {
-        let mut starting = bryo_launch::start(&planned.plan)?;
+        let mut networks = networks::join(self, options, who, &planned.upstreams)?;
+        let mut starting = bryo_launch::start(&planned.plan, networks.as_ref().and_then(Membership::around))?;
         let network = network::connect(&mut starting, network, planned, options, note)?;
+        if let Some(networks) = &mut networks {
+            networks.connect(&mut starting, &planned.plan.ids)?;
+        }
         let guardian = Guardian::watch(starting.pidfd())?;
         let running = starting.release()?;
-        Ok(Live { running, guardian, network })
+        Ok(Live { running, guardian, network, networks })
     }
 
     /// Writes down how a container ended, or removes it.
@@ -206,6 +212,7 @@ pub(crate) struct Live {
     pub running: bryo_launch::Running,
     guardian: Guardian,
     network: network::Connected,
+    networks: Option<Membership>,
 }
 
 impl Live {
@@ -213,14 +220,15 @@ impl Live {
     pub fn describe(&self, record: &mut Record) {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
+        record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
         record.state.started(self.running.pid(), self.running.pidfd());
     }
 
     /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace.
     pub fn wait(self) -> Result<(i32, OwnedFd)> {
-        let Self { running, guardian, network } = self;
+        let Self { running, guardian, network, networks } = self;
         let ended = running.wait()?;
-        drop((guardian, network));
+        drop((guardian, network, networks));
         Ok(ended)
     }
 }

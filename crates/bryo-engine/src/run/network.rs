@@ -43,11 +43,12 @@ pub(super) fn connect(
     match network {
         Network::None => return Ok(Connected::without_pasta("none")),
         Network::Host => return Ok(Connected::without_pasta("host")),
+        Network::Container => return Ok(Connected::without_pasta("container")),
         Network::Private => (),
     }
     match private(starting, planned) {
         Ok(pasta) => Ok(Connected { word: "private", _pasta: pasta }),
-        Err(Failed::Network(error)) if options.network.is_none() => {
+        Err(Failed::Network(error)) if options.network.is_none() && options.networks.is_empty() => {
             note(&unconnected(&error));
             Ok(Connected::without_pasta("loopback"))
         }

@@ -131,8 +131,23 @@ impl Engine {
         // Groups that are not in the map cannot be entered; with a single id there are none at all.
         facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
         let lowers = self.lowers(&image, &facts, &ids)?;
-        let network = options.network.unwrap_or(self.policy.network);
+        let network = self.network(options)?;
         Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal })
+    }
+
+    /// Returns what a container has besides its networks: a way out, unless none of them leads outside.
+    fn network(&self, options: &RunOptions) -> Result<Network> {
+        let Some(network) = options.network else {
+            let networks = self.networks();
+            let found = options.networks.iter().map(|endpoint| networks.find(&endpoint.network));
+            let found = found.collect::<Result<Vec<_>>>()?;
+            return Ok(match found.iter().all(|network| network.internal) {
+                _ if found.is_empty() => self.policy.network,
+                true => Network::None,
+                false => Network::Private,
+            });
+        };
+        Ok(network)
     }
 
     /// Returns the run ids as far as they are known without looking into the image.

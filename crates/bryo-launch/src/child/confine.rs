@@ -45,7 +45,7 @@ pub(super) fn session(process: &PreparedProcess) -> Result<()> {
 /// afterwards. Not left to `execve`, which still sees them, so that a path of the image could lead through
 /// `/proc/self/fd` to the host.
 pub(super) fn close_others(sync: &ChildEnd) -> Result<()> {
-    bryo_sys::fd::close_all_but(sync.0.as_fd())
+    bryo_sys::fd::close_all_but(&[sync.0.as_fd()])
         .context(Kind::Confinement, || "cannot close the other descriptors".into())
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{self, HealthOptions, Mount, Network, Restart, RunOptions, Seccomp};
+use bryo_engine::options::{self, HealthOptions, Mount, Networking, Restart, RunOptions, Seccomp};
 use clap::Args;
 
 use super::refused::Refused;
@@ -342,9 +342,16 @@ impl Confinement {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkFlags {
-    /// private: outwards only; none: loopback only; host: the host's own
+    /// private: outwards only; none: loopback only; host: the host's own; container:NAME: that one's; or networks of
+    /// bryo network create: NAME[,ALIAS...]
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    network: Vec<String>,
+    /// Name by which others find it in its network
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
+    /// Address in its network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
     /// Host name
     #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<String>,
@@ -367,7 +374,7 @@ pub(super) struct NetworkFlags {
 
 impl NetworkFlags {
     pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
-        options.network = given(self.network).as_deref().map(Network::parse).transpose()?;
+        Networking { networks: self.network, aliases: self.network_alias, address: self.ip }.apply(options)?;
         options.hostname = given(self.hostname).map(values::hostname).transpose()?;
         for text in &self.add_host {
             options.hosts.push(values::host_line(text)?);

@@ -14,7 +14,6 @@ use super::shape;
 pub(super) struct Refusal {
     pub(super) long: &'static str,
     short: Option<char>,
-    aliases: &'static [&'static str],
     takes: Takes,
     why: &'static str,
 }
@@ -29,11 +28,11 @@ pub(super) enum Takes {
 
 impl Refusal {
     const fn value(long: &'static str, why: &'static str) -> Self {
-        Self { long, short: None, aliases: &[], takes: Takes::Value { harmless: &[] }, why }
+        Self { long, short: None, takes: Takes::Value { harmless: &[] }, why }
     }
 
     const fn switch(long: &'static str, why: &'static str) -> Self {
-        Self { long, short: None, aliases: &[], takes: Takes::Switch { harmless: false }, why }
+        Self { long, short: None, takes: Takes::Switch { harmless: false }, why }
     }
 
     const fn but(mut self, harmless: &'static [&'static str]) -> Self {
@@ -46,18 +45,13 @@ impl Refusal {
         self
     }
 
-    const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
-        self.aliases = aliases;
-        self
-    }
-
     #[cfg(test)]
     pub(super) fn is_switch(&self) -> bool {
         matches!(self.takes, Takes::Switch { .. })
     }
 
     fn arg(&self) -> Arg {
-        let mut arg = Arg::new(self.long).long(self.long).hide(true).aliases(self.aliases);
+        let mut arg = Arg::new(self.long).long(self.long).hide(true);
         if let Some(short) = self.short {
             arg = arg.short(short);
         }
@@ -96,8 +90,8 @@ const BLOCK: &str = "a limit on disk traffic cannot be enforced by this version;
 const OOM: &str = "the kernel's choice when memory runs out cannot be changed by this version; leave it out";
 const CGROUP: &str = "control groups are not managed by this version; leave it out";
 const PUBLISH: &str = "this version publishes no ports; leave it out, or use --network host to listen on the host";
-const ADDRESS: &str = "the addresses of the private network cannot be chosen in this version; leave it out";
-const PEERS: &str = "containers are not connected to one another in this version; leave it out";
+const ADDRESS: &str = "of the addresses only the IPv4 one can be chosen: --ip; leave it out";
+const PEERS: &str = "containers find one another in a network: bryo network create NAME, and --network NAME for both";
 const DEVICE: &str = "a device of the host cannot be handed to a user namespace by this version; leave it out";
 const ATTACH: &str = "standard output and standard error are always attached; leave it out, and use -i for input";
 const SHARED: &str = "namespaces are never shared with the host or another container in this version; leave it out";
@@ -108,12 +102,10 @@ pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("attach", ATTACH).short('a'),
     Refusal::value("publish", PUBLISH).short('p'),
     Refusal::switch("publish-all", PUBLISH).short('P'),
-    Refusal::value("ip", ADDRESS),
     Refusal::value("ip6", ADDRESS),
     Refusal::value("mac-address", ADDRESS),
     Refusal::value("link-local-ip", ADDRESS),
     Refusal::value("link", PEERS),
-    Refusal::value("network-alias", PEERS).aliases(&["net-alias"]),
     Refusal::value("memory", MEMORY).short('m').but(&["0", ""]),
     Refusal::value("memory-swap", MEMORY).but(&["0", "-1", ""]),
     Refusal::value("memory-reservation", MEMORY).but(&["0", ""]),

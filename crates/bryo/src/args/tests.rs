@@ -184,7 +184,6 @@ fn the_known_ways_to_ask_in_vain_are_refused() {
         &["--ipc=host"],
         &["--uts", "host"],
         &["--cgroupns", "host"],
-        &["--net-alias", "a"],
         &["--add-host", "host.docker.internal:host-gateway"],
         &["--security-opt", "apparmor=mine"],
     ] {
@@ -215,7 +214,9 @@ fn values_that_are_not_understood_are_refused() {
         &["--stop-signal", "SIGWAT"],
         &["--stop-timeout", "soon"],
         &["--log-opt", "max-size=lots"],
-        &["--network", "wat"],
+        &["--network", "w/at"],
+        &["--net-alias", "a"],
+        &["--ip", "10.0.0.9"],
         &["--user", "u", "-w", "relative"],
         &["-e", "=x"],
         &["-e", "a b=c"],

@@ -140,7 +140,7 @@ fn tell(report: &GcReport, containers: usize) -> String {
 }
 
 /// Asks a person. Where nobody can answer, the flag is the answer.
-fn confirm(force: bool, what: &str) -> Result<()> {
+pub(super) fn confirm(force: bool, what: &str) -> Result<()> {
     if force {
         return Ok(());
     }

@@ -112,7 +112,11 @@ fn find(store: &Store, containers: &Containers, name: &str, kind: Option<Sort>) 
     if kind != Some(Sort::Image) {
         match containers.find(name) {
             Ok(record) => {
-                return serde_json::to_value(record).map_err(|error| Error::message(format!("show {name}: {error}")));
+                let mut value =
+                    serde_json::to_value(&record).map_err(|error| Error::message(format!("show {name}: {error}")))?;
+                // Where Docker's API has it.
+                value["NetworkSettings"]["Networks"] = json!(record.state.networks);
+                return Ok(value);
             }
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}
             Err(error) => return Err(error.into()),

@@ -19,6 +19,7 @@ pub mod inspect;
 pub mod load;
 pub mod logs;
 pub mod man;
+pub mod network;
 pub mod ps;
 pub mod pull;
 pub mod push;
