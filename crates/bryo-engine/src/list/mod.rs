@@ -125,13 +125,20 @@ impl Engine {
         Ok(records)
     }
 
-    /// Returns the network of a container; of one that has never run, that which it is going to have.
-    pub fn network_of(&self, record: &Record) -> Network {
-        match record.confinement.network.as_str() {
+    /// Returns the networks of a container by name: those that it was given, or the one that every container has; of one
+    /// that has never run, those that it is going to have.
+    pub fn networks_of(&self, record: &Record) -> Vec<String> {
+        let given = record.options.networks.iter().map(|endpoint| endpoint.network.clone());
+        let given: Vec<String> = given.collect();
+        if !given.is_empty() {
+            return given;
+        }
+        let network = match record.confinement.network.as_str() {
             // It could not be connected.
             "loopback" => Network::Private,
-            word => Network::parse(word).ok().or(record.options.network).unwrap_or(self.policy.network),
-        }
+            word => Network::parse(word).or(record.options.network).unwrap_or(self.policy.network),
+        };
+        vec![network.as_str().to_owned()]
     }
 
     /// Looks up what a filter names.
@@ -147,7 +154,11 @@ impl Engine {
                 // The image may be gone, or be none; its containers still have its name.
                 Err(_) => Condition::Image(name),
             },
-            Filter::Network(name) => Condition::Network(Network::parse(name).ok()),
+            Filter::Network(name) => {
+                // Docker's words for what every container has.
+                let name = Network::parse(name).map_or(name.as_str(), |network| network.as_str());
+                Condition::Network(name)
+            }
             other => Condition::Plain(other),
         })
     }
@@ -157,7 +168,7 @@ impl Engine {
         let mut kinds: BTreeMap<usize, bool> = BTreeMap::new();
         for (n, condition) in conditions.iter().enumerate() {
             let holds = match condition {
-                Condition::Network(network) => *network == Some(self.network_of(record)),
+                Condition::Network(network) => self.networks_of(record).iter().any(|name| name == network),
                 other => other.holds(record),
             };
             *kinds.entry(condition.kind(n)).or_default() |= holds;
@@ -173,7 +184,7 @@ enum Condition<'a> {
     Since(String),
     Ancestor { id: String, layers: Vec<String> },
     Image(&'a str),
-    Network(Option<Network>),
+    Network(&'a str),
 }
 
 impl Condition<'_> {

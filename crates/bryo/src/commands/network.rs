@@ -142,7 +142,7 @@ impl Verb for ListNetworks {
             output::json(&networks.iter().map(|network| describe(&engine, network)).collect::<Vec<_>>())? + "\n"
         } else if let Some(format) = &self.format {
             let rows: Vec<Value> = networks.iter().map(|network| self.row(network)).collect();
-            template::list(format, &rows)?
+            template::list(format, &rows, &[("ID", "NETWORK ID")])?
         } else if self.quiet {
             networks.iter().map(|network| self.id(network).to_owned() + "\n").collect()
         } else {

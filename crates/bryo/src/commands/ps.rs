@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
 use bryo_engine::list::{Filter, Listing};
-use bryo_engine::options::{Network, Source};
+use bryo_engine::options::Source;
 use bryo_engine::sizes::Sizes;
 use clap::Args;
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ impl Ps {
             "Label": record.labels,
             "Mounts": self.mounts(record),
             "LocalVolumes": volumes.to_string(),
-            "Networks": network(engine.network_of(record)),
+            "Networks": engine.networks_of(record).join(","),
             "User": format!("{} ({})", identity.user, identity.uid),
             "HostUid": identity.host_uid.map_or_else(String::new, |id| id.to_string()),
         })
@@ -144,14 +144,6 @@ impl Ps {
             Source::Tmpfs { .. } => None,
         });
         names.collect::<Vec<_>>().join(",")
-    }
-}
-
-fn network(network: Network) -> &'static str {
-    match network {
-        Network::Private => "private",
-        Network::None => "none",
-        Network::Host => "host",
     }
 }
 
