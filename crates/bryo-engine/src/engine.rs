@@ -209,6 +209,7 @@ impl Engine {
         }
         self.containers.sweep_names();
         let failure = failure.or(self.sweep_volumes().err());
+        self.networks().sweep();
         failure.map_or(Ok(collected), Err)
     }
 

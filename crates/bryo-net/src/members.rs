@@ -78,6 +78,18 @@ pub fn all(directory: BorrowedFd<'_>) -> Result<Vec<Member>> {
     Ok(addresses.filter_map(|address| at(directory, address)).collect())
 }
 
+/// Removes what supervisors that were killed have left.
+///
+/// # Errors
+///
+/// When the directory cannot be read or written.
+pub fn sweep(directory: BorrowedFd<'_>) -> Result<()> {
+    let entries = check("getdents64", String::new, Dir::read_from(directory))?;
+    let addresses = entries.filter_map(|e| e.ok()?.file_name().to_str().ok()?.parse::<Ipv4Addr>().ok());
+    // An address that can be taken is nobody's, and is given back at once.
+    addresses.map(|address| Lease::take(directory, address).map(drop)).collect()
+}
+
 /// Returns the member that has an address.
 pub fn at(directory: BorrowedFd<'_>, address: Ipv4Addr) -> Option<Member> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -196,6 +208,9 @@ mod tests {
         std::fs::write(dir.path().join("notes"), "no address").unwrap();
         let members = all(fd.as_fd()).unwrap();
         assert_eq!(members.len(), 1, "{members:?}");
+        sweep(fd.as_fd()).unwrap();
+        let left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        assert_eq!(left.collect::<std::collections::BTreeSet<_>>(), ["10.0.0.2".into(), "notes".into()].into());
         assert_eq!((members[0].id.as_str(), members[0].names.join(" ")), ("0123", "web www".into()));
         let opened = members[0].namespace().unwrap();
         assert_eq!(inode_of(opened.as_fd()), inode_of(network.as_fd()));

@@ -4,7 +4,7 @@
 //! Where a test must see what leaves a machine, and what comes back, this is the machine. Nothing of the real network
 //! is touched or needed. Making it needs root.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -77,6 +77,11 @@ impl Outside {
         listen(self.world, WORLD)
     }
 
+    /// Opens the name service's port in the world.
+    pub fn name_server_in_the_world(&self) -> UdpSocket {
+        at(self.world, || UdpSocket::bind((WORLD, 53)).unwrap())
+    }
+
     /// Listens on an address of the machine.
     pub fn listen_on_the_machine(&self, address: &str) -> TcpListener {
         listen(self.machine, address)
@@ -97,13 +102,17 @@ fn namespace() -> (Running, Process) {
     (holder, process)
 }
 
-/// A thread of its own goes there; the socket stays where it was made.
 fn listen(place: Process, address: &str) -> TcpListener {
     let address = (address.to_owned(), 0);
+    at(place, move || TcpListener::bind(address).unwrap())
+}
+
+/// A thread of its own goes there; the socket stays where it was made.
+fn at<T: Send + 'static>(place: Process, make: impl FnOnce() -> T + Send + 'static) -> T {
     let there = std::thread::spawn(move || {
         let namespace = std::fs::File::open(format!("/proc/{}/ns/net", place.0)).unwrap();
         move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).unwrap();
-        TcpListener::bind(address).unwrap()
+        make()
     });
     there.join().unwrap()
 }

@@ -94,6 +94,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "completion",
         "image",
         "container",
+        "network",
         "system",
         "help",
     ];

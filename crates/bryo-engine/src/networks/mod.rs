@@ -156,6 +156,15 @@ impl Networks {
         Ok(network)
     }
 
+    /// Removes what supervisors that were killed have left.
+    pub(crate) fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.runtime) else { return };
+        // What is in use is not touched, and what cannot be removed is in nobody's way.
+        for directory in entries.filter_map(|e| open_directory(&e.ok()?.path()).ok()) {
+            let _ = members::sweep(directory.as_fd());
+        }
+    }
+
     /// Waits until nobody else chooses networks or addresses.
     pub(crate) fn choose(&self) -> Result<Choosing> {
         DirBuilder::new()

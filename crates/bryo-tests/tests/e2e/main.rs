@@ -22,6 +22,7 @@ mod identity;
 mod list;
 mod loaders;
 mod network;
+mod networks;
 mod proxies;
 mod pull;
 mod run;

@@ -26,7 +26,7 @@ pub fn pasta() -> bool {
 }
 
 /// A server that says hello to whoever connects.
-fn greeter(listener: TcpListener) -> u16 {
+pub fn greeter(listener: TcpListener) -> u16 {
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
@@ -41,7 +41,7 @@ fn greeter(listener: TcpListener) -> u16 {
 }
 
 /// The command that prints what a container gets from a server: `hello from the host`, or nothing.
-fn fetching(home: &Home, network: &[&str], host: &str, port: u16) -> Command {
+pub fn fetching(home: &Home, network: &[&str], host: &str, port: u16) -> Command {
     let script = format!("echo | timeout 5 nc {host} {port}");
     home.command(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat())
 }
@@ -51,7 +51,7 @@ fn fetch(home: &Home, network: &[&str], host: &str, port: u16) -> String {
 }
 
 /// Who was reached, and not how: a `pasta` of 2023 was seen to deliver the line twice.
-fn greeting(command: Command) -> String {
+pub fn greeting(command: Command) -> String {
     Running::start(command, false).wait().text().lines().next().unwrap_or_default().to_owned()
 }
 

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Networks that the caller makes: who finds and reaches whom, and what stays when they are gone.
+
+use std::net::UdpSocket;
+use std::ops::Deref;
+
+use bryo_tests::host::{Process, mark};
+use bryo_tests::images::{self, BUSYBOX};
+use bryo_tests::listing::Snapshot;
+use bryo_tests::outside::{Outside, WORLD};
+use bryo_tests::program::{Output, eventually};
+use bryo_tests::{Home, Running, User};
+
+use crate::network::{fetching, greeter, greeting, pasta};
+
+/// A home whose containers end with the test.
+struct Lab(Home);
+
+impl Lab {
+    fn new(user: &User) -> Self {
+        Self::of(Home::new(user))
+    }
+
+    fn of(home: Home) -> Self {
+        home.load(&images::busybox());
+        Self(home)
+    }
+
+    /// Starts a server that tells its name to whoever asks.
+    #[track_caller]
+    fn serve(&self, name: &str, network: &[&str]) -> String {
+        let script = format!("echo I am {name} > /tmp/index.html; exec httpd -f -p 80 -h /tmp");
+        let words = [&["run", "-d", "--name", name], network, &[BUSYBOX, "sh", "-c", &script]].concat();
+        self.bryo(&words).ok()
+    }
+
+    /// Asks a server, until it answers.
+    #[track_caller]
+    fn ask(&self, network: &[&str], host: &str) -> Output {
+        let script =
+            format!("for i in 1 2 3 4 5 6 7 8 9; do wget -qO- -T 5 http://{host}/ && exit; sleep 0.2; done; exit 9");
+        self.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat())
+    }
+
+    /// Asks a server once, which is not to be reached.
+    #[track_caller]
+    fn ask_in_vain(&self, network: &[&str], host: &str) {
+        let words = [BUSYBOX, "timeout", "2", "wget", "-qO-", &format!("http://{host}/")];
+        let output = self.bryo(&[&["run", "--rm"], network, &words].concat());
+        assert!(output.text().is_empty() && output.status.code() != Some(0), "{host} from {network:?}: {output}");
+    }
+
+    fn address(&self, name: &str, network: &str) -> String {
+        let format = format!("{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}");
+        self.bryo(&["inspect", "-f", &format, name]).ok()
+    }
+}
+
+impl Deref for Lab {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.0
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let all = self.bryo(&["ps", "-aq"]).text();
+        let words: Vec<&str> = ["rm", "-f"].into_iter().chain(all.split_whitespace()).collect();
+        let _ended = self.bryo(&words);
+    }
+}
+
+#[test]
+fn containers_of_a_network_find_each_other() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let id = lab.serve("web", &["--network", "back", "--network-alias", "Front.example"]);
+        for name in ["web", "WEB", "front.example", &id[..12], &lab.address("web", "back")] {
+            assert_eq!(lab.ask(&["--network", "back"], name).ok(), "I am web", "{name} for {}", user.name);
+        }
+        let script = "nslookup $(hostname -i 2>/dev/null || echo 127.0.0.1) >/dev/null; nslookup nobody 2>&1; true";
+        let unknown = lab.bryo(&["run", "--rm", "--network", "back", BUSYBOX, "sh", "-c", script]).ok();
+        assert!(unknown.contains("NXDOMAIN") || unknown.contains("can't"), "{unknown}");
+        // A process that enters has the same network.
+        assert_eq!(lab.bryo(&["exec", "web", "wget", "-qO-", "http://front.example/"]).ok(), "I am web");
+        let containers = lab.bryo(&["network", "inspect", "back"]).json();
+        assert_eq!(containers[0]["Containers"][&id]["Name"], "web", "{containers}");
+    }
+}
+
+#[test]
+fn networks_are_apart_and_a_container_may_be_in_several() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        for network in ["left", "right"] {
+            lab.bryo(&["network", "create", "--internal", network]).ok();
+        }
+        lab.serve("l", &["--network", "left"]);
+        lab.serve("r", &["--network", "right"]);
+        let (both, at_r) = (["--network", "left", "--network", "right"], lab.address("r", "right"));
+        assert_eq!(lab.ask(&both, "l").ok(), "I am l");
+        assert_eq!(lab.ask(&both, &at_r).ok(), "I am r");
+        for host in ["r", &at_r] {
+            lab.ask_in_vain(&["--network", "left"], host);
+            lab.ask_in_vain(&["--network", "none"], host);
+        }
+        assert_eq!(lab.ask(&["--network", "right"], "r").ok(), "I am r", "the control");
+    }
+}
+
+#[test]
+fn a_network_leads_outside_unless_it_is_internal() {
+    if !pasta() {
+        return;
+    }
+    let Some(outside) = Outside::new() else { return };
+    let world = greeter(outside.listen_in_the_world());
+    let machine = greeter(outside.listen_on_the_machine("127.0.0.1"));
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "open"]).ok();
+        lab.bryo(&["network", "create", "--internal", "shut"]).ok();
+        let fetch = |network: &[&str], host, port| greeting(outside.command(&fetching(&lab, network, host, port)));
+        for network in [&["--network", "open"][..], &["--network", "shut", "--network", "private"]] {
+            assert_eq!(fetch(network, WORLD, world), "hello from the host", "{network:?} for {}", user.name);
+        }
+        assert_eq!(fetch(&["--network", "shut"], WORLD, world), "", "{}", user.name);
+        for network in ["open", "shut"] {
+            assert_eq!(fetch(&["--network", network], "127.0.0.1", machine), "", "the machine's loopback");
+        }
+    }
+}
+
+/// Answers every query for an address with 192.0.2.77, after it has told a lie under another number.
+fn answer(socket: UdpSocket) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((n, client)) = socket.recv_from(&mut buffer) {
+            for (number, last) in [(buffer[0].wrapping_add(1), 66), (buffer[0], 77)] {
+                let mut message = buffer[..n].to_vec();
+                (message[0], message[2], message[3], message[7]) = (number, 0x81, 0x80, 1);
+                // Without what stands behind the question, of which nothing is said in the answer.
+                message[10..12].fill(0);
+                message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, last]);
+                let _gone = socket.send_to(&message, client);
+            }
+        }
+    });
+}
+
+#[test]
+fn other_names_are_asked_outside_and_answers_of_others_are_not_believed() {
+    if !pasta() {
+        return;
+    }
+    let (Some(user), Some(outside)) = (User::ordinary(), Outside::new()) else { return };
+    answer(outside.name_server_in_the_world());
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "open"]).ok();
+    let words = ["run", "--rm", "--network", "open", "--dns", WORLD, BUSYBOX, "nslookup", "far.example"];
+    let output = Running::start(outside.command(&lab.command(&words)), false).wait();
+    assert!(output.text().contains("192.0.2.77") && !output.text().contains("192.0.2.66"), "{output}");
+}
+
+#[test]
+fn an_address_is_had_or_the_container_does_not_start() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "--internal", "--subnet", "10.123.7.0/29", "--gateway", "10.123.7.6", "n"])
+            .ok();
+        lab.serve("web", &["--network", "n", "--ip", "10.123.7.4"]);
+        assert_eq!(lab.address("web", "n"), "10.123.7.4");
+        assert_eq!(lab.ask(&["--network", "name=n,ip=10.123.7.2"], "10.123.7.4").ok(), "I am web");
+        let before = lab.bryo(&["ps", "-aq"]).ok();
+        for (address, word) in [
+            ("10.123.7.4", "in use"),
+            ("10.123.7.6", "gateway"),
+            ("10.123.7.7", "range"),
+            ("10.123.8.1", "10.123.7.0/29"),
+            ("10.123.7", "address"),
+        ] {
+            lab.bryo(&["run", "--network", "n", "--ip", address, BUSYBOX, "true"]).fails(125, &[address, word]);
+        }
+        // Four are left beside the gateway and the one.
+        for n in 0..4 {
+            lab.bryo(&["run", "-d", "--network", "n", "--name", &format!("n{n}"), BUSYBOX, "sleep", "600"]).ok();
+        }
+        lab.bryo(&["run", "--network", "n", BUSYBOX, "true"]).fails(125, &["every address", "n"]);
+        assert_eq!(lab.bryo(&["ps", "-aq"]).ok().lines().count(), before.lines().count() + 4);
+        lab.bryo(&["rm", "-f", "n2"]).ok();
+        lab.bryo(&["run", "--rm", "--network", "n", BUSYBOX, "true"]).ok();
+    }
+}
+
+#[test]
+fn a_name_leads_to_where_the_container_is_now() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--internal", "back"]).ok();
+    lab.serve("web", &["--network", "back"]);
+    lab.bryo(&["run", "-d", "--name", "peer", "--network", "back", BUSYBOX, "sleep", "600"]).ok();
+    let from_peer = || lab.bryo(&["exec", "peer", "wget", "-qO-", "-T", "5", "http://web/"]);
+    eventually("the server", || (from_peer().text() == "I am web").then_some(()));
+    let before = lab.address("web", "back");
+    lab.bryo(&["stop", "-t", "0", "web"]).ok();
+    lab.bryo(&["exec", "peer", "nslookup", "web"]).fails(1, &[]);
+    // Somebody else has its address meanwhile.
+    lab.bryo(&["run", "-d", "--network", "back", "--ip", &before, BUSYBOX, "sleep", "600"]).ok();
+    lab.bryo(&["start", "web"]).ok();
+    assert_ne!(lab.address("web", "back"), before);
+    eventually("the server again", || (from_peer().text() == "I am web").then_some(()));
+}
+
+#[test]
+fn a_container_shares_the_network_of_another_that_is_in_one() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
+        let sharing = ["--network", "container:web"];
+        assert_eq!(lab.ask(&sharing, "127.0.0.1").ok(), "I am web", "{}", user.name);
+        assert_eq!(lab.ask(&sharing, "alias").ok(), "I am web");
+        let mark = mark();
+        let words = [&["run", "-d"], &sharing[..], &[BUSYBOX, "sleep", &mark]].concat();
+        lab.bryo(&words).ok();
+        let payload = Process::with_args(&["sleep", &mark]);
+        let server = Process::with_args(&["httpd", "-f", "-p", "80", "-h", "/tmp"]);
+        assert_eq!(payload.namespace("net"), server.namespace("net"));
+        for apart in ["user", "mnt", "pid", "ipc", "uts"] {
+            assert_ne!(payload.namespace(apart), server.namespace(apart), "{apart}");
+        }
+        lab.bryo(&["run", "--network", "container:nobody", BUSYBOX, "true"]).fails(125, &["nobody"]);
+        let sysctl = ["--sysctl", "net.ipv4.ip_forward=1"];
+        lab.bryo(&[&["run"], &sharing[..], &sysctl, &[BUSYBOX, "true"]].concat()).fails(125, &["another container"]);
+    }
+}
+
+#[test]
+fn a_network_that_was_not_made_to_be_shared_is_not() {
+    let Some(user) = User::with_range() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["run", "-d", "--name", "plain", "--network", "none", BUSYBOX, "sleep", "600"]).ok();
+    let output = lab.bryo(&["run", "--network", "container:plain", BUSYBOX, "true"]);
+    output.fails(125, &["plain", "--network NAME"]);
+}
+
+/// Who the payload is does not depend on its network, and its resolver is nobody who could do anything.
+#[test]
+fn whoever_gets_out_is_who_it_would_be_elsewhere() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let started = |network: &str, slot: &str| {
+            lab.bryo(&["run", "-d", "--name", slot, "--network", network, BUSYBOX, "sleep", slot]).ok();
+            Process::with_args(&["sleep", slot])
+        };
+        let (plain, mark) = (started("none", &mark()), mark());
+        let before = Process::every();
+        let payload = started("back", &mark);
+        for field in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups"] {
+            assert_eq!(payload.status(field), plain.status(field), "{field} for {}", user.name);
+        }
+        if user.uid != 0 {
+            for file in ["uid_map", "gid_map"] {
+                assert_eq!(payload.map(file), plain.map(file), "{file} for {}", user.name);
+            }
+        }
+        let made = Process::every().into_iter().filter(|p| !before.contains(p) && *p != payload);
+        let named = made.filter(|p| p.read("comm").is_some_and(|c| c.starts_with("bryo")));
+        let resolver = named.filter(|p| p.namespace("net") == payload.namespace("net")).collect::<Vec<_>>();
+        assert_eq!(resolver.len(), 1, "{resolver:?}");
+        let resolver = resolver[0];
+        assert_eq!(resolver.status("CapEff"), "0000000000000000");
+        assert_eq!(resolver.status("CapPrm"), "0000000000000000");
+        assert_eq!(resolver.status("NoNewPrivs"), "1");
+        assert_ne!(resolver.namespace("pid"), payload.namespace("pid"));
+        if let Some((first, _)) = user.range() {
+            assert_eq!(resolver.ids("Uid"), [first + 65534; 4]);
+            assert_eq!(resolver.ids("Gid"), [first + 65534; 4]);
+        }
+        let held: Vec<String> = resolver.descriptors().into_values().filter(|d| !d.starts_with("socket:")).collect();
+        let known = |d: &String| d == "/dev/null" || d.ends_with("/networks/back");
+        assert!(held.iter().all(known), "{held:?}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_network_whose_users_were_killed() {
+    for user in User::all() {
+        let lab = Lab::of(Home::alone(&user));
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        lab.bryo(&["run", "--rm", "--network", "back", BUSYBOX, "true"]).ok();
+        let before = Snapshot::take(&lab);
+        lab.bryo(&["run", "--rm", "--network", "back", BUSYBOX, "true"]).ok();
+        before.assert_nothing_left(&lab);
+        let marks = [mark(), mark()];
+        for mark in &marks {
+            lab.bryo(&["run", "-d", "--rm", "--network", "back", BUSYBOX, "sleep", mark]).ok();
+        }
+        let made: Vec<Process> = Snapshot::take(&lab).processes.difference(&before.processes).copied().collect();
+        assert!(made.len() >= 2 * 3, "{made:?}");
+        for process in made {
+            let pid = rustix::process::Pid::from_raw(process.0.cast_signed()).unwrap();
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        eventually("the payloads are gone", || {
+            marks.iter().all(|m| Process::find(&["sleep", m]).is_none()).then_some(())
+        });
+        // What is on disk is collected when somebody looks.
+        eventually("all is collected", || {
+            lab.bryo(&["ps"]).ok();
+            (Snapshot::take(&lab).files == before.files).then_some(())
+        });
+        before.assert_nothing_left(&lab);
+        lab.bryo(&["network", "rm", "back"]).ok();
+    }
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_container_out_of_the_network() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--internal", "back"]).ok();
+    let mark = mark();
+    let run = lab.start(&["run", "--name", "x", "--network", "back", BUSYBOX, "sleep", &mark]);
+    Process::with_args(&["sleep", &mark]);
+    lab.serve("web", &["--network", "back"]);
+    run.signal(rustix::process::Signal::KILL);
+    drop(run);
+    eventually("the payload is gone", || Process::find(&["sleep", &mark]).is_none().then_some(()));
+    // The namespace was made by the one that was killed, and goes on for the others.
+    assert_eq!(lab.ask(&["--network", "back"], "web").ok(), "I am web");
+    lab.bryo(&["exec", "web", "nslookup", "x"]).fails(1, &[]);
+}
+
+#[test]
+fn networks_are_listed_and_removed() {
+    let Some(user) = User::ordinary_without_images() else { return };
+    let home = Home::new(&user);
+    let id = home.bryo(&["network", "create", "--label", "tier=back", "a"]).ok();
+    home.bryo(&["network", "create", "--internal", "--driver", "bridge", "b"]).ok();
+    let list = |words: &[&str]| home.bryo(&[&["network", "ls"], words].concat()).ok();
+    assert_eq!(list(&["--format", "{{.Name}} {{.Internal}}"]), "a false\nb true");
+    assert_eq!(list(&["-q", "--no-trunc", "--filter", "label=tier=back"]), id);
+    assert_eq!(list(&["--filter", "name=b", "--format", "{{.Name}}"]), "b");
+    let shown = home.bryo(&["network", "inspect", "a"]).json();
+    let of_b = home.bryo(&["network", "inspect", "-f", "{{json .IPAM.Config}}", "b"]).ok();
+    assert!(!of_b.contains(shown[0]["IPAM"]["Config"][0]["Subnet"].as_str().unwrap()), "{of_b}");
+    home.bryo(&["network", "rm", &id[..8]]).ok();
+    home.bryo(&["network", "rm", "a"]).fails(1, &["a"]);
+    home.bryo(&["network", "rm", "--force", "a"]).ok();
+    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "b");
+    assert_eq!(list(&["-q"]), "");
+}
+
+#[test]
+fn what_cannot_be_made_or_removed_is_refused_with_its_reason() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--subnet", "10.123.0.0/16", "a"]).ok();
+    for (words, expected) in [
+        (&["a"][..], "already"),
+        (&["--subnet", "10.123.4.0/24", "b"], "network a"),
+        (&["--subnet", "10.0.0.0/8", "b"], "network a"),
+        (&["--subnet", "10.5.0.0/31", "b"], "/29"),
+        (&["--subnet", "127.3.0.0/16", "b"], "127.0.0.0/8"),
+        (&["--subnet", "10.5.0.0/24", "--gateway", "10.6.0.1", "b"], "10.6.0.1"),
+        (&["--ipv6", "b"], "IPv4"),
+        (&["--driver", "overlay", "b"], "bridge"),
+        (&["../b"], "name"),
+        (&["host"], "--network"),
+    ] {
+        lab.bryo(&[&["network", "create"], words].concat()).fails(1, &[expected]);
+    }
+    lab.bryo(&["network", "create", "--subnet", "10.5.0.1/24", "b"]).fails(2, &["10.5.0.0/24"]);
+    lab.bryo(&["run", "--network", "moon", BUSYBOX, "true"]).fails(125, &["moon", "bryo network create"]);
+    lab.bryo(&["create", "--network", "moon", BUSYBOX, "true"]).fails(1, &["moon"]);
+    lab.bryo(&["network", "create", "--internal", "c"]).ok();
+    lab.serve("web", &["--network", "c"]);
+    lab.bryo(&["network", "rm", "c"]).fails(1, &["c", "web"]);
+    lab.bryo(&["network", "prune", "--force"]).ok();
+    assert_eq!(lab.bryo(&["network", "ls", "--format", "{{.Name}}"]).ok(), "c");
+    // One that has ended does not keep it, and says so when it is started.
+    lab.bryo(&["stop", "-t", "0", "web"]).ok();
+    lab.bryo(&["network", "rm", "c"]).ok();
+    lab.bryo(&["start", "web"]).fails(1, &["c"]);
+}
