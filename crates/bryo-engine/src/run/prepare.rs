@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything a plan needs from the host and the store: the run user, the map, the layers.
 
+use std::cell::OnceCell;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -94,6 +95,23 @@ pub struct Prepared {
     /// The layers on the host, top first.
     lowers: Vec<PathBuf>,
     terminal: Option<(u16, u16)>,
+    /// The accounts of the host, read once, for a container on its own system.
+    host_accounts: OnceCell<HostAccounts>,
+}
+
+/// The account files of the host, as they were at one moment.
+#[derive(Debug)]
+struct HostAccounts {
+    passwd: String,
+    group: String,
+}
+
+impl HostAccounts {
+    fn read() -> Self {
+        // Bytes that are no text are in no field that matters.
+        let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
+    }
 }
 
 impl Prepared {
@@ -118,13 +136,14 @@ impl Engine {
         let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
         let first = self.expected(options, &image)?;
         let ids = self.map_for(first, sharing)?;
-        let facts = self.facts(options, &image, &ids)?;
+        let host_accounts = OnceCell::new();
+        let facts = self.facts(options, &image, &ids, &host_accounts)?;
         // A name stands for ids that only the image knows; the map is made again for them.
         let (ids, facts) = if facts.run_ids() == first {
             (ids, facts)
         } else {
             let ids = self.map_for(facts.run_ids(), sharing)?;
-            let facts = self.facts(options, &image, &ids)?;
+            let facts = self.facts(options, &image, &ids, &host_accounts)?;
             (ids, facts)
         };
         let mut facts = facts;
@@ -132,7 +151,7 @@ impl Engine {
         facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
         let lowers = self.lowers(&image, &facts, &ids)?;
         let network = options.network.unwrap_or(self.policy.network);
-        Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal })
+        Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal, host_accounts })
     }
 
     /// Returns the run ids as far as they are known without looking into the image.
@@ -146,9 +165,15 @@ impl Engine {
     }
 
     /// Resolves the user, and makes the derived layer if it is not there yet.
-    fn facts(&self, options: &RunOptions, image: &Image, ids: &IdMap) -> Result<Facts> {
+    fn facts(
+        &self,
+        options: &RunOptions,
+        image: &Image,
+        ids: &IdMap,
+        host_accounts: &OnceCell<HostAccounts>,
+    ) -> Result<Facts> {
         let (base, layers) = match image {
-            Image::Host => return host_facts(options),
+            Image::Host => return host_facts(options, host_accounts.get_or_init(HostAccounts::read)),
             Image::Stored(image) => {
                 // The usual case is that all is there, and then nothing but the facts is read.
                 self.unpack_missing(image, ids)?;
@@ -226,9 +251,8 @@ impl Engine {
         };
         let mut planned = plan(input)?;
         planned.plan.stored_as = stored_as;
-        if matches!(prepared.image, Image::Host) {
-            let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-            account_files(&mut planned, &prepared.facts, &read("/etc/passwd"), &read("/etc/group"));
+        if let Some(accounts) = prepared.host_accounts.get() {
+            account_files(&mut planned, &prepared.facts, &accounts.passwd, &accounts.group);
         }
         Ok((planned, slot))
     }
@@ -298,9 +322,8 @@ impl Engine {
 
 /// Resolves the user of a container on the host's own system, among the host's accounts. Places to write are memory,
 /// and no layer is needed.
-fn host_facts(options: &RunOptions) -> Result<Facts> {
-    let read = |path| std::fs::read(path).unwrap_or_default();
-    let accounts = Accounts::parse(&read("/etc/passwd"), &read("/etc/group"));
+fn host_facts(options: &RunOptions, accounts: &HostAccounts) -> Result<Facts> {
+    let accounts = Accounts::parse(accounts.passwd.as_bytes(), accounts.group.as_bytes());
     let wanted = Wanted::decide(options.user.as_deref(), None, false)?;
     let user = users::resolve(&wanted, &options.groups, &accounts)?;
     let id = InsideId::get;
