@@ -235,6 +235,7 @@ impl Engine {
             unified_cgroup: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             kernel: kernel_version(),
             terminal: prepared.terminal,
+            throttles: throttles(std::path::Path::new("/sys/devices/system/cpu")),
         };
         let input = Input {
             id,
@@ -340,6 +341,20 @@ fn host_facts(options: &RunOptions, accounts: &HostAccounts) -> Result<Facts> {
     })
 }
 
+/// Lists where the processors tell how often they were too hot. One look tells that there is no such place, as in a
+/// virtual machine.
+fn throttles(cpus: &std::path::Path) -> Vec<String> {
+    let place = |cpu: &str| cpus.join(cpu).join("thermal_throttle");
+    if !place("cpu0").exists() {
+        return Vec::new();
+    }
+    let names = std::fs::read_dir(cpus).into_iter().flatten();
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_cpu = |name: &String| name.strip_prefix("cpu").is_some_and(|n| n.parse::<u32>().is_ok());
+    let places = names.filter(is_cpu).map(|name| place(&name)).filter(|place| place.exists());
+    places.map(|place| place.display().to_string()).collect()
+}
+
 fn kernel_version() -> (u32, u32) {
     let release = rustix::system::uname();
     let mut numbers = release.release().to_str().unwrap_or_default().split(['.', '-']).map(|n| n.parse().unwrap_or(0));
@@ -365,4 +380,26 @@ pub fn check_architecture(image: &bryo_image::store::Image) -> Result<()> {
         "the image is made for {of_image}, and this machine is {of_host}; pull it with --platform linux/{of_host}"
     );
     Err(Error::new(Kind::Unsupported, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_processor_that_tells_of_its_heat_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let cpus = dir.path();
+        for name in ["cpufreq", "cpuidle", "cpu2", "cpu10/topology"] {
+            std::fs::create_dir_all(cpus.join(name)).unwrap();
+        }
+        assert_eq!(throttles(cpus), [""; 0]);
+        for name in ["cpu0", "cpu1", "cpu10", "cpufreq"] {
+            std::fs::create_dir_all(cpus.join(name).join("thermal_throttle")).unwrap();
+        }
+        let mut found = throttles(cpus);
+        found.sort();
+        let expected = ["cpu0", "cpu1", "cpu10"].map(|cpu| format!("{}/{cpu}/thermal_throttle", cpus.display()));
+        assert_eq!(found, expected);
+    }
 }
