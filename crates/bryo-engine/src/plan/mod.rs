@@ -64,6 +64,8 @@ pub struct HostFacts {
     pub kernel: (u32, u32),
     /// Rows and columns of the caller's terminal.
     pub terminal: Option<(u16, u16)>,
+    /// The directories in which processors tell how often they were too hot; few machines have them.
+    pub throttles: Vec<String>,
 }
 
 /// A plan, and what a person should know of it.

@@ -70,6 +70,9 @@ fn linux(input: &Input<'_>, granted: &Granted) -> Result<Linux> {
     let hidden = |path: &&str| !security.unmask_all && !security.unmask.iter().any(|u| u == Path::new(path));
     let paths = |list: &[&str]| list.iter().filter(|p| hidden(p)).map(|p| (*p).to_owned()).collect::<Vec<_>>();
     let mut masked = paths(&MASKED);
+    // What others do shows in how hot they make it (GHSA-6fw5-f8r9-fgfm).
+    let throttles: Vec<&str> = input.host.throttles.iter().map(String::as_str).collect();
+    masked.extend(paths(&throttles));
     masked.extend(security.mask.iter().map(|p| p.to_string_lossy().into_owned()));
     if input.network == Network::Container {
         // Where the kernel shows no devices of another container's network, the host's are behind what is bound.

@@ -12,6 +12,10 @@ use super::*;
 use crate::error::{Kind, Result};
 use crate::options::{Dns, Endpoint, Mount, Seccomp, Security};
 
+/// What two processors tell of themselves.
+const THROTTLES: [&str; 2] =
+    ["/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/system/cpu/cpu1/thermal_throttle"];
+
 /// What a test says about the container; the rest is a stock image on the first rung.
 struct Case {
     options: RunOptions,
@@ -59,6 +63,7 @@ impl Case {
             unified_cgroup: true,
             kernel: (6, 1),
             terminal: Some((24, 80)),
+            throttles: strings(&THROTTLES),
         };
         plan(Input {
             id: &Id::parse(&"ab".repeat(32)).unwrap(),
@@ -205,19 +210,24 @@ fn what_docker_hides_is_hidden() {
     ];
     let linux = stock().done().plan.spec.linux().clone().unwrap();
     let masked = linux.masked_paths().clone().unwrap();
-    assert!(docker.iter().all(|path| masked.iter().any(|m| m == path)));
+    assert!(docker.iter().chain(&THROTTLES).all(|path| masked.iter().any(|m| m == path)));
     let read_only = linux.readonly_paths().clone().unwrap();
     assert!(
         ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
             .iter()
             .all(|path| read_only.iter().any(|r| r == path))
     );
-    let security =
-        Security { unmask: vec!["/proc/keys".into()], mask: vec!["/proc/cpuinfo".into()], ..Security::default() };
+    let security = Security {
+        unmask: vec!["/proc/keys".into(), THROTTLES[0].into()],
+        mask: vec!["/proc/cpuinfo".into()],
+        ..Security::default()
+    };
     let linux = Case::new(RunOptions { security, ..RunOptions::default() }).done().plan.spec.linux().clone().unwrap();
     let masked = linux.masked_paths().clone().unwrap();
     assert!(
         !masked.contains(&"/proc/keys".into())
+            && !masked.contains(&THROTTLES[0].into())
+            && masked.contains(&THROTTLES[1].into())
             && masked.contains(&"/proc/cpuinfo".into())
             && masked.contains(&"/proc/kcore".into())
     );

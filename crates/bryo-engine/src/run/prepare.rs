@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything a plan needs from the host and the store: the run user, the map, the layers.
 
+use std::cell::OnceCell;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -94,6 +95,23 @@ pub struct Prepared {
     /// The layers on the host, top first.
     lowers: Vec<PathBuf>,
     terminal: Option<(u16, u16)>,
+    /// The accounts of the host, read once, for a container on its own system.
+    host_accounts: OnceCell<HostAccounts>,
+}
+
+/// The account files of the host, as they were at one moment.
+#[derive(Debug)]
+struct HostAccounts {
+    passwd: String,
+    group: String,
+}
+
+impl HostAccounts {
+    fn read() -> Self {
+        // Bytes that are no text are in no field that matters.
+        let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
+    }
 }
 
 impl Prepared {
@@ -118,13 +136,14 @@ impl Engine {
         let sharing = options.keep_id || options.mounts.iter().any(|m| m.me);
         let first = self.expected(options, &image)?;
         let ids = self.map_for(first, sharing)?;
-        let facts = self.facts(options, &image, &ids)?;
+        let host_accounts = OnceCell::new();
+        let facts = self.facts(options, &image, &ids, &host_accounts)?;
         // A name stands for ids that only the image knows; the map is made again for them.
         let (ids, facts) = if facts.run_ids() == first {
             (ids, facts)
         } else {
             let ids = self.map_for(facts.run_ids(), sharing)?;
-            let facts = self.facts(options, &image, &ids)?;
+            let facts = self.facts(options, &image, &ids, &host_accounts)?;
             (ids, facts)
         };
         let mut facts = facts;
@@ -132,7 +151,7 @@ impl Engine {
         facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
         let lowers = self.lowers(&image, &facts, &ids)?;
         let network = self.network(options)?;
-        Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal })
+        Ok(Prepared { image, facts, network, ids, sharing, lowers, terminal, host_accounts })
     }
 
     /// Returns what a container has besides its networks: a way out, unless none of them leads outside.
@@ -161,9 +180,15 @@ impl Engine {
     }
 
     /// Resolves the user, and makes the derived layer if it is not there yet.
-    fn facts(&self, options: &RunOptions, image: &Image, ids: &IdMap) -> Result<Facts> {
+    fn facts(
+        &self,
+        options: &RunOptions,
+        image: &Image,
+        ids: &IdMap,
+        host_accounts: &OnceCell<HostAccounts>,
+    ) -> Result<Facts> {
         let (base, layers) = match image {
-            Image::Host => return host_facts(options),
+            Image::Host => return host_facts(options, host_accounts.get_or_init(HostAccounts::read)),
             Image::Stored(image) => {
                 // The usual case is that all is there, and then nothing but the facts is read.
                 self.unpack_missing(image, ids)?;
@@ -225,6 +250,7 @@ impl Engine {
             unified_cgroup: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             kernel: kernel_version(),
             terminal: prepared.terminal,
+            throttles: throttles(std::path::Path::new("/sys/devices/system/cpu")),
         };
         let input = Input {
             id,
@@ -241,9 +267,8 @@ impl Engine {
         };
         let mut planned = plan(input)?;
         planned.plan.stored_as = stored_as;
-        if matches!(prepared.image, Image::Host) {
-            let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-            account_files(&mut planned, &prepared.facts, &read("/etc/passwd"), &read("/etc/group"));
+        if let Some(accounts) = prepared.host_accounts.get() {
+            account_files(&mut planned, &prepared.facts, &accounts.passwd, &accounts.group);
         }
         Ok((planned, slot))
     }
@@ -313,9 +338,8 @@ impl Engine {
 
 /// Resolves the user of a container on the host's own system, among the host's accounts. Places to write are memory,
 /// and no layer is needed.
-fn host_facts(options: &RunOptions) -> Result<Facts> {
-    let read = |path| std::fs::read(path).unwrap_or_default();
-    let accounts = Accounts::parse(&read("/etc/passwd"), &read("/etc/group"));
+fn host_facts(options: &RunOptions, accounts: &HostAccounts) -> Result<Facts> {
+    let accounts = Accounts::parse(accounts.passwd.as_bytes(), accounts.group.as_bytes());
     let wanted = Wanted::decide(options.user.as_deref(), None, false)?;
     let user = users::resolve(&wanted, &options.groups, &accounts)?;
     let id = InsideId::get;
@@ -330,6 +354,20 @@ fn host_facts(options: &RunOptions) -> Result<Facts> {
         state: Vec::new(),
         layer: None,
     })
+}
+
+/// Lists where the processors tell how often they were too hot. One look tells that there is no such place, as in a
+/// virtual machine.
+fn throttles(cpus: &std::path::Path) -> Vec<String> {
+    let place = |cpu: &str| cpus.join(cpu).join("thermal_throttle");
+    if !place("cpu0").exists() {
+        return Vec::new();
+    }
+    let names = std::fs::read_dir(cpus).into_iter().flatten();
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_cpu = |name: &String| name.strip_prefix("cpu").is_some_and(|n| n.parse::<u32>().is_ok());
+    let places = names.filter(is_cpu).map(|name| place(&name)).filter(|place| place.exists());
+    places.map(|place| place.display().to_string()).collect()
 }
 
 fn kernel_version() -> (u32, u32) {
@@ -357,4 +395,26 @@ pub fn check_architecture(image: &bryo_image::store::Image) -> Result<()> {
         "the image is made for {of_image}, and this machine is {of_host}; pull it with --platform linux/{of_host}"
     );
     Err(Error::new(Kind::Unsupported, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_processor_that_tells_of_its_heat_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let cpus = dir.path();
+        for name in ["cpufreq", "cpuidle", "cpu2", "cpu10/topology"] {
+            std::fs::create_dir_all(cpus.join(name)).unwrap();
+        }
+        assert_eq!(throttles(cpus), [""; 0]);
+        for name in ["cpu0", "cpu1", "cpu10", "cpufreq"] {
+            std::fs::create_dir_all(cpus.join(name).join("thermal_throttle")).unwrap();
+        }
+        let mut found = throttles(cpus);
+        found.sort();
+        let expected = ["cpu0", "cpu1", "cpu10"].map(|cpu| format!("{}/{cpu}/thermal_throttle", cpus.display()));
+        assert_eq!(found, expected);
+    }
 }

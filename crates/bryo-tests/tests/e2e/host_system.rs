@@ -64,6 +64,25 @@ fn set_user_id_programs_of_the_host_have_no_power_inside() {
     assert!(output.text().contains("1") && !output.text().contains("uid=0"), "{output}");
 }
 
+/// What is decided from the accounts of the host and what is shown of them are of one moment.
+#[test]
+fn the_accounts_of_the_host_are_read_once() {
+    let Some(user) = User::without_range() else { return };
+    if !bryo_tests::skip::have("strace") {
+        return;
+    }
+    let home = Home::new(&user);
+    let trace = home.path.join("w/trace").display().to_string();
+    let bryo = bryo_tests::dirs::bryo().display().to_string();
+    // `nobody` is an account with ids that are not known before it was looked up.
+    let run = ["run", "--rm", "--network", "none", "--user", "nobody", "host:", "true"];
+    home.tool("strace", &[&["-f", "-e", "trace=openat", "-o", &trace, &bryo], &run[..]].concat()).ok();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    for file in ["\"/etc/passwd\"", "\"/etc/group\""] {
+        assert_eq!(trace.lines().filter(|line| line.contains(file)).count(), 1, "{file}");
+    }
+}
+
 #[test]
 fn a_shared_directory_is_where_work_is_done() {
     let Some(user) = User::ordinary_without_images() else { return };
