@@ -85,9 +85,9 @@ pub fn all(directory: BorrowedFd<'_>) -> Result<Vec<Member>> {
 /// When the directory cannot be read or written.
 pub fn sweep(directory: BorrowedFd<'_>) -> Result<()> {
     let entries = check("getdents64", String::new, Dir::read_from(directory))?;
-    let addresses = entries.filter_map(|e| e.ok()?.file_name().to_str().ok()?.parse::<Ipv4Addr>().ok());
+    let mut addresses = entries.filter_map(|e| e.ok()?.file_name().to_str().ok()?.parse::<Ipv4Addr>().ok());
     // An address that can be taken is nobody's, and is given back at once.
-    addresses.map(|address| Lease::take(directory, address).map(drop)).collect()
+    addresses.try_for_each(|address| Lease::take(directory, address).map(drop))
 }
 
 /// Returns the member that has an address.

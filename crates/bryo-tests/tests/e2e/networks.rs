@@ -37,8 +37,9 @@ impl Lab {
     /// Asks a server, until it answers.
     #[track_caller]
     fn ask(&self, network: &[&str], host: &str) -> Output {
-        let script =
-            format!("for i in 1 2 3 4 5 6 7 8 9; do wget -qO- -T 5 http://{host}/ && exit; sleep 0.2; done; exit 9");
+        let script = format!(
+            "for i in 1 2 3 4 5 6 7 8 9; do timeout 5 wget -qO- http://{host}/ && exit; sleep 0.2; done; exit 9"
+        );
         self.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", &script]].concat())
     }
 
@@ -81,9 +82,8 @@ fn containers_of_a_network_find_each_other() {
         for name in ["web", "WEB", "front.example", &id[..12], &lab.address("web", "back")] {
             assert_eq!(lab.ask(&["--network", "back"], name).ok(), "I am web", "{name} for {}", user.name);
         }
-        let script = "nslookup $(hostname -i 2>/dev/null || echo 127.0.0.1) >/dev/null; nslookup nobody 2>&1; true";
-        let unknown = lab.bryo(&["run", "--rm", "--network", "back", BUSYBOX, "sh", "-c", script]).ok();
-        assert!(unknown.contains("NXDOMAIN") || unknown.contains("can't"), "{unknown}");
+        let unknown = lab.bryo(&["run", "--rm", "--network", "back", BUSYBOX, "nslookup", "nobody"]);
+        assert!(unknown.code(1).contains("NXDOMAIN"), "{unknown}");
         // A process that enters has the same network.
         assert_eq!(lab.bryo(&["exec", "web", "wget", "-qO-", "http://front.example/"]).ok(), "I am web");
         let containers = lab.bryo(&["network", "inspect", "back"]).json();
@@ -202,7 +202,7 @@ fn a_name_leads_to_where_the_container_is_now() {
     lab.bryo(&["network", "create", "--internal", "back"]).ok();
     lab.serve("web", &["--network", "back"]);
     lab.bryo(&["run", "-d", "--name", "peer", "--network", "back", BUSYBOX, "sleep", "600"]).ok();
-    let from_peer = || lab.bryo(&["exec", "peer", "wget", "-qO-", "-T", "5", "http://web/"]);
+    let from_peer = || lab.bryo(&["exec", "peer", "timeout", "5", "wget", "-qO-", "http://web/"]);
     eventually("the server", || (from_peer().text() == "I am web").then_some(()));
     let before = lab.address("web", "back");
     lab.bryo(&["stop", "-t", "0", "web"]).ok();
@@ -375,7 +375,7 @@ fn what_cannot_be_made_or_removed_is_refused_with_its_reason() {
     ] {
         lab.bryo(&[&["network", "create"], words].concat()).fails(1, &[expected]);
     }
-    lab.bryo(&["network", "create", "--subnet", "10.5.0.1/24", "b"]).fails(2, &["10.5.0.0/24"]);
+    lab.bryo(&["network", "create", "--subnet", "10.5.0.1/24", "b"]).fails(125, &["10.5.0.0/24"]);
     lab.bryo(&["run", "--network", "moon", BUSYBOX, "true"]).fails(125, &["moon", "bryo network create"]);
     lab.bryo(&["create", "--network", "moon", BUSYBOX, "true"]).fails(1, &["moon"]);
     lab.bryo(&["network", "create", "--internal", "c"]).ok();

@@ -305,6 +305,7 @@ impl Verb for PruneNetworks {
 
 /// Returns the names of networks that containers use, whether they run or not.
 fn used(engine: &Engine) -> BTreeSet<String> {
-    let records = engine.containers().all().into_iter();
-    records.flat_map(|record| record.options.networks).map(|endpoint| endpoint.network).collect()
+    let given = engine.containers().all().into_iter().flat_map(|record| record.options.networks);
+    // It may have been given by its id.
+    given.filter_map(|endpoint| engine.networks().find(&endpoint.network).ok()).map(|network| network.name).collect()
 }
