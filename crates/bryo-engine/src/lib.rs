@@ -13,6 +13,7 @@ pub mod exec;
 mod life;
 pub mod logs;
 pub mod monitor;
+pub mod notify;
 pub mod options;
 pub mod plan;
 pub mod profile;

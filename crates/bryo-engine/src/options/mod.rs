@@ -6,6 +6,7 @@
 
 mod life;
 mod mount;
+mod notify;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use bryo_sys::signal::numbered;
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
+pub use notify::SdNotify;
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
 
 /// Everything that can be asked of one container. It is kept with it, so that it can be started again.
@@ -101,6 +103,8 @@ pub struct RunOptions {
     pub stop_signal: Option<i32>,
     /// How many seconds it has to end before it is killed.
     pub stop_timeout: Option<u64>,
+    /// Who tells a service manager that it is ready.
+    pub sdnotify: SdNotify,
 }
 
 /// What `--security-opt` says.
