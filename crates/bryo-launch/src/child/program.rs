@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bryo_sys::Errno;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 
 use crate::child::elf;
 use crate::error::{Error, Kind, Result};
@@ -83,12 +83,7 @@ fn binary(path: &Path, file: &File, head: &[u8], landlocked: bool) -> Result<()>
 }
 
 fn resolve(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    loop {
-        match rustix::fs::openat2(CWD, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-            Err(Errno::INTR) => (),
-            other => return other,
-        }
-    }
+    bryo_sys::lookup::open_here(path, flags)
 }
 
 /// Reads up to a number of bytes at an offset.
