@@ -73,7 +73,13 @@ impl Engine {
             return Ok(0);
         }
         let streams = entered.take_streams();
-        let relayed = relay::Options { caller, interactive: options.interactive, proxy_signals: true, inbox: &inbox };
+        let relayed = relay::Options {
+            caller,
+            interactive: options.interactive,
+            proxy_signals: true,
+            inbox: &inbox,
+            aside: None,
+        };
         relay::run(entered.pidfd(), streams, &relayed)?;
         Ok(entered.wait()?)
     }

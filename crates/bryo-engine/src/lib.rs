@@ -16,6 +16,7 @@ pub mod list;
 pub mod logs;
 pub mod monitor;
 pub mod networks;
+pub mod notify;
 pub mod options;
 pub mod plan;
 pub mod profile;

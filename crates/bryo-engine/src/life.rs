@@ -197,6 +197,19 @@ impl Engine {
         self.wait_supervisor(record)
     }
 
+    /// Sees to it that no container has a name: one that has it is asked to end if it runs, and removed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or cannot be removed.
+    pub fn make_way(&self, name: &str) -> Result<()> {
+        let other = self.containers.find(name).ok();
+        // What was found by the beginning of its id has another name.
+        let Some(other) = other.filter(|other| other.name == name) else { return Ok(()) };
+        self.stop(&other, None, None)?;
+        self.remove_by_name(other.id.as_str(), true)
+    }
+
     /// Writes down that a container is to stay stopped, and lets its monitor know.
     fn stay_stopped(&self, record: &Record) -> Result<()> {
         let dir = self.containers.dir(&record.id);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A root directory whose content is hostile, and paths that cannot leave it.
 //!
-//! Guarantees: every lookup below a [`Root`] is made by the kernel with `RESOLVE_IN_ROOT`, so that `..` and symbolic
-//! links end inside, whoever changes the tree meanwhile. Faces images and volumes in which every name may be a link
+//! Guarantees: every lookup below a [`Root`] is made with `RESOLVE_IN_ROOT` (see [`crate::lookup`]), so that `..` and
+//! symbolic links end inside, whoever changes the tree meanwhile. Faces images and volumes in which every name may be a link
 //! to somewhere else.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, check};
+use crate::lookup::open_in_root;
 
 /// An open root directory.
 #[derive(Debug)]
@@ -36,14 +37,8 @@ impl Root {
     /// Opens a path inside the root; links are followed, and end inside. Source: `openat2(2)`.
     pub fn open_at(&self, path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
         let path = path.as_ref();
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
-                // The kernel asks to try again when a rename raced with `..`.
-                Err(Errno::AGAIN) => (),
-                other => return check("openat2", || format!("{} in root", path.display()), other),
-            }
-        }
+        let opened = open_in_root(self.fd.as_fd(), path, flags, mode);
+        check("openat2", || format!("{} in root", path.display()), opened)
     }
 
     /// Resolves a path inside the root to a descriptor that can only be looked at or mounted on.

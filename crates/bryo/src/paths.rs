@@ -5,6 +5,8 @@
 //! directory specification asks.
 
 use std::env;
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bryo_image::registry::{AuthSources, Proxies};
@@ -22,7 +24,7 @@ const SITE_CONFIG: &str = "/etc/bryo/config.toml";
 ///
 /// # Errors
 ///
-/// [`Error::Message`] if neither `XDG_DATA_HOME` nor `HOME` says where.
+/// [`Error::Message`] if none of `XDG_DATA_HOME`, `STATE_DIRECTORY` and `HOME` says where.
 pub fn data() -> Result<PathBuf> {
     if let Some(dir) = absolute("XDG_DATA_HOME") {
         return Ok(dir.join("bryo"));
@@ -30,7 +32,24 @@ pub fn data() -> Result<PathBuf> {
     if is_root() {
         return Ok(PathBuf::from(ROOT_DATA));
     }
+    if let Some(dir) = state() {
+        return Ok(dir.join("bryo"));
+    }
     Ok(home()?.join(".local/share/bryo"))
+}
+
+/// Returns the directory that systemd has made for a service (`StateDirectory=`), if its user has no home to keep
+/// anything in: `/` is the home of a dynamic user, and system users often have one that does not exist, or that is
+/// somebody else's. Who has one finds the same containers in it whatever starts bryo.
+fn state() -> Option<PathBuf> {
+    let at_home = absolute("HOME").is_some_and(|home| is_own(&home));
+    let dirs = env::var_os("STATE_DIRECTORY").filter(|_| !at_home)?;
+    // Several are separated by colons; systemd lists them as the unit does.
+    env::split_paths(&dirs).next().filter(|dir| dir.is_absolute())
+}
+
+fn is_own(dir: &Path) -> bool {
+    dir.metadata().is_ok_and(|found| found.is_dir() && found.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// Returns the directory for what lasts no longer than the machine is up. Without a session's directory it lies in
@@ -48,6 +67,11 @@ pub fn runtime(data: &Path) -> PathBuf {
 /// Returns `XDG_RUNTIME_DIR`, if it is set.
 pub fn session() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
+}
+
+/// Returns where a service manager listens, if one has started this process.
+pub fn notify_socket() -> Option<OsString> {
+    env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())
 }
 
 /// Returns the caller's configuration file, which need not exist.
@@ -102,7 +126,8 @@ fn config_home() -> Result<PathBuf> {
 
 fn home() -> Result<PathBuf> {
     absolute("HOME").ok_or_else(|| {
-        Error::message("find the home directory: HOME is not set to an absolute path").hint("HOME=/home/you bryo ...")
+        let hint = "HOME=/home/you bryo ...; in a unit, StateDirectory=bryo";
+        Error::message("find the home directory: HOME is not set to an absolute path").hint(hint)
     })
 }
 

@@ -96,8 +96,8 @@ pub(crate) fn start(engine: &Engine, subject: Subject<'_>) -> std::result::Resul
     match fork_into(Namespaces::empty()) {
         Ok(Fork::Child) => {
             drop(told);
-            Monitor::new(engine, subject)?.live(tell)?;
-            exit_now(0)
+            let code = Monitor::new(engine, subject)?.live(tell)?;
+            exit_now(code)
         }
         Ok(Fork::Parent { pidfd, .. }) => {
             drop(tell);
@@ -150,8 +150,9 @@ impl<'a> Monitor<'a> {
         Ok(Self { engine, held, record, planned, network, _slot: slot, pin, clients, inbox, listener, note })
     }
 
-    /// Lives until the container is not to be started again.
-    fn live(mut self, tell: OwnedFd) -> std::result::Result<(), Box<Unstarted>> {
+    /// Lives until the container is not to be started again, and ends as its last run did: a service manager may be
+    /// who looks at it.
+    fn live(mut self, tell: OwnedFd) -> std::result::Result<i32, Box<Unstarted>> {
         let live = match self.first(&tell) {
             Ok(live) => live,
             Err(error) => return Err(Box::new(Unstarted { error, held: self.held })),
@@ -161,14 +162,15 @@ impl<'a> Monitor<'a> {
         match self.supervise(live) {
             Ok((code, namespace)) => {
                 let _ = self.over(code, namespace);
+                Ok(code)
             }
             Err(error) => {
                 self.record.state.error = error.to_string();
                 self.record.state.ended(255);
                 let _ = self.held.write_state(&self.record.state);
+                Ok(255)
             }
         }
-        Ok(())
     }
 
     /// Starts the payload for the first time, and tells the caller.

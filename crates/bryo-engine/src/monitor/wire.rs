@@ -91,7 +91,7 @@ pub(crate) fn listen(dir: &Path) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
     let socket = check("socket", || "AF_UNIX, SOCK_SEQPACKET".into(), socket)?;
-    at(dir, |address| {
+    at(dir, SOCKET, |address| {
         check("bind", || SOCKET.into(), rustix::net::bind(&socket, address))?;
         check("listen", || SOCKET.into(), rustix::net::listen(&socket, 16))
     })?;
@@ -102,15 +102,16 @@ pub(crate) fn listen(dir: &Path) -> Result<OwnedFd> {
 pub(crate) fn connect(dir: &Path) -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let socket = check("socket", || "AF_UNIX, SOCK_SEQPACKET".into(), socket)?;
-    at(dir, |address| check("connect", || SOCKET.into(), rustix::net::connect(&socket, address)))?;
+    at(dir, SOCKET, |address| check("connect", || SOCKET.into(), rustix::net::connect(&socket, address)))?;
     Ok(socket)
 }
 
-/// Names the socket through a descriptor: the address of one holds 107 bytes (`unix(7)`), a home may be longer.
-fn at(dir: &Path, call: impl FnOnce(&SocketAddrUnix) -> bryo_sys::Result<()>) -> Result<()> {
+/// Names a socket in a directory through a descriptor: the address of one holds 107 bytes (`unix(7)`), a home may be
+/// longer.
+pub(crate) fn at(dir: &Path, name: &str, call: impl FnOnce(&SocketAddrUnix) -> bryo_sys::Result<()>) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = check("open", || dir.display().to_string(), rustix::fs::openat(CWD, dir, flags, Mode::empty()))?;
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
     let address = check("bind", || path.clone(), SocketAddrUnix::new(path.as_str()))?;
     Ok(call(&address)?)
 }

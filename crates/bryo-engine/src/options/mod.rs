@@ -8,6 +8,7 @@ mod endpoint;
 mod health;
 mod life;
 mod mount;
+mod notify;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use mount::{Mount, Source};
+pub use notify::SdNotify;
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
 
 /// Everything that can be asked of one container. It is kept with it, so that it can be started again.
@@ -111,6 +113,8 @@ pub struct RunOptions {
     pub stop_signal: Option<i32>,
     /// How many seconds it has to end before it is killed.
     pub stop_timeout: Option<u64>,
+    /// Who tells a service manager that it is ready.
+    pub sdnotify: SdNotify,
 }
 
 /// What `--security-opt` says.

@@ -19,7 +19,8 @@ use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::networks::{self, Membership};
-use crate::options::{Network, RunOptions};
+use crate::notify::{Door, Notifier};
+use crate::options::{Network, RunOptions, SdNotify};
 use crate::plan::Planned;
 use crate::time::now;
 
@@ -34,8 +35,25 @@ pub struct Request<'a> {
     pub options: &'a RunOptions,
     /// The caller's standard streams.
     pub caller: Caller<'a>,
+    /// Who wants to know when the payload runs.
+    pub notifier: Option<&'a Notifier>,
     /// Tells the caller something worth knowing, one line at a time.
     pub note: &'a dyn Fn(&str),
+}
+
+impl Request<'_> {
+    /// Tells whether the payload says itself that it is ready.
+    fn speaks_for_itself(&self) -> bool {
+        self.notifier.is_some() && self.options.sdnotify == SdNotify::Container
+    }
+
+    /// Tells the service manager something, if there is one. One that does not hear it is no reason to end.
+    fn tell(&self, message: impl FnOnce(&Notifier) -> Result<()>) {
+        let listening = self.notifier.filter(|_| self.options.sdnotify != SdNotify::Ignore);
+        if let Some(Err(error)) = listening.map(message) {
+            (self.note)(&error.to_string());
+        }
+    }
 }
 
 impl std::fmt::Debug for Request<'_> {
@@ -92,7 +110,9 @@ impl Engine {
         (held, pin): (&Held, Pin),
         inbox: &OwnedFd,
     ) -> Result<Ended> {
-        let (planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
+        let (mut planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
+        let door = request.speaks_for_itself().then(|| Door::open(held.dir())).transpose()?;
+        door.iter().try_for_each(|door| door.show(&mut planned))?;
         planned.notes.iter().for_each(|line| (request.note)(line));
         if let Some(path) = &request.options.cidfile {
             write_cidfile(path, id)?;
@@ -107,10 +127,12 @@ impl Engine {
         live.describe(&mut record);
         held.write(&record)?;
         pin.release();
+        request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
-        let hints = supervise::relay(&live.running, streams, request, inbox)?;
+        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref())?;
         let (code, namespace) = live.wait()?;
         drop(slot);
+        request.tell(Notifier::stopping);
         Ok(Ended { code, hints, namespace, record, planned })
     }
 

@@ -3,11 +3,12 @@
 
 use std::os::fd::OwnedFd;
 
-use bryo_launch::relay::{self, Seen};
+use bryo_launch::relay::{self, Aside, Seen};
 use bryo_launch::{Running, Streams};
 
 use super::Request;
 use crate::error::Result;
+use crate::notify::Door;
 
 /// What the payload said on the terminal about having been refused something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,12 +25,21 @@ impl From<Seen> for Hints {
     }
 }
 
-pub(super) fn relay(running: &Running, streams: Streams, request: &Request<'_>, inbox: &OwnedFd) -> Result<Hints> {
+pub(super) fn relay(
+    running: &Running,
+    streams: Streams,
+    request: &Request<'_>,
+    inbox: &OwnedFd,
+    door: Option<&Door>,
+) -> Result<Hints> {
+    let spoken = door.zip(request.notifier);
+    let pass = || spoken.iter().for_each(|(door, notifier)| door.pass(notifier));
     let options = relay::Options {
         caller: request.caller,
         interactive: request.options.interactive,
         proxy_signals: !request.options.no_signal_proxy,
         inbox,
+        aside: door.map(|door| Aside { fd: door.fd(), act: &pass }),
     };
     Ok(relay::run(running.pidfd(), streams, &options)?.into())
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A layer's root, and everything that changes names below it: by descriptor of the parent directory.
 //!
-//! Guarantees: no operation reaches anything outside the root. A path is resolved by the kernel with the root as
-//! its `/` (`openat2(2)`, `RESOLVE_IN_ROOT`), so links in the archive mean what they will mean in the container; the
+//! Guarantees: no operation reaches anything outside the root. A path is resolved with the root as its `/`
+//! (`openat2(2)`, `RESOLVE_IN_ROOT`), so links in the archive mean what they will mean in the container; the
 //! last component is never followed. Faces: links planted by earlier members, and processes that swap names meanwhile.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::entry::RootPath;
@@ -163,15 +166,7 @@ impl Tree {
 }
 
 fn open_in_root(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let mut tries = 0;
-    loop {
-        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // A rename somewhere on the way of a `..`: the kernel wants the lookup repeated.
-            Err(Errno::AGAIN) if tries < 128 => tries += 1,
-            result => return result,
-        }
-    }
+    bryo_sys::lookup::open_in_root(root.as_fd(), Path::new(OsStr::from_bytes(path)), flags, Mode::empty())
 }
 
 /// Returns a name's attributes, not following it.

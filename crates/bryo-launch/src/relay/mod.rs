@@ -45,6 +45,23 @@ pub struct Options<'a> {
     pub proxy_signals: bool,
     /// Signals of [`signals`], read from here.
     pub inbox: &'a OwnedFd,
+    /// Something else to listen to meanwhile.
+    pub aside: Option<Aside<'a>>,
+}
+
+/// A descriptor, and what is done when there is something to read. It reads what there is and does not wait.
+#[derive(Clone, Copy)]
+pub struct Aside<'a> {
+    /// What to listen to.
+    pub fd: BorrowedFd<'a>,
+    /// Called when it is readable.
+    pub act: &'a dyn Fn(),
+}
+
+impl std::fmt::Debug for Aside<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aside").field("fd", &self.fd).finish_non_exhaustive()
+    }
 }
 
 /// The signals that a caller blocks before the start, so that none is lost, and that [`run`] passes on.
@@ -90,6 +107,8 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>) -> 
     let mut ended = false;
     loop {
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
+            // What it has said with its last breath.
+            options.aside.inspect(|aside| (aside.act)());
             return Ok(channels.iter().map(Channel::seen).fold(Seen::default(), Seen::or));
         }
         let ready = wait(payload, options, &channels, ended)?;
@@ -99,6 +118,9 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>) -> 
             }
         }
         ended |= ready.ended;
+        if let (Some(aside), true) = (options.aside, ready.aside) {
+            (aside.act)();
+        }
         if ready.signal {
             signals_in(payload, options, console.as_ref(), raw.as_ref())?;
         }
@@ -110,6 +132,7 @@ struct Ready {
     channels: Vec<PollFlags>,
     ended: bool,
     signal: bool,
+    aside: bool,
 }
 
 fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>], ended: bool) -> Result<Ready> {
@@ -125,13 +148,15 @@ fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>]
         places.push(waiting.is_some());
         fds.extend(waiting.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     }
+    fds.extend(options.aside.map(|aside| PollFd::from_borrowed_fd(aside.fd, PollFlags::IN)));
     let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
     check("poll", || format!("{} descriptors", fds.len()), polled)?;
     let mut found = fds[first..].iter().map(PollFd::revents);
     let channels = places.iter().map(|p| if *p { found.next() } else { None }.unwrap_or(PollFlags::empty()));
     let channels = channels.collect();
     let ended_now = !ended && !fds[1].revents().is_empty();
-    Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty() })
+    let aside = options.aside.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+    Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty(), aside })
 }
 
 fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {

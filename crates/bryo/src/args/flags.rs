@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{self, HealthOptions, Mount, Networking, Restart, RunOptions, Seccomp};
+use bryo_engine::options::{self, HealthOptions, Mount, Networking, Restart, RunOptions, SdNotify, Seccomp};
 use clap::Args;
 
 use super::refused::Refused;
@@ -72,6 +72,13 @@ pub(super) struct General {
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
+    /// Remove another container that has the name, whether it runs or not
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Who tells systemd that a service is ready: conmon (bryo, when the program runs), container (the program itself)
+    /// or ignore
+    #[arg(long, value_name = "MODE")]
+    sdnotify: Option<String>,
     /// Show what would be started, and start nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -134,6 +141,11 @@ impl General {
         options.pull = given(self.pull).as_deref().map(values::pull).transpose()?;
         options.platform = given(self.platform).map(values::platform).transpose()?;
         options.cidfile = self.cidfile.map(|file| env.here.join(file));
+        if self.replace && options.name.is_none() {
+            let why = "--replace removes the container that has the name: give one with --name";
+            return Err(Error::new(Kind::InvalidOption, why));
+        }
+        options.sdnotify = self.sdnotify.as_deref().map_or(Ok(SdNotify::default()), SdNotify::parse)?;
         Ok(())
     }
 }

@@ -75,6 +75,11 @@ impl RunArgs {
         self.flags.general.quiet
     }
 
+    /// Tells whether to remove another container that has the name.
+    pub fn replace(&self) -> bool {
+        self.flags.general.replace
+    }
+
     /// Turns the flags into what the engine is asked.
     ///
     /// # Errors

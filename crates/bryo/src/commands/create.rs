@@ -42,12 +42,15 @@ impl Verb for Create {
     const FAILURE: u8 = 125;
 
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let quiet = self.0.quiet();
+        let (quiet, replace) = (self.0.quiet(), self.0.replace());
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
         let variable = |name: &str| std::env::var(name).ok();
         let options = self.0.options(&Environment { here: &here, variable: &variable })?;
         let engine = context.engine()?;
         let image = run::find(context, &engine, &options, quiet)?;
+        if let (true, Some(name)) = (replace, &options.name) {
+            engine.make_way(name)?;
+        }
         let created = engine.create(&options, image, None, &start::note)?;
         output::print(&format!("{}\n", created.id))?;
         Ok(ExitCode::SUCCESS)

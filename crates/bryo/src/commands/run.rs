@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys};
+use bryo_engine::container::Record;
 use bryo_engine::monitor::Started;
-use bryo_engine::options::{Pull, Restart, RunOptions};
+use bryo_engine::notify::Notifier;
+use bryo_engine::options::{Pull, Restart, RunOptions, SdNotify};
 use bryo_engine::run::{Hints, Image, Request, check_architecture};
 use bryo_launch::relay::{Caller, size_of};
 
@@ -18,6 +20,7 @@ use crate::commands::start::{self, note};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
+use crate::paths;
 
 impl Verb for RunArgs {
     const NAME: &'static str = "run";
@@ -25,7 +28,7 @@ impl Verb for RunArgs {
     const FAILURE: u8 = 125;
 
     fn run(self, context: &Context) -> Result<ExitCode> {
-        let (dry_run, quiet, detach) = (self.dry_run(), self.quiet(), self.detach());
+        let (dry_run, quiet, detach, replace) = (self.dry_run(), self.quiet(), self.detach(), self.replace());
         let keys = self.detach_keys().map(Keys::parse).transpose()?.unwrap_or_default();
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
         let variable = |name: &str| std::env::var(name).ok();
@@ -43,13 +46,18 @@ impl Verb for RunArgs {
             output::print(&(output::json(&planned.plan.spec)? + "\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        if let (true, Some(name)) = (replace, &options.name) {
+            engine.make_way(name)?;
+        }
+        let notifier = notifier(&options)?;
         if detach {
-            return background(&engine, &options, image);
+            return background(&engine, &options, image, notifier.as_ref());
         }
         if options.restart != Restart::No || (options.tty && options.interactive) {
-            return attached(&engine, &options, image, keys);
+            return attached(&engine, &options, image, keys, notifier.as_ref());
         }
-        let outcome = engine.run(&Request { options: &options, caller, note: &note }, image)?;
+        let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
+        let outcome = engine.run(&request, image)?;
         if outcome.code != 0 && output::draws() {
             for line in words(outcome.hints, &options) {
                 note(line);
@@ -59,13 +67,28 @@ impl Verb for RunArgs {
     }
 }
 
+/// Finds the service manager that started this process, if one did and is to hear of the container.
+fn notifier(options: &RunOptions) -> Result<Option<Notifier>> {
+    let address = paths::notify_socket().filter(|_| options.sdnotify != SdNotify::Ignore);
+    Ok(address.map(|address| Notifier::new(&address)).transpose()?)
+}
+
+/// Tells the service manager that a container which was started by itself runs.
+fn hand_over(engine: &Engine, record: &Record, notifier: Option<&Notifier>) {
+    if let Some(Err(error)) = notifier.map(|notifier| engine.hand_over(record, notifier)) {
+        note(&error.to_string());
+    }
+}
+
 /// Starts a container by itself and prints its id.
-fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<ExitCode> {
+fn background(engine: &Engine, options: &RunOptions, image: Image, notifier: Option<&Notifier>) -> Result<ExitCode> {
+    attached_only(options, notifier)?;
     let created = engine.create(options, image, None, &note)?;
-    let id = created.id.clone();
+    let record = created.record().clone();
     match engine.start_created(created, None, &note)? {
         Started::Running => {
-            output::print(&format!("{id}\n"))?;
+            hand_over(engine, &record, notifier);
+            output::print(&format!("{}\n", record.id))?;
             Ok(ExitCode::SUCCESS)
         }
         Started::Failed(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
@@ -74,12 +97,35 @@ fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<Exi
 
 /// Starts a container by itself with the caller attached: one that may outlive the command, because it is started again,
 /// or because its keys let go of it.
-fn attached(engine: &Engine, options: &RunOptions, image: Image, detach_keys: Keys) -> Result<ExitCode> {
+fn attached(
+    engine: &Engine,
+    options: &RunOptions,
+    image: Image,
+    detach_keys: Keys,
+    notifier: Option<&Notifier>,
+) -> Result<ExitCode> {
+    attached_only(options, notifier)?;
     let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
     let created = engine.create(options, image, size, &note)?;
     let record = created.record().clone();
     let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
-    start::attached(engine, &record, &attach, |client, _| Ok(engine.start_created(created, Some(client), &note)?))
+    start::attached(engine, &record, &attach, |client, _| {
+        let started = engine.start_created(created, Some(client), &note)?;
+        if let Started::Running = started {
+            hand_over(engine, &record, notifier);
+        }
+        Ok(started)
+    })
+}
+
+/// Refuses a socket to a payload that runs below a monitor: it would find nobody behind it.
+fn attached_only(options: &RunOptions, notifier: Option<&Notifier>) -> Result<()> {
+    if notifier.is_none() || options.sdnotify != SdNotify::Container {
+        return Ok(());
+    }
+    let why = "--sdnotify container needs the container in the foreground; nothing was started";
+    Err(Error::message(why)
+        .hint("leave -d and --restart out: the service runs in the background, and Restart= is systemd's"))
 }
 
 /// Finds what the container is made from, and pulls it when that is wanted.

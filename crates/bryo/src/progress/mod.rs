@@ -3,11 +3,13 @@
 
 mod bars;
 mod lines;
+mod manager;
 
+use bryo_engine::notify::Notifier;
 use bryo_image::Digest;
 use bryo_image::progress::{Progress, Silent};
 
-use crate::output;
+use crate::{output, paths};
 
 /// Which way a transfer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +22,17 @@ pub enum Way {
 
 /// Chooses how progress is shown. Starts no thread.
 pub fn reporter(quiet: bool, way: Way) -> Box<dyn Progress> {
-    if quiet {
+    let shown: Box<dyn Progress> = if quiet {
         Box::new(Silent)
     } else if output::draws() {
         Box::new(bars::Bars::new(way))
     } else {
         Box::new(lines::Lines::new(way))
+    };
+    // An address that is none is told when the container starts.
+    match paths::notify_socket().and_then(|address| Notifier::new(&address).ok()) {
+        Some(notifier) if way == Way::Pull => Box::new(manager::Manager::new(notifier, shown)),
+        _ => shown,
     }
 }
 
