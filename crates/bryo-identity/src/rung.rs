@@ -79,7 +79,8 @@ impl Host {
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let owner = Owner { name: subid::login_name(&passwd, caller.uid), uid: caller.uid };
-        Self { caller, uids: subid::ranges(&subuid, owner), gids: subid::ranges(&subgid, owner), helpers }
+        let uids = subid::ranges(&subuid, owner, &[caller.uid]);
+        Self { caller, uids, gids: subid::ranges(&subgid, owner, &own_groups(caller)), helpers }
     }
 
     /// Tells which rung this host has for the caller.
@@ -158,7 +159,7 @@ impl Host {
 fn root_ranges(file: &str) -> Vec<Range> {
     let text = std::fs::read_to_string(Path::new(file)).unwrap_or_default();
     for name in ["bryo", "root"] {
-        let ranges = subid::ranges(&text, Owner { name: Some(name), uid: HostId::ROOT });
+        let ranges = subid::ranges(&text, Owner { name: Some(name), uid: HostId::ROOT }, &[HostId::ROOT]);
         // One slot owns the store; a range that has no second one could not keep containers apart.
         let enough = ranges.into_iter().filter(|r| r.count >= 2 * IDS);
         if let Some(first) = enough.max_by_key(|r| r.count) {
@@ -167,6 +168,12 @@ fn root_ranges(file: &str) -> Vec<Range> {
     }
     let default = HostId::new(ROOT_BASE).map(|start| Range { start, count: IDS * ROOT_SLOTS });
     default.into_iter().collect()
+}
+
+/// Returns all groups of the caller: a container that had one of them would have what they may.
+fn own_groups(caller: Caller) -> Vec<HostId> {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    groups.into_iter().map(|gid| own(gid.as_raw())).chain([caller.gid]).collect()
 }
 
 /// An id the kernel reported is never 2^32-1.

@@ -23,13 +23,14 @@ pub struct Owner<'a> {
 
 /// Reads the ranges of one owner from the text of `/etc/subuid` or `/etc/subgid`.
 ///
-/// Lines that do not parse are passed over, as the helpers do. Ranges that contain root or the owner are dropped: the
-/// one rule of this crate is that such an id is never in a map by accident.
-pub fn ranges(text: &str, owner: Owner<'_>) -> Vec<Range> {
-    text.lines().filter_map(|line| parse_line(line, owner)).collect()
+/// Lines that do not parse are passed over, as the helpers do. Ranges that contain root or one of the caller's `own` ids
+/// (users for the one file, groups for the other) are dropped: the one rule of this crate is that such an id is never in
+/// a map by accident.
+pub fn ranges(text: &str, owner: Owner<'_>, own: &[HostId]) -> Vec<Range> {
+    text.lines().filter_map(|line| parse_line(line, owner, own)).collect()
 }
 
-fn parse_line(line: &str, owner: Owner<'_>) -> Option<Range> {
+fn parse_line(line: &str, owner: Owner<'_>, own: &[HostId]) -> Option<Range> {
     let mut fields = line.trim().split(':');
     let (who, start, count) = (fields.next()?, fields.next()?, fields.next()?);
     if fields.next().is_some() {
@@ -39,7 +40,7 @@ fn parse_line(line: &str, owner: Owner<'_>) -> Option<Range> {
     let by_id = who.parse::<HostId>().is_ok_and(|id| id == owner.uid);
     let (start, count) = (start.parse::<HostId>().ok()?, count.parse::<InsideId>().ok()?.get());
     let last = start.offset(count.checked_sub(1)?)?;
-    let harmless = start > HostId::ROOT && !(start..=last).contains(&owner.uid);
+    let harmless = start > HostId::ROOT && !own.iter().any(|id| (start..=last).contains(id));
     ((by_name || by_id) && harmless).then_some(Range { start, count })
 }
 
@@ -58,7 +59,7 @@ mod tests {
 
     fn of(text: &str) -> Vec<(u32, u32)> {
         let owner = Owner { name: Some("alice"), uid: HostId::new(1000).unwrap() };
-        ranges(text, owner).iter().map(|r| (r.start.get(), r.count)).collect()
+        ranges(text, owner, &[owner.uid]).iter().map(|r| (r.start.get(), r.count)).collect()
     }
 
     #[test]
@@ -80,6 +81,19 @@ mod tests {
         ] {
             assert_eq!(of(line), [], "{line}");
         }
+    }
+
+    #[test]
+    fn ranges_with_any_of_the_callers_groups_are_dropped() {
+        let id = |n| HostId::new(n).unwrap();
+        let owner = Owner { name: Some("alice"), uid: id(1000) };
+        let text = "alice:100000:65536\nalice:300000:65536\nalice:900:200\n";
+        let starts = |own: &[HostId]| -> Vec<u32> { ranges(text, owner, own).iter().map(|r| r.start.get()).collect() };
+        // A directory service may hand out groups like these.
+        assert_eq!(starts(&[id(100_513), id(20)]), [300_000, 900]);
+        assert_eq!(starts(&[id(165_536), id(365_535)]), [100_000, 900]);
+        // The user's number is no group's.
+        assert_eq!(starts(&[id(20)]), [100_000, 300_000, 900]);
     }
 
     #[test]
