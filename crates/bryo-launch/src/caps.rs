@@ -34,9 +34,9 @@ impl CapSets {
 
     /// Takes everything else out of the bounding set. Needs `CAP_SETPCAP`, so it comes before the other sets.
     pub fn drop_bounding(&self) -> Result<()> {
-        for capability in CapabilitySet::all().difference(self.bounding).iter() {
+        for capability in unbounded(self.bounding) {
             match rustix::thread::remove_capability_from_bounding_set(capability) {
-                // A kernel that does not know a capability cannot grant it.
+                // A kernel that does not know a capability cannot grant it, and one that is newer may know more than we do.
                 Ok(()) | Err(rustix::io::Errno::INVAL) => (),
                 result => check("prctl", || format!("PR_CAPBSET_DROP, {capability:?}"), result)
                     .context(Kind::Confinement, || "cannot drop capabilities".into())?,
@@ -61,6 +61,12 @@ impl CapSets {
         }
         Ok(())
     }
+}
+
+/// Returns every capability that there can be and that is not in a set, those without a name too.
+fn unbounded(bounding: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
+    let each = (0..u64::BITS).map(|n| CapabilitySet::from_bits_retain(1 << n));
+    each.filter(move |capability| !bounding.contains(*capability))
 }
 
 fn bits(capabilities: &Capabilities) -> CapabilitySet {
@@ -111,5 +117,17 @@ fn bit(capability: Capability) -> CapabilitySet {
         Capability::SysTtyConfig => S::SYS_TTY_CONFIG,
         Capability::Syslog => S::SYSLOG,
         Capability::WakeAlarm => S::WAKE_ALARM,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_that_have_no_name_yet_are_dropped_as_well() {
+        let kept = CapabilitySet::CHOWN | CapabilitySet::CHECKPOINT_RESTORE;
+        let dropped = unbounded(kept).fold(0, |bits, capability| bits | capability.bits());
+        assert_eq!(dropped, !kept.bits());
     }
 }
