@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
 use bryo_sys::signal::{SignalSet, next};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::child::{NOT_STARTED, confine, exec};
+use crate::child::{NOT_STARTED, confine, exec, streams};
 use crate::error::Result;
 use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
@@ -48,8 +48,7 @@ pub(super) fn run(process: &PreparedProcess, sync: ChildEnd) -> i32 {
 }
 
 fn confine_self(process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    let null = check("open", || "/dev/null".into(), null)?;
+    let null = streams::null(OFlags::RDWR)?;
     // The payload closing its output must be seen as the end of it.
     check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
     check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;

@@ -62,7 +62,7 @@ fn pipes(process: &PreparedProcess) -> Result<(Ends, Streams)> {
 }
 
 /// Opens the null device, and makes sure that it is: in a container that runs, what has its name may wait for ever.
-fn null(access: OFlags) -> Result<OwnedFd> {
+pub(super) fn null(access: OFlags) -> Result<OwnedFd> {
     /// Source: the kernel's `admin-guide/devices.txt`.
     const NULL: (u32, u32) = (1, 3);
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
