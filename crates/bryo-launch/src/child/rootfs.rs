@@ -17,7 +17,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::child::open::Opened;
 use crate::child::places::Places;
-use crate::child::{dev, volume, write_all};
+use crate::child::{dev, places, volume, write_all};
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay::Overlay;
 use crate::plan::{GeneratedFile, Plan, RootFs};
@@ -31,11 +31,12 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     let place = place(scratch)?;
     let (files, mut masks) = generated(&plan.files, &place)?;
     let volumes = volume::open(&plan.volumes, &volumes)?;
+    let links = places::links()?;
     let root = enter(base, place)?;
     if let RootFs::Empty { links, directories } = &plan.root {
         skeleton(&root, links, directories)?;
     }
-    let mut places = Places::new(&root, &prepared.process)?;
+    let mut places = Places::new(&root, links, &prepared.process)?;
     state(&root, &mut places, &plan.state)?;
     let mut devices = Some(devices);
     for (op, tree) in prepared.mounts.iter().zip(trees) {
@@ -52,7 +53,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
         attach(tree, target.context(Kind::RootFs, || format!("cannot place {}", file.path.display()))?)?;
     }
     places
-        .directory(&prepared.process.cwd)
+        .within(&prepared.process.cwd)
         .context(Kind::WorkingDirectory, || format!("working directory {}", prepared.process.cwd.display()))?;
     restrict(&root, prepared, &mut masks)
 }

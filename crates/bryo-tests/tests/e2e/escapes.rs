@@ -136,6 +136,45 @@ fn homes_and_state_directories_that_are_links_stay_inside() {
     attack(&user, passwd, plain(), &[]);
 }
 
+/// CVE-2023-27561 and its kind: the place of a mount is a link to where the kernel shows itself. What confines would be
+/// under the mount, or over something else.
+#[test]
+fn no_mount_is_led_over_what_confines() {
+    for user in User::all() {
+        let home = Home::new(&user);
+        let places = ["proc", "proc/sys", "proc/acpi", "sys", "sys/kernel", "dev", "dev/shm", "dev/pts"];
+        let mut tar = Tar::default().dir("d/", 0o755).symlink("fine", "/d");
+        for (n, place) in places.iter().enumerate() {
+            tar = tar.symlink(&format!("l{n}"), &format!("../{place}"));
+        }
+        let file = home.path.join("links.tar");
+        Image::new("localhost/links:1", vec![busybox_layer(), tar.finish()], plain()).archive(&file);
+        home.load(&file);
+        let share = home.mkdir("w/share").display().to_string();
+        let run = |words: &[&str]| home.run(&[words, &["localhost/links:1", "true"]].concat());
+        for (n, place) in places.iter().enumerate() {
+            for (word, mount) in
+                [("--tmpfs", format!("/l{n}")), ("-v", format!("v{n}:/l{n}")), ("-v", format!("{share}:/l{n}:ro"))]
+            {
+                run(&[word, &mount]).fails(125, &[&format!("/l{n}"), &format!("leads to /{place}")]);
+            }
+        }
+        run(&["--tmpfs", "/fine", "-v", "v:/fine/v"]).ok();
+    }
+    let Some(user) = User::ordinary() else { return };
+    // The files that an engine generates are mounts as well.
+    for (name, to) in
+        [("hosts", "/dev/null"), ("hostname", "/proc/version"), ("resolv.conf", "/sys/kernel/uevent_seqnum")]
+    {
+        let home = Home::new(&user);
+        let tar = Tar::default().symlink(&format!("etc/{name}"), to).finish();
+        let file = home.path.join("links.tar");
+        Image::new("localhost/links:1", vec![busybox_layer(), tar], plain()).archive(&file);
+        home.load(&file);
+        home.run(&["localhost/links:1", "true"]).fails(125, &[&format!("/etc/{name}"), &format!("leads to {to}")]);
+    }
+}
+
 /// CVE-2024-9676: user data bases that never end, or are not files.
 #[test]
 fn hostile_user_data_bases_end_in_an_error_or_not_at_all() {
