@@ -15,7 +15,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bryo_sys::check;
-use bryo_sys::clone::{Fork, Namespaces, fork_into, fork_sibling, join_one};
+use bryo_sys::clone::{Fork, Namespaces, fork_into, fork_into_group, fork_sibling, join_one};
 use bryo_sys::exec::exit_now;
 use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
 
@@ -86,18 +86,23 @@ pub struct Unmapped {
 /// [`Kind::NoUserNamespace`] when the kernel refuses the namespace, [`Kind::MapRefused`] when the map cannot be
 /// written, [`Kind::Threaded`] when the calling process has more than one thread. No child is left in any case.
 pub fn spawn(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Child> {
-    clone(request, body)?.map(request)
+    clone(request, None, body)?.map(request)
 }
 
-/// Makes the child of [`spawn`] and leaves its maps to a call of [`Unmapped::map`].
+/// Makes the child of [`spawn`] and leaves its maps to a call of [`Unmapped::map`]. It is born in a control group, if one
+/// is given.
 ///
 /// # Errors
 ///
 /// As [`spawn`].
-pub fn clone(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Unmapped> {
+pub fn clone(
+    request: Request<'_>,
+    group: Option<BorrowedFd<'_>>,
+    body: impl FnOnce(Inside) -> i32,
+) -> Result<Unmapped> {
     let (mine, theirs) = pipe()?;
     let namespaces = request.namespaces | Namespaces::USER;
-    match fork_into(namespaces).map_err(refused)? {
+    match fork(namespaces, group)? {
         Fork::Child => {
             drop(mine);
             // A map with subordinate groups or one written by root leaves setgroups(2) allowed.
@@ -126,7 +131,12 @@ pub fn clone(request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<U
 /// # Errors
 ///
 /// As [`spawn`]; [`Kind::NotMapped`] when the map has ids that the one around it has not.
-pub fn clone_in(around: Around<'_>, request: Request<'_>, body: impl FnOnce(Inside) -> i32) -> Result<Unmapped> {
+pub fn clone_in(
+    around: Around<'_>,
+    request: Request<'_>,
+    group: Option<BorrowedFd<'_>>,
+    body: impl FnOnce(Inside) -> i32,
+) -> Result<Unmapped> {
     let missing = || Error::new(Kind::NotMapped, "the container has ids that the namespace of networks has not");
     let map = match around.user {
         Some((_, outer)) => request.map.seen_from(outer).ok_or_else(missing)?,
@@ -134,7 +144,8 @@ pub fn clone_in(around: Around<'_>, request: Request<'_>, body: impl FnOnce(Insi
     };
     let (mine, theirs) = pipe()?;
     let (here, there) = bryo_sys::fd::message_pair()?;
-    let helper = match fork_into(Namespaces::empty()).map_err(refused)? {
+    // The child is where its helper is.
+    let helper = match fork(Namespaces::empty(), group)? {
         Fork::Child => {
             drop((mine, here));
             let made = enter_around(around)
@@ -211,7 +222,8 @@ pub fn enter(namespace: OwnedFd, map: &IdMap, body: impl FnOnce(Inside) -> i32) 
 }
 
 /// Makes a child that joins the user namespace of a process, and more of its namespaces, when it calls
-/// [`Inside::become_root`]. The caller must be the one who made the user namespace.
+/// [`Inside::become_root`]. The caller must be the one who made the user namespace. The child is born in a control
+/// group, if one is given.
 ///
 /// # Errors
 ///
@@ -220,13 +232,14 @@ pub fn join(
     process: BorrowedFd<'_>,
     namespaces: Namespaces,
     map: &IdMap,
+    group: Option<BorrowedFd<'_>>,
     body: impl FnOnce(Inside) -> i32,
 ) -> Result<Child> {
     let process = process.try_clone_to_owned().map_err(|e| {
         let errno = bryo_sys::Errno::from_io_error(&e).unwrap_or(bryo_sys::Errno::MFILE);
         Error::caused(Kind::NoUserNamespace, "cannot join", bryo_sys::Error::new("fcntl", "F_DUPFD_CLOEXEC", errno))
     })?;
-    match fork_into(Namespaces::empty()).map_err(refused)? {
+    match fork(Namespaces::empty(), group)? {
         Fork::Child => {
             let (door, setgroups) = (Door::Process(process, namespaces), map.rung != Rung::Single);
             exit_now(body(Inside { door, acting: map.acting(), setgroups }))
@@ -349,6 +362,20 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (read, write) = check("pipe2", || "CLOEXEC".into(), pipe)?;
     Ok((write, read))
+}
+
+fn fork(namespaces: Namespaces, group: Option<BorrowedFd<'_>>) -> Result<Fork> {
+    let forked = match group {
+        Some(group) => fork_into_group(namespaces, group),
+        None => fork_into(namespaces),
+    };
+    forked.map_err(|e| match (group, e.errno()) {
+        // What else the kernel refuses is what it always may.
+        (Some(_), bryo_sys::Errno::ACCESS | bryo_sys::Errno::AGAIN) => {
+            Error::caused(Kind::System, "cannot put a process into the container's control group", e)
+        }
+        _ => refused(e),
+    })
 }
 
 fn refused(e: bryo_sys::Error) -> Error {

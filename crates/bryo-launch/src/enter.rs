@@ -55,6 +55,8 @@ pub struct Entry<'a> {
     pub landlock: Landlock,
     /// How long each step may take: what is opened and executed is the container's, and may keep one waiting.
     pub patience: Option<Duration>,
+    /// The container's control group, if it has one of its own.
+    pub group: Option<BorrowedFd<'a>>,
 }
 
 /// A process that runs in a container that others supervise. Dropping it ends it.
@@ -75,6 +77,7 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
         landlock: entry.landlock,
         interactive: entry.interactive,
         detached: entry.detached,
+        grouped: entry.group.is_some(),
     };
     let prepared = prepare(entry.spec, manner)?;
     let (ours, theirs) = bryo_sys::fd::message_pair()?;
@@ -84,7 +87,7 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     }
     let mut ours = Some(ParentEnd(ours));
     let mut theirs = Some(ChildEnd(theirs));
-    let helper = userns::join(entry.container, Namespaces::PID, entry.ids, |inside| {
+    let helper = userns::join(entry.container, Namespaces::PID, entry.ids, entry.group, |inside| {
         drop(ours.take());
         let Some(sync) = theirs.take() else { return child::NOT_STARTED };
         let made = child::undumpable()

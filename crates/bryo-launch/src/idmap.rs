@@ -51,7 +51,7 @@ pub(crate) struct Translated {
 fn namespace_of(map: &IdMap) -> Result<OwnedFd> {
     let request = Request { map, helpers: None, namespaces: Namespaces::empty() };
     // The process is only there until the map is written, and ends when this one does, written or not.
-    let holder = userns::clone(request, |inside| i32::from(inside.become_root().is_err()))?;
+    let holder = userns::clone(request, None, |inside| i32::from(inside.become_root().is_err()))?;
     let path = format!("/proc/{}/ns/user", holder.pid().as_raw_nonzero());
     let namespace = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let namespace =

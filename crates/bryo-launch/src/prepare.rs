@@ -61,6 +61,8 @@ pub(crate) struct Manner {
     pub interactive: bool,
     /// The payload has no streams, and goes on when its parent ends.
     pub detached: bool,
+    /// It is born in a control group that has the limits of the spec.
+    pub grouped: bool,
 }
 
 /// One mount.
@@ -83,7 +85,7 @@ pub(crate) enum What {
 pub(crate) fn prepare(spec: &Spec, manner: Manner) -> Result<Prepared> {
     let process = spec.process().as_ref().ok_or_else(|| invalid("the spec has no process"))?;
     let linux = spec.linux().as_ref().ok_or_else(|| invalid("the spec has no linux section"))?;
-    refuse_unknown(spec, linux, process)?;
+    refuse_unknown(spec, linux, process, manner)?;
     let mounts = spec.mounts().iter().flatten().map(mount).collect::<Result<_>>()?;
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect();
     Ok(Prepared {
@@ -99,12 +101,12 @@ pub(crate) fn prepare(spec: &Spec, manner: Manner) -> Result<Prepared> {
 }
 
 /// Refuses what a spec may ask for and this launcher does not do.
-fn refuse_unknown(spec: &Spec, linux: &Linux, process: &Process) -> Result<()> {
+fn refuse_unknown(spec: &Spec, linux: &Linux, process: &Process, manner: Manner) -> Result<()> {
     let asked = [
         ("hooks", spec.hooks().is_some()),
         ("domainname", spec.domainname().is_some()),
-        ("linux.resources", linux.resources().is_some()),
-        ("linux.cgroupsPath", linux.cgroups_path().is_some()),
+        ("linux.resources", !manner.grouped && linux.resources().is_some()),
+        ("linux.cgroupsPath", !manner.grouped && linux.cgroups_path().is_some()),
         ("linux.devices", linux.devices().as_ref().is_some_and(|d| !d.is_empty())),
         ("linux.mountLabel", linux.mount_label().is_some()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),

@@ -36,7 +36,9 @@ pub struct Running {
     enforced: Enforced,
 }
 
-/// Makes the container of a plan, up to the payload; inside another user namespace, if one is given.
+/// Makes the container of a plan, up to the payload; inside another user namespace, if one is given. Its first process
+/// is born in a control group, if one is given, whose limits are in force already: a plan with limits is refused
+/// without one.
 ///
 /// The calling process must have one thread. Where a step does not need the one before, it runs beside it: the child
 /// opens the layers while the helpers write the maps, and mounts while the caller attaches the network.
@@ -44,18 +46,23 @@ pub struct Running {
 /// # Errors
 ///
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
-pub fn start(plan: &Plan, around: Option<Around<'_>>) -> Result<Starting> {
+pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'_>>) -> Result<Starting> {
     let manner = Manner {
         single_id: plan.ids.is_single(),
         landlock: plan.landlock,
         interactive: plan.interactive,
         detached: false,
+        grouped: group.is_some(),
     };
     let prepared = prepare(&plan.spec, manner)?;
     let translated = idmap::translate(plan)?;
     let (parent_end, child_end) = bryo_sys::fd::message_pair()?;
     // A network namespace is the most expensive of all; the child makes its own while the helpers write the maps.
-    let namespaces = prepared.namespaces - Namespaces::NET;
+    let mut namespaces = prepared.namespaces - Namespaces::NET;
+    if group.is_some() {
+        // Made with the child it would have its root where the caller is.
+        namespaces -= Namespaces::CGROUP;
+    }
     let request = Request { map: &plan.ids, helpers: plan.helpers.as_ref(), namespaces };
     let own_network = prepared.namespaces.contains(Namespaces::NET);
     let mut ours = Some(ParentEnd(parent_end));
@@ -66,8 +73,8 @@ pub fn start(plan: &Plan, around: Option<Around<'_>>) -> Result<Starting> {
         child::main(plan, &prepared, translated, theirs, &inside)
     };
     let unmapped = match around {
-        Some(around) => userns::clone_in(around, request, body)?,
-        None => userns::clone(request, body)?,
+        Some(around) => userns::clone_in(around, request, group, body)?,
+        None => userns::clone(request, group, body)?,
     };
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
     match complete(unmapped, request) {

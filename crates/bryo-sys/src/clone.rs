@@ -55,7 +55,19 @@ pub enum Fork {
 /// `EBUSY` when the calling process has more than one thread; else what the kernel answers: `EPERM`, `ENOSPC`
 /// (`user.max_user_namespaces` used up), `ENOMEM`, ...
 pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
-    fork(namespaces.bits(), libc::SIGCHLD as u64)
+    fork(namespaces.bits(), libc::SIGCHLD as u64, None)
+}
+
+/// Forks a child into new namespaces and into a control group, a directory of the unified tree: it is born there and
+/// has never been anywhere else. A new cgroup namespace still has its root where the caller is. Source: `clone(2)`,
+/// `CLONE_INTO_CGROUP`.
+///
+/// # Errors
+///
+/// As [`fork_into`]; `EACCES` when the caller may not put processes there, `EBUSY` when groups below it have
+/// controllers, `EAGAIN` when its `pids.max` is reached.
+pub fn fork_into_group(namespaces: Namespaces, group: BorrowedFd<'_>) -> Result<Fork> {
+    fork(namespaces.bits() | CLONE_INTO_CGROUP, libc::SIGCHLD as u64, Some(group))
 }
 
 /// Forks a child into new namespaces that is not this process's but its parent's: a process that has joined another pid namespace is not in
@@ -66,14 +78,20 @@ pub fn fork_into(namespaces: Namespaces) -> Result<Fork> {
 /// As [`fork_into`]; `EINVAL` for process 1 of a pid namespace.
 pub fn fork_sibling(namespaces: Namespaces) -> Result<Fork> {
     // What is sent at its end is what is sent at this process's own.
-    fork(namespaces.bits() | CLONE_PARENT, 0)
+    fork(namespaces.bits() | CLONE_PARENT, 0, None)
 }
 
-fn fork(flags: u64, exit_signal: u64) -> Result<Fork> {
+fn fork(flags: u64, exit_signal: u64, group: Option<BorrowedFd<'_>>) -> Result<Fork> {
     require_single_thread()?;
     let mut pidfd: RawFd = -1;
-    let mut args =
-        CloneArgs { flags: flags | CLONE_PIDFD, pidfd: (&raw mut pidfd) as u64, exit_signal, ..CloneArgs::default() };
+    let mut args = CloneArgs {
+        flags: flags | CLONE_PIDFD,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal,
+        // Without its flag the kernel does not look at it.
+        cgroup: group.map_or(0, |group| u64::from(group.as_raw_fd().cast_unsigned())),
+        ..CloneArgs::default()
+    };
     let size = size_of::<CloneArgs>();
     // SAFETY: the argument block outlives the call and `pidfd` is a writable int; without CLONE_VM the child gets a
     // copy of the address space, and the check above saw no second thread that could hold a lock in it.
@@ -100,6 +118,17 @@ pub fn unshare_network() -> Result<()> {
     // make assumptions of other code untrue.
     let made = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
     check("unshare", || "CLONE_NEWNET".into(), made)
+}
+
+/// Moves this process into a new cgroup namespace, whose root is the group that it is in. Source: `unshare(2)`.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace, `ENOSPC` when `user.max_cgroup_namespaces` is used up.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: as above; the view of the cgroup tree is nothing that code in this process relies on.
+    let made = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) };
+    check("unshare", || "CLONE_NEWCGROUP".into(), made)
 }
 
 /// Moves this process into one namespace that a descriptor stands for. Source: `setns(2)`.
@@ -148,6 +177,8 @@ const NS_GET_PARENT: libc::c_ulong = 0xb702;
 const CLONE_PIDFD: u64 = 0x1000;
 /// `CLONE_PARENT` of `linux/sched.h`.
 const CLONE_PARENT: u64 = 0x8000;
+/// `CLONE_INTO_CGROUP` of `linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Moves this process into namespaces of another one; of a pid namespace, the children that it will have. Source:
 /// `setns(2)` with a pidfd.
@@ -163,7 +194,7 @@ pub fn join(pidfd: impl AsFd, namespaces: Namespaces) -> Result<()> {
     check("setns", || format!("{namespaces:?}"), joined)
 }
 
-/// `struct clone_args` up to `CLONE_ARGS_SIZE_VER0`, which every kernel with `clone3` knows.
+/// `struct clone_args` up to `CLONE_ARGS_SIZE_VER2`, which every kernel from 5.7 on knows.
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -175,6 +206,9 @@ struct CloneArgs {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
 
 /// Checks that this process has one thread. A directory has two links more than it has subdirectories.

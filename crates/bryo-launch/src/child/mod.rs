@@ -34,7 +34,7 @@ pub(crate) use exec::refused;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use bryo_identity::userns::Inside;
-use bryo_sys::clone::{Namespaces, join};
+use bryo_sys::clone::{Namespaces, join, unshare_cgroup};
 use bryo_sys::exec::exit_now;
 use rustix::fs::Mode;
 
@@ -103,6 +103,9 @@ fn build(
 ) -> Result<()> {
     // What is made here has the modes that it is given; the caller's files are masked, not the container's.
     rustix::process::umask(Mode::empty());
+    if prepared.process.manner.grouped && prepared.namespaces.contains(Namespaces::CGROUP) {
+        unshare_cgroup()?;
+    }
     let opened = open::open(plan, prepared, translated, sync)?;
     inside.become_root()?;
     confine::undumpable()?;
