@@ -34,7 +34,12 @@ pub struct Policy {
     pub landlock: Landlock,
     /// What a layer may cost.
     pub limits: Limits,
+    /// How many processes a container may have when it does not say; nothing for no limit.
+    pub pids_limit: Option<u64>,
 }
+
+/// How many processes a container may have when nobody says. Source: Podman's default.
+pub(crate) const PIDS_LIMIT: u64 = 2048;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -43,6 +48,7 @@ impl Default for Policy {
             network: Network::Private,
             landlock: Landlock::WhereAvailable,
             limits: Limits::default(),
+            pids_limit: Some(PIDS_LIMIT),
         }
     }
 }
@@ -210,7 +216,17 @@ impl Engine {
         self.containers.sweep_names();
         let failure = failure.or(self.sweep_volumes().err());
         self.networks().sweep();
+        self.sweep_groups();
         failure.map_or(Ok(collected), Err)
+    }
+
+    /// Removes control groups of containers that nobody supervises, where the caller has a place for them that outlives
+    /// a container.
+    fn sweep_groups(&self) {
+        bryo_cgroup::sweep(|group| {
+            let id = group.strip_prefix("bryo-").unwrap_or_default();
+            self.containers.is_any_held(id)
+        });
     }
 
     /// Removes one container unless it is of use after all.
@@ -254,6 +270,9 @@ impl Engine {
         if layer.exists() {
             let map = self.map_of_files(record)?;
             remove_layer(&layer, Namespace::New(&map, self.host.helpers.as_ref()))?;
+        }
+        if let Some(group) = record.and_then(|record| record.limits.cgroup.as_deref()) {
+            bryo_cgroup::remove(std::path::Path::new(group));
         }
         held.discard();
         Ok(())

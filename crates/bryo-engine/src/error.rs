@@ -53,6 +53,8 @@ pub enum Kind {
     Launch(bryo_launch::Kind),
     /// From the network.
     Network(bryo_net::Kind),
+    /// From the control groups.
+    Cgroup(bryo_cgroup::Kind),
 }
 
 /// A failure: operation, object, cause.
@@ -150,6 +152,13 @@ impl From<bryo_launch::Error> for Error {
 impl From<bryo_net::Error> for Error {
     fn from(e: bryo_net::Error) -> Self {
         Self { kind: Kind::Network(e.kind()), message: String::new(), errno: None, source: Some(Box::new(e)) }
+    }
+}
+
+impl From<bryo_cgroup::Error> for Error {
+    fn from(e: bryo_cgroup::Error) -> Self {
+        let errno = e.errno().map(bryo_sys::Errno::raw_os_error);
+        Self { kind: Kind::Cgroup(e.kind()), message: String::new(), errno, source: Some(Box::new(e)) }
     }
 }
 

@@ -55,6 +55,8 @@ impl Engine {
         let spec = spec(record, options, &ids, Some(caller))?;
         // Then what was read by number was the container's.
         self.process(record)?;
+        // Before signals are kept: one that ends this process leaves nothing behind.
+        let group = group(record)?;
         let signals = relay::signals();
         signals.block()?;
         let inbox = signals.descriptor()?;
@@ -66,6 +68,7 @@ impl Engine {
             detached: options.detach,
             landlock: landlock(record),
             patience: None,
+            group: group.as_ref().map(AsFd::as_fd),
         };
         let mut entered = enter(&entry)?;
         if options.detach {
@@ -102,6 +105,11 @@ impl Engine {
         let not = || Error::new(Kind::NotRunning, format!("container {} is about to end", record.name));
         opened.filter(|_| number == child() && self.process(record).is_ok()).ok_or_else(not)
     }
+}
+
+/// Brings this process beside the container's control group, if it has one of its own, and returns the group.
+pub(crate) fn group(record: &Record) -> Result<Option<OwnedFd>> {
+    Ok(record.limits.cgroup.as_deref().map(|path| bryo_cgroup::enter(Path::new(path), &[])).transpose()?)
 }
 
 /// What confines the container's own process, and so this one: it is not started with less.

@@ -31,6 +31,7 @@ fn record(id: &Id, pid: i32, process: Option<ProcessId>) -> Record {
         gid_map: Vec::new(),
     };
     Record {
+        limits: Default::default(),
         id: id.clone(),
         name: "moss".into(),
         image: "host:".into(),

@@ -52,7 +52,8 @@ pub fn ground(host: &Host) -> Result<Option<OwnedFd>> {
     let map = host.outer();
     let request = Request { map: &map, helpers: host.helpers.as_ref(), namespaces: Namespaces::empty() };
     let failed = |e: &dyn std::fmt::Display| Error::new(Kind::Switch, format!("cannot make a network: {e}"));
-    let child = userns::clone(request, |inside| i32::from(inside.become_root().is_err())).map_err(|e| failed(&e))?;
+    let child =
+        userns::clone(request, None, |inside| i32::from(inside.become_root().is_err())).map_err(|e| failed(&e))?;
     let path = format!("/proc/{}/ns/user", child.pid().as_raw_nonzero());
     let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let opened = check("open", || path, opened).map_err(|e| failed(&e))?;

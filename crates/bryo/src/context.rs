@@ -4,12 +4,11 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use bryo_engine::config::{Config, DefaultUser};
+use bryo_engine::config::Config;
 use bryo_engine::options::Pull;
-use bryo_engine::{Dirs, Engine, Policy};
+use bryo_engine::{Dirs, Engine};
 use bryo_image::registry::RegistryOptions;
 use bryo_image::store::Store;
-use bryo_launch::plan::Landlock;
 
 use crate::errors::{Error, Result};
 use crate::paths;
@@ -108,18 +107,7 @@ impl Context {
     /// As [`store`](Self::store) and [`config`](Self::config).
     pub fn engine(&self) -> Result<Engine> {
         let config = self.config()?;
-        let landlock = match config.landlock {
-            None => Landlock::WhereAvailable,
-            Some(true) => Landlock::Required,
-            Some(false) => Landlock::Off,
-        };
-        let policy = Policy {
-            image_user: config.default_user == DefaultUser::Image,
-            network: config.network,
-            landlock,
-            limits: config.limits,
-        };
-        Ok(Engine::open(self.dirs()?, policy)?)
+        Ok(Engine::open(self.dirs()?, config.policy())?)
     }
 
     /// Returns how registries are reached; `insecure` is a host that need not prove who it is.

@@ -113,6 +113,8 @@ fn host_remedy(error: &bryo_engine::error::Error) -> Option<String> {
         doctor::explain(error)
     } else if let Some(error) = source.downcast_ref::<bryo_net::Error>() {
         doctor::explain(error)
+    } else if let Some(error) = source.downcast_ref::<bryo_cgroup::Error>() {
+        doctor::explain(error)
     } else if let Some(error) = source.downcast_ref::<bryo_image::Error>() {
         doctor::explain(error)
     } else {

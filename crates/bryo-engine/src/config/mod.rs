@@ -38,6 +38,8 @@ pub struct Config {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// What an image may cost at most.
     pub limits: Limits,
+    /// How many processes a container may have when `--pids-limit` is not given; nothing for no limit.
+    pub pids_limit: Option<u64>,
 }
 
 /// Who runs when nobody says.
@@ -59,6 +61,7 @@ impl Default for Config {
             insecure: Vec::new(),
             mirrors: BTreeMap::new(),
             limits: Limits::default(),
+            pids_limit: Some(crate::engine::PIDS_LIMIT),
         }
     }
 }
@@ -117,6 +120,7 @@ impl Config {
                 Some(true) => Landlock::Required,
             },
             limits: self.limits,
+            pids_limit: self.pids_limit,
         }
     }
 

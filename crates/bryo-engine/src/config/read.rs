@@ -11,7 +11,7 @@ use super::{Config, DefaultUser};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, Pull, size};
 
-const TOP: [&str; 6] = ["default-user", "network", "pull", "landlock", "registries", "limits"];
+const TOP: [&str; 7] = ["default-user", "network", "pull", "landlock", "pids-limit", "registries", "limits"];
 const REGISTRIES: [&str; 2] = ["insecure", "mirrors"];
 const LIMITS: [&str; 8] = [
     "max-layer-size",
@@ -48,6 +48,7 @@ pub(super) fn apply(config: &mut Config, path: &Path, text: &str) -> Result<()> 
             let words = [("auto", None), ("off", Some(false)), ("require", Some(true))];
             file.word(value, &words).map(|landlock| new.landlock = landlock)
         }
+        "pids-limit" => file.processes(value).map(|limit| new.pids_limit = limit),
         "registries" => file.registries(value, &mut new),
         _ => file.limits(value, &mut new),
     })?;
@@ -117,6 +118,16 @@ impl File<'_> {
     fn number(&self, value: &Value<'_>) -> Result<u64> {
         let number = value.get_ref().as_integer().and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok());
         number.filter(|n| *n > 0).ok_or_else(|| self.wrong(value, "expected a number above 0"))
+    }
+
+    /// A number of processes, or -1 for no limit.
+    fn processes(&self, value: &Value<'_>) -> Result<Option<u64>> {
+        let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        match number {
+            Some(-1) => Ok(None),
+            Some(n) if n > 0 => Ok(Some(n.unsigned_abs())),
+            _ => Err(self.wrong(value, "expected a number above 0, or -1 for no limit")),
+        }
     }
 
     /// A number of bytes, or a text with a suffix.

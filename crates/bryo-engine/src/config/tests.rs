@@ -39,14 +39,15 @@ fn the_template_names_every_key_with_its_default() {
 
 #[test]
 fn every_key_is_read_and_written() {
-    let text = "default-user = \"image\"\nnetwork = \"none\"\npull = \"never\"\nlandlock = \"require\"\n\n\
+    let text = "default-user = \"image\"\nnetwork = \"none\"\npull = \"never\"\nlandlock = \"require\"\n\
+        pids-limit = -1\n\n\
         [registries]\ninsecure = [\"localhost:5000\", \"[::1]:5000\"]\n\n\
         [registries.mirrors]\n\"docker.io\" = [\"m.example.org/hub\"]\n\n\
         [limits]\nmax-layer-size = \"1g\"\nmax-unpacked-size = 1025\nmax-ratio = 3\nratio-from = \"4k\"\nmax-entries = 5\n\
         max-path-length = 6\nmax-path-depth = 7\nmax-zstd-window = \"8m\"\n";
     let config = parse(text).unwrap();
     assert_eq!((config.default_user, config.network, config.pull), (DefaultUser::Image, Network::None, Pull::Never));
-    assert_eq!((config.landlock, config.insecure.len()), (Some(true), 2));
+    assert_eq!((config.landlock, config.insecure.len(), config.pids_limit), (Some(true), 2, None));
     assert_eq!(config.mirrors["docker.io"], ["m.example.org/hub"]);
     let limits = Limits {
         compressed: 1 << 30,
@@ -86,6 +87,8 @@ fn mistakes_are_named_with_their_place() {
         ("[limits]\nmax-entry = 5", "c.toml:2:1: unknown key \"max-entry\" in [limits]; did you mean \"max-entries\"?"),
         ("[colours]", "c.toml:1:2: unknown key \"colours\"; known are default-user, network"),
         ("network = \"bridged\"", "c.toml:1:11: \"bridged\" is not known here; \"private\", \"none\", \"host\" are"),
+        ("pids-limit = 0", "c.toml:1:14: expected a number above 0, or -1 for no limit"),
+        ("pids-limit = \"5\"", "c.toml:1:14: expected a number above 0, or -1"),
         ("pull = true", "c.toml:1:8: expected a word in quotes"),
         ("[registries]\ninsecure = [\"a:1\", \"http://b\"]", "c.toml:2:20: \"http://b\" is not HOST[:PORT]"),
         ("[registries]\ninsecure = \"a\"", "c.toml:2:12: expected a list"),

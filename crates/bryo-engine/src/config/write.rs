@@ -20,9 +20,11 @@ pub(super) fn to_toml(config: &Config) -> String {
         Some(false) => "off",
         Some(true) => "require",
     };
+    let pids_limit = config.pids_limit.map_or_else(|| "-1".to_owned(), |n| n.to_string());
     let limits = &config.limits;
     let mut text = format!(
-        "default-user = \"{default_user}\"\nnetwork = \"{network}\"\npull = \"{pull}\"\nlandlock = \"{landlock}\"\n\n\
+        "default-user = \"{default_user}\"\nnetwork = \"{network}\"\npull = \"{pull}\"\nlandlock = \"{landlock}\"\n\
+         pids-limit = {pids_limit}\n\n\
          [registries]\ninsecure = {}\n\n[registries.mirrors]\n",
         list(&config.insecure)
     );

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
+use bryo_cgroup::Enforced;
 use bryo_identity::map::{IdMap, Mapping};
 use bryo_identity::rung::Rung;
 use bryo_identity::{HostId, InsideId};
@@ -41,6 +42,9 @@ pub struct Record {
     pub identity: Identity,
     /// How it is confined.
     pub confinement: Confinement,
+    /// What it may use at most, as the kernel said when it was started.
+    #[serde(default)]
+    pub limits: Enforced,
     /// Its state, from a file of its own that only its supervisor writes; whether it runs now is for the lock to say.
     #[serde(default)]
     pub state: Status,
@@ -134,6 +138,9 @@ pub struct Status {
     pub process: Option<ProcessId>,
     /// The exit code, once it has one.
     pub exit_code: Option<i32>,
+    /// Whether the kernel has killed a process of its last run because memory ran out.
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
     /// When the payload was started, in RFC 3339, UTC.
     pub started_at: Option<String>,
     /// When it ended.
@@ -240,7 +247,7 @@ impl Status {
         self.pid = pid.as_raw_nonzero().get();
         self.process = ProcessId::of(pid, pidfd);
         self.started_at = Some(now());
-        (self.exit_code, self.finished_at) = (None, None);
+        (self.exit_code, self.finished_at, self.oom_killed) = (None, None, false);
         self.error.clear();
     }
 

@@ -166,6 +166,13 @@ impl Containers {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
     }
 
+    /// Tells whether a process supervises a container, made already or in the making, whose id begins with this.
+    pub fn is_any_held(&self, beginning: &str) -> bool {
+        let entries = std::fs::read_dir(&self.containers).into_iter().flatten();
+        let mut ids = entries.filter_map(|e| Id::parse(&e.ok()?.file_name().to_string_lossy()));
+        ids.any(|id| id.as_str().starts_with(beginning) && self.is_held(&id))
+    }
+
     /// Takes hold of a container that nobody supervises, to remove it.
     ///
     /// # Errors

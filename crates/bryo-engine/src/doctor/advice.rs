@@ -54,8 +54,16 @@ pub enum Cause {
     NoLandlock,
     /// Control groups are version 1.
     CgroupV1,
-    /// No control group, or not all controllers, are delegated to the caller.
+    /// Not all controllers of control groups are delegated to the caller.
     NoDelegation,
+    /// systemd runs, and the caller has no manager of its own.
+    NoManager,
+    /// No control group is the caller's, and there is no systemd.
+    NoGroup,
+    /// The kernel does not have a controller.
+    NoController,
+    /// The kernel does not count what is swapped.
+    NoSwapAccounting,
     /// `pasta` is not installed.
     NoPasta,
     /// `/dev/net/tun` is missing.
@@ -103,7 +111,7 @@ pub struct Person {
 const NOTHING_RUNS: &str = "no container can run";
 const SINGLE: &str = "containers run as you and not as nobody: whoever breaks out of one would be you";
 const LOOPBACK: &str = "containers have no network but their own loopback; --network host still works";
-const LIMITS: &str = "limits on memory, processors and processes";
+const LIMITS: &str = "limits: --memory, --cpus, --pids-limit and the like; pause; the figures of stats";
 
 impl Cause {
     /// Writes the advice for a person.
@@ -155,6 +163,10 @@ impl Cause {
             }
             Self::CgroupV1 => ("control groups are version 1 here", LIMITS),
             Self::NoDelegation => ("the controllers of control groups are not all delegated to you", LIMITS),
+            Self::NoManager => ("no systemd manager runs for you outside of a login session", LIMITS),
+            Self::NoGroup => ("no control group is yours, and there is no systemd to ask for one", LIMITS),
+            Self::NoController => ("this kernel does not have all controllers, or they are switched off", LIMITS),
+            Self::NoSwapAccounting => ("this kernel does not count what is swapped", "--memory with a limit of swap"),
             Self::NoPasta => ("pasta is not installed", LOOPBACK),
             Self::NoTun => ("/dev/net/tun is missing", LOOPBACK),
             Self::TunClosed => ("/dev/net/tun is closed to the ids of containers", LOOPBACK),
@@ -220,6 +232,19 @@ impl Cause {
                  memory pids\\n' | sudo tee /etc/systemd/system/user@{uid}.service.d/delegate.conf && \
                  sudo systemctl daemon-reload   # then log in again"
             ),
+            Self::NoManager => format!("sudo loginctl enable-linger {name}"),
+            Self::NoGroup => format!(
+                "sudo sh -c \"cd /sys/fs/cgroup; for c in cpu cpuset io memory pids; do echo +\\$c >cgroup.subtree_control; \
+                 done; mkdir -p {name}; chown {uid}:{gid} {name} {name}/cgroup.procs {name}/cgroup.subtree_control; \
+                 echo $$ >{name}/cgroup.procs\"   # for this shell"
+            ),
+            Self::NoController => {
+                "boot with cgroup_enable=memory on the kernel's command line, or a kernel that has the controller"
+                    .into()
+            }
+            Self::NoSwapAccounting => {
+                "--memory-swap -1, or boot with swapaccount=1 on the kernel's command line".into()
+            }
             Self::NoPasta => "sudo apt install passt".into(),
             Self::NoTun => "sudo modprobe tun && sudo chmod 666 /dev/net/tun".into(),
             Self::TunClosed => "sudo chmod 666 /dev/net/tun".into(),
@@ -260,6 +285,12 @@ mod tests {
         assert_eq!(remedy(Cause::NoRange), "sudo usermod --add-subuids 165536-231071 --add-subgids 165536-231071 ada");
         assert!(remedy(Cause::AppArmor).contains("profile bryo /usr/local/bin/bryo flags=(unconfined) { userns, }"));
         assert!(remedy(Cause::RuntimeDirectory).contains("-o 1000 -g 1001 /run/user/1000"));
-        assert!(!remedy(Cause::NoDelegation).contains('\n'), "one line");
+        assert_eq!(remedy(Cause::NoManager), "sudo loginctl enable-linger ada");
+        assert!(
+            remedy(Cause::NoGroup).contains("echo +\\$c >cgroup") && remedy(Cause::NoGroup).contains("1000:1001 ada")
+        );
+        for cause in [Cause::NoDelegation, Cause::NoGroup] {
+            assert!(!remedy(cause).contains('\n'), "one line");
+        }
     }
 }

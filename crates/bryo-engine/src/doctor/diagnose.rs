@@ -25,6 +25,7 @@ enum Layer {
     Identity(bryo_identity::Kind),
     Network(bryo_net::Kind),
     Image(bryo_image::Kind),
+    Cgroup(bryo_cgroup::Kind),
     Other,
 }
 
@@ -42,6 +43,7 @@ impl From<&crate::error::Error> for Failure {
             Kind::Identity(kind) => Layer::Identity(kind),
             Kind::Network(kind) => Layer::Network(kind),
             Kind::Image(kind) => Layer::Image(kind),
+            Kind::Cgroup(kind) => Layer::Cgroup(kind),
             Kind::NoSpace => Layer::Image(bryo_image::Kind::NoSpace),
             _ => Layer::Other,
         };
@@ -73,6 +75,12 @@ impl From<&bryo_image::Error> for Failure {
     }
 }
 
+impl From<&bryo_cgroup::Error> for Failure {
+    fn from(error: &bryo_cgroup::Error) -> Self {
+        Self::new(Layer::Cgroup(error.kind()), error.errno().map(Errno::raw_os_error), error)
+    }
+}
+
 /// Explains a failure whose cause lies in the host, in the words of `doctor`; `None` when it lies elsewhere.
 ///
 /// Looks at the host again, so it costs a few file reads: for the end of a failed command, not for a loop.
@@ -93,6 +101,7 @@ fn cause(failure: &Failure, host: &Host) -> Option<Cause> {
         Layer::Network(bryo_net::Kind::NoRoute) => Some(Cause::NoRoute),
         Layer::Image(bryo_image::Kind::NoSpace) => Some(Cause::StoreFull),
         Layer::Image(bryo_image::Kind::Identity) => Some(identity_without_errno(host)),
+        Layer::Cgroup(kind) => group(kind),
         Layer::Identity(_) | Layer::Network(_) | Layer::Image(_) | Layer::Other => None,
     }
 }
@@ -114,6 +123,20 @@ fn launch(kind: bryo_launch::Kind, failure: &Failure, host: &Host) -> Option<Cau
         (_, Some(Errno::NOSYS)) => Some(Cause::OldKernel),
         (Kind::Confinement, None) if bryo_sys::process::landlock_abi() < FIRST_LANDLOCK => Some(Cause::NoLandlock),
         (Kind::Confinement, Some(Errno::INVAL)) if !seccomp() => Some(Cause::NoSeccomp),
+        _ => None,
+    }
+}
+
+/// Says why there are no limits.
+pub(super) fn group(kind: bryo_cgroup::Kind) -> Option<Cause> {
+    use bryo_cgroup::Kind;
+    match kind {
+        Kind::NoCgroup2 => Some(Cause::CgroupV1),
+        Kind::NoPlace => Some(Cause::NoGroup),
+        Kind::NoManager => Some(Cause::NoManager),
+        Kind::NotDelegated => Some(Cause::NoDelegation),
+        Kind::NotInKernel => Some(Cause::NoController),
+        Kind::NoSwap => Some(Cause::NoSwapAccounting),
         _ => None,
     }
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Readings of the kernel's and the system's files, as pure functions of their text.
 
-use std::path::PathBuf;
-
 /// What `/proc/self/status` says of the confinement that bryo itself was started in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct OwnStatus {
@@ -54,28 +52,6 @@ pub(super) fn mount_options<'a>(mountinfo: &'a str, path: &str) -> Option<&'a st
     mountinfo.lines().filter_map(of).max_by_key(|(length, _)| *length).map(|(_, options)| options)
 }
 
-/// The control group that a process is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cgroup {
-    /// On the unified tree, relative to its mount.
-    V2(PathBuf),
-    /// On the trees of version 1.
-    V1,
-    /// None at all.
-    None,
-}
-
-/// Reads `/proc/self/cgroup`. Source: `cgroups(7)`.
-pub(super) fn own_cgroup(text: &str) -> Cgroup {
-    let trees = text.lines().any(|l| l.split(':').nth(1).is_some_and(|c| !c.is_empty() && !c.starts_with("name=")));
-    match text.lines().find_map(|l| l.strip_prefix("0::/")) {
-        // With both, the controllers are those of version 1.
-        _ if trees => Cgroup::V1,
-        Some(path) => Cgroup::V2(path.into()),
-        None => Cgroup::None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,13 +88,5 @@ mod tests {
         assert_eq!(mount_options(info, "/usr/bin/newuidmap"), Some("rw,nosuid"));
         assert_eq!(mount_options(info, "/usrlocal"), Some("ro"));
         assert_eq!(mount_options(info, "/bin/x"), Some("rw,relatime"));
-    }
-
-    #[test]
-    fn a_hybrid_tree_counts_as_version_1() {
-        assert_eq!(own_cgroup("0::/user.slice/session-1.scope\n"), Cgroup::V2("user.slice/session-1.scope".into()));
-        assert_eq!(own_cgroup("4:memory:/\n0::/\n"), Cgroup::V1);
-        assert_eq!(own_cgroup("1:name=systemd:/\n0::/a\n"), Cgroup::V2("a".into()));
-        assert_eq!(own_cgroup(""), Cgroup::None);
     }
 }

@@ -2,14 +2,13 @@
 //! Checks of the machine: filters, control groups, network helpers, surroundings, kernel, space.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bryo_cgroup::Controller;
 use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::Rung;
 use bryo_net::pasta::Pasta;
-use rustix::fs::Access;
 
-use super::facts::Cgroup;
 use super::{Cause, Check, Patient, State, diagnose, facts, ids, trial};
 
 pub(super) fn checks(patient: &Patient<'_>) -> Vec<Check> {
@@ -42,38 +41,29 @@ fn landlock(patient: &Patient<'_>) -> Check {
     }
 }
 
-/// What limits of a container need.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-
 fn cgroup(patient: &Patient<'_>) -> Check {
-    let (id, title) = ("cgroup", "cgroup delegation");
-    let lack = |found: String, cause: Cause| {
-        Check::new(id, title, State::Degraded, found).advised(cause.advice(&patient.person))
+    let (id, title) = ("cgroup", "limits by control groups");
+    let lack = |found: String, cause: Option<Cause>| {
+        let check = Check::new(id, title, State::Degraded, found);
+        match cause {
+            Some(cause) => check.advised(cause.advice(&patient.person)),
+            None => check,
+        }
     };
-    let own = match facts::own_cgroup(&read("/proc/self/cgroup")) {
-        Cgroup::V2(own) => own,
-        Cgroup::V1 => return lack("version 1".into(), Cause::CgroupV1),
-        Cgroup::None => return lack("none".into(), Cause::CgroupV1),
+    let place = match trial::group() {
+        Ok(place) => place,
+        Err((kind, message)) => return lack(message, diagnose::group(kind)),
     };
-    let top = Path::new("/sys/fs/cgroup");
-    let uid = patient.host.caller.uid;
-    // The session's own group belongs to root; systemd gives its users a subtree beside it.
-    let manager = PathBuf::from(format!("user.slice/user-{uid}.slice/user@{uid}.service"));
-    let open = |group: &Path| {
-        let procs = top.join(group).join("cgroup.procs");
-        rustix::fs::access(procs, Access::WRITE_OK).is_ok()
-    };
-    let Some(group) = [own, manager].into_iter().find(|g| open(g)) else {
-        return lack("version 2, no group that you may write".into(), Cause::NoDelegation);
-    };
-    let controllers = read(top.join(&group).join("cgroup.controllers"));
-    let lacking: Vec<_> =
-        CONTROLLERS.into_iter().filter(|c| !controllers.split_whitespace().any(|h| h == *c)).collect();
-    let found = format!("{} in /{}", controllers.trim(), group.display());
-    match lacking.is_empty() {
-        true => Check::ok(id, title, found),
-        false => lack(format!("{found}; not {}", lacking.join(", ")), Cause::NoDelegation),
+    let names = |list: &[Controller]| list.iter().map(|c| c.name()).collect::<Vec<_>>().join(" ");
+    let has: Vec<_> = Controller::ALL.into_iter().filter(|c| !place.lacking.contains(c)).collect();
+    if place.lacking.is_empty() {
+        return Check::ok(id, title, format!("yours: {}", names(&has)));
     }
+    let known = place.lacking.iter().any(|c| !place.unknown.contains(c));
+    let cause = if known { Cause::NoDelegation } else { Cause::NoController };
+    let lost: Vec<_> = place.lacking.iter().map(|c| c.limits()).collect();
+    let check = lack(format!("yours: {}; not {}", names(&has), names(&place.lacking)), Some(cause));
+    Check { loses: Some(format!("limits on {}", lost.join(" and "))), ..check }
 }
 
 /// Three checks of one walk: each sees only what the one before leaves over.

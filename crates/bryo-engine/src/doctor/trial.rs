@@ -12,7 +12,8 @@ use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::{Host, Rung};
 use bryo_identity::userns::{self, Inside, Request};
 use bryo_launch::overlay::Overlay;
-use bryo_sys::clone::Namespaces;
+use bryo_sys::clone::{Fork, Namespaces, fork_into};
+use bryo_sys::exec::exit_now;
 use bryo_sys::mount::{Attr, NewFs, clone_tree, set_idmap};
 use bryo_sys::{Errno, check};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -148,6 +149,32 @@ pub(super) fn idmapped(host: &Host, below: &Path) -> Tried {
     let namespace = check("open", || path, namespace).map_err(failed)?;
     let tree = clone_tree(CWD, &below.to_string_lossy(), false).map_err(failed)?;
     set_idmap(&tree, &namespace).map_err(failed)
+}
+
+/// Looks for the place where containers would have their control groups. The child may be moved there; with its end the
+/// place is gone again.
+pub(super) fn group() -> Result<bryo_cgroup::Place, (bryo_cgroup::Kind, String)> {
+    let lost = |why: String| (bryo_cgroup::Kind::System, why);
+    let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (read, write) = check("pipe2", String::new, pipe).map_err(|e| lost(e.to_string()))?;
+    match fork_into(Namespaces::empty()).map_err(|e| lost(e.to_string()))? {
+        Fork::Child => {
+            let found = bryo_cgroup::survey().map_err(|e| (e.kind(), e.to_string()));
+            let report = serde_json::to_vec(&found).unwrap_or_default();
+            // Should the report not get through, it is missed.
+            let _ = rustix::io::write(&write, &report);
+            exit_now(0)
+        }
+        Fork::Parent { pid, pidfd } => {
+            drop(write);
+            let child = userns::Child::adopt(pid, pidfd);
+            let mut report = Vec::new();
+            let read = std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut report);
+            child.wait().map_err(|e| lost(e.to_string()))?;
+            read.map_err(|e| lost(e.to_string()))?;
+            serde_json::from_slice(&report).unwrap_or_else(|_| Err(lost("the trial said nothing".into())))
+        }
+    }
 }
 
 /// Finds the directory in which a store is or would be made.

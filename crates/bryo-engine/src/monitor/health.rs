@@ -105,6 +105,7 @@ impl Checker {
         let options = exec::ExecOptions { command: self.check.command.clone(), ..Default::default() };
         let ids = record.identity.map().map_err(|e| e.to_string())?;
         let spec = exec::spec(record, &options, &ids, None).map_err(|e| e.to_string())?;
+        let group = exec::group(record).map_err(|e| e.to_string())?;
         let entry = Entry {
             spec: &spec,
             ids: &ids,
@@ -113,6 +114,7 @@ impl Checker {
             detached: false,
             landlock: exec::landlock(record),
             patience: Some(self.check.timeout),
+            group: group.as_ref().map(AsFd::as_fd),
         };
         let mut process = enter(&entry).map_err(|e| e.to_string())?;
         let streams = process.take_streams();

@@ -225,7 +225,7 @@ impl<'a> Monitor<'a> {
         self.record.state.health = checker.is_some().then(Health::starting);
         let mut rounds = HealthRounds { engine: self.engine, held: &self.held, record: &mut self.record, checker };
         let asked = relay::run(live.running.pidfd(), streams, log, &mut ears, &mut rounds, ending)?;
-        let (code, namespace) = live.wait()?;
+        let (code, namespace) = live.wait(&mut self.record.state)?;
         Ok((code, namespace, asked))
     }
 

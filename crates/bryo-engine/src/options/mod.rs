@@ -7,6 +7,7 @@
 mod endpoint;
 mod health;
 mod life;
+mod limits;
 mod mount;
 mod notify;
 mod parse;
@@ -21,6 +22,7 @@ pub use bryo_sys::signal::numbered;
 pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
+pub use limits::{Limits, Pids, Swap};
 pub use mount::{Mount, Source};
 pub use notify::SdNotify;
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
@@ -115,6 +117,8 @@ pub struct RunOptions {
     pub stop_timeout: Option<u64>,
     /// Who tells a service manager that it is ready.
     pub sdnotify: SdNotify,
+    /// What it may use at most.
+    pub limits: Limits,
 }
 
 /// What `--security-opt` says.

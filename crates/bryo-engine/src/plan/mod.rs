@@ -51,6 +51,8 @@ pub struct Input<'a> {
     pub volumes: &'a Path,
     /// Whether Landlock is asked for, unless the options say.
     pub landlock: Landlock,
+    /// How many processes a container may have, unless the options say; nothing for no limit.
+    pub pids_limit: Option<u64>,
 }
 
 /// What a plan depends on in the host.
@@ -66,6 +68,8 @@ pub struct HostFacts {
     pub terminal: Option<(u16, u16)>,
     /// The directories in which processors tell how often they were too hot; few machines have them.
     pub throttles: Vec<String>,
+    /// The most processes that the caller may let others have.
+    pub processes: Option<u64>,
 }
 
 /// A plan, and what a person should know of it.

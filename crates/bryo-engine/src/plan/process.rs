@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{BoxBuilder, LinuxCapabilities, Process, UserBuilder};
+use oci_spec::runtime::{
+    BoxBuilder, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, UserBuilder,
+};
 
 use super::capabilities::Granted;
 use super::{Input, absolute, files};
 use crate::error::{Error, Kind, Result};
+use crate::options::Pids;
 
 /// Where programs are found when the image does not say. Source: Docker's default.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,9 +40,23 @@ pub(super) fn of(input: &Input<'_>, granted: &Granted) -> Result<Process> {
         .set_env(Some(environment(input)))
         .set_cwd(directory(input))
         .set_capabilities(Some(capabilities))
-        .set_rlimits(Some(options.ulimits.clone()))
+        .set_rlimits(Some(options.ulimits.iter().cloned().chain(processes(input)).collect()))
         .set_no_new_privileges(Some(!options.security.new_privileges));
     Ok(process)
+}
+
+/// The number of processes that each user of the container may have when nobody says: what stops a fork bomb where the
+/// container has no control group of its own. Source: `getrlimit(2)`; since Linux 5.14 it is counted for each user
+/// namespace by itself, and no capability in one gets over it. Before that it would be counted over all containers.
+fn processes(input: &Input<'_>) -> Option<PosixRlimit> {
+    let asked = input.options.limits.pids != Pids::Default;
+    let own = input.options.ulimits.iter().any(|limit| limit.typ() == PosixRlimitType::RlimitNproc);
+    if asked || own || input.host.kernel < (5, 14) {
+        return None;
+    }
+    // Nobody can let others have more than he may himself.
+    let most = input.pids_limit?.min(input.host.processes.unwrap_or(u64::MAX));
+    PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNproc).soft(most).hard(most).build().ok()
 }
 
 /// Entrypoint and command as Docker joins them: a new entrypoint takes the image's command away.

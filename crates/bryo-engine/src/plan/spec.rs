@@ -83,12 +83,14 @@ fn linux(input: &Input<'_>, granted: &Granted) -> Result<Linux> {
         let mounted = |path: &str| input.options.mounts.iter().any(|m| Path::new(path).starts_with(&m.target));
         masked.extend(super::host::MASKED.iter().filter(|p| !mounted(p)).map(|p| (*p).to_owned()));
     }
+    let resources = input.options.limits.resources(input.pids_limit);
     let mut linux = Linux::default();
     linux
         .set_uid_mappings(Some(mappings(&input.ids.uids)))
         .set_gid_mappings(Some(mappings(&input.ids.gids)))
         .set_sysctl(Some(sysctls(input)?))
-        .set_resources(None)
+        .set_cgroups_path(resources.as_ref().map(|_| format!(":bryo:{}", input.id.short()).into()))
+        .set_resources(resources)
         .set_namespaces(Some(namespaces(input.network)))
         .set_masked_paths(Some(masked))
         .set_readonly_paths(Some(paths(&READ_ONLY)))

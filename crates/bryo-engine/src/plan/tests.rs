@@ -10,7 +10,7 @@ use oci_spec::runtime::{Capability, LinuxNamespaceType, Mount as SpecMount, Proc
 
 use super::*;
 use crate::error::{Kind, Result};
-use crate::options::{Dns, Endpoint, Mount, Seccomp, Security};
+use crate::options::{Dns, Endpoint, Limits, Mount, Pids, Seccomp, Security};
 
 /// What two processors tell of themselves.
 const THROTTLES: [&str; 2] =
@@ -24,6 +24,8 @@ struct Case {
     network: Network,
     single: bool,
     root: Option<RootFs>,
+    kernel: (u32, u32),
+    processes: Option<u64>,
 }
 
 impl Case {
@@ -39,7 +41,8 @@ impl Case {
             layer: None,
         };
         let config = ConfigBuilder::default().cmd(vec!["serve".to_owned()]).build().unwrap();
-        Self { options, config, facts, network: Network::Private, single: false, root: None }
+        let (kernel, processes) = ((6, 1), None);
+        Self { options, config, facts, network: Network::Private, single: false, root: None, kernel, processes }
     }
 
     fn root_inside(mut self) -> Self {
@@ -61,9 +64,10 @@ impl Case {
         let host = HostFacts {
             resolver: "nameserver 192.0.2.1\nsearch example.org\n".into(),
             unified_cgroup: true,
-            kernel: (6, 1),
+            kernel: self.kernel,
             terminal: Some((24, 80)),
             throttles: strings(&THROTTLES),
+            processes: self.processes,
         };
         plan(Input {
             id: &Id::parse(&"ab".repeat(32)).unwrap(),
@@ -77,6 +81,7 @@ impl Case {
             root: self.root.clone().unwrap_or(layers),
             volumes: Path::new("/volumes"),
             landlock: Landlock::WhereAvailable,
+            pids_limit: Some(2048),
         })
     }
 
@@ -421,4 +426,33 @@ fn the_spec_is_printed_and_read_back() {
     let spec = stock().done().plan.spec;
     let text = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<oci_spec::runtime::Spec>(&text).unwrap(), spec);
+}
+
+#[test]
+fn processes_are_limited_when_nobody_says_how() {
+    let limit = |change: fn(&mut Case)| {
+        let mut case = Case::new(RunOptions::default());
+        change(&mut case);
+        let limits = case.process().rlimits().clone().unwrap_or_default();
+        limits.iter().map(|limit| (limit.typ().to_string(), limit.soft(), limit.hard())).collect::<Vec<_>>()
+    };
+    let nproc = |n: u64| vec![("RLIMIT_NPROC".to_owned(), n, n)];
+    assert_eq!(limit(|_| ()), nproc(2048));
+    assert_eq!(limit(|case| case.processes = Some(100)), nproc(100), "the caller has no more");
+    assert_eq!(limit(|case| case.options.ulimits = vec![crate::options::ulimit("nproc=5").unwrap()]), nproc(5));
+    assert_eq!(limit(|case| case.kernel = (5, 13)), [], "it would be counted over all containers");
+    assert_eq!(limit(|case| case.options.limits.pids = Pids::Unlimited), []);
+    assert_eq!(limit(|case| case.options.limits.pids = Pids::Most(50)), [], "that is the control group's");
+}
+
+#[test]
+fn limits_are_said_in_the_words_of_the_spec() {
+    let linux = Case::new(RunOptions::default()).done().plan.spec.linux().clone().unwrap();
+    assert!(linux.resources().is_none() && linux.cgroups_path().is_none());
+    let limits = Limits { memory: Some(64 << 20), pids: Pids::Most(50), ..Limits::default() };
+    let linux = Case::new(RunOptions { limits, ..RunOptions::default() }).done().plan.spec.linux().clone().unwrap();
+    let resources = linux.resources().clone().unwrap();
+    assert_eq!(resources.memory().unwrap().limit(), Some(64 << 20));
+    assert_eq!(resources.pids().unwrap().limit(), 50);
+    assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new(":bryo:abababababab")));
 }

@@ -5,13 +5,14 @@
 //! by a payload that does not want it. The guardian stands outside: it waits for the end of a pipe of which the
 //! supervisor holds the other end, and kills process 1 inside, and with it all others. It shares the supervisor's locks
 //! (`flock(2)` locks belong to the open file), so that the container and its range of ids count as in use until the
-//! container is gone.
+//! container is gone. A control group of the container's own, which nobody else would remove, it removes.
 //!
 //! | who | namespaces | ids | may allocate | ends by |
 //! |---|---|---|---|---|
 //! | child of the supervisor | the caller's | the caller's | yes: one thread | the supervisor's signal, or after the container |
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
@@ -31,8 +32,8 @@ pub(super) struct Guardian {
 }
 
 impl Guardian {
-    /// Watches over process 1 of a container.
-    pub fn watch(container: BorrowedFd<'_>) -> Result<Self> {
+    /// Watches over process 1 of a container, and over its control group.
+    pub fn watch(container: BorrowedFd<'_>, group: Option<&Path>) -> Result<Self> {
         let (watched, alive) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         match fork_into(Namespaces::empty())? {
             Fork::Child => {
@@ -40,6 +41,11 @@ impl Guardian {
                 // Whoever reads the caller's output waits for its end. A guardian that keeps it is better than none.
                 let _ = bryo_sys::fd::let_go();
                 guard(&watched, container);
+                if let Some(group) = group {
+                    // A supervisor that lives still wants to read there, and ends this process before it is removed.
+                    wait(&mut [PollFd::new(&watched, PollFlags::IN)]);
+                    bryo_cgroup::remove(group);
+                }
                 exit_now(0)
             }
             Fork::Parent { pidfd, .. } => Ok(Self { pidfd, _alive: alive }),
@@ -50,11 +56,14 @@ impl Guardian {
 /// Waits for the end of either; after that of the supervisor, sees to that of the container.
 fn guard(watched: &OwnedFd, container: BorrowedFd<'_>) {
     let mut either = [PollFd::new(watched, PollFlags::IN), PollFd::from_borrowed_fd(container, PollFlags::IN)];
-    while poll(&mut either, None).is_err() {}
+    wait(&mut either);
     // One that has ended already needs no signal.
     let _ = rustix::process::pidfd_send_signal(container, Signal::KILL);
-    let mut ended = [PollFd::from_borrowed_fd(container, PollFlags::IN)];
-    while poll(&mut ended, None).is_err() {}
+    wait(&mut [PollFd::from_borrowed_fd(container, PollFlags::IN)]);
+}
+
+fn wait(fds: &mut [PollFd<'_>]) {
+    while poll(fds, None).is_err() {}
 }
 
 impl Drop for Guardian {

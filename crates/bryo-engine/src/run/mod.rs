@@ -3,6 +3,7 @@
 //!
 //! Single-threaded from here to the moment the payload runs: the child is cloned from this very process.
 
+mod group;
 mod guardian;
 mod network;
 mod prepare;
@@ -12,6 +13,7 @@ mod supervise;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use bryo_cgroup::Enforced;
 use bryo_image::store::Pin;
 use bryo_launch::relay::Caller;
 
@@ -24,6 +26,7 @@ use crate::options::{Network, RunOptions, SdNotify};
 use crate::plan::Planned;
 use crate::time::now;
 
+use group::Group;
 use guardian::Guardian;
 pub use prepare::{Image, Prepared, check_architecture};
 pub(crate) use slot::Slot;
@@ -130,13 +133,13 @@ impl Engine {
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
         let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref())?;
-        let (code, namespace) = live.wait()?;
+        let (code, namespace) = live.wait(&mut record.state)?;
         drop(slot);
         request.tell(Notifier::stopping);
         Ok(Ended { code, hints, namespace, record, planned })
     }
 
-    /// Starts what was planned, with its network and its guardian.
+    /// Starts what was planned, in its control group, with its network and its guardian.
     pub(crate) fn launch(
         &self,
         planned: &Planned,
@@ -146,14 +149,17 @@ impl Engine {
         note: &dyn Fn(&str),
     ) -> Result<Live> {
         let mut networks = networks::join(self, options, who, &planned.upstreams)?;
-        let mut starting = bryo_launch::start(&planned.plan, networks.as_ref().and_then(Membership::around))?;
+        let group = Group::make(planned, options)?;
+        let around = networks.as_ref().and_then(Membership::around);
+        let mut starting = bryo_launch::start(&planned.plan, around, group.directory())?;
         let network = network::connect(&mut starting, network, planned, options, note)?;
         if let Some(networks) = &mut networks {
             networks.connect(&mut starting, &planned.plan.ids)?;
         }
-        let guardian = Guardian::watch(starting.pidfd())?;
+        let guardian = Guardian::watch(starting.pidfd(), group.path().as_deref())?;
         let running = starting.release()?;
-        Ok(Live { running, guardian, network, networks })
+        let limits = group.enforced(&planned.plan.spec);
+        Ok(Live { running, guardian, network, networks, group, limits })
     }
 
     /// Writes down how a container ended, or removes it.
@@ -235,6 +241,8 @@ pub(crate) struct Live {
     guardian: Guardian,
     network: network::Connected,
     networks: Option<Membership>,
+    group: Group,
+    limits: Enforced,
 }
 
 impl Live {
@@ -243,14 +251,17 @@ impl Live {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
         record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
+        record.limits.clone_from(&self.limits);
         record.state.started(self.running.pid(), self.running.pidfd());
     }
 
-    /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace.
-    pub fn wait(self) -> Result<(i32, OwnedFd)> {
-        let Self { running, guardian, network, networks } = self;
+    /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace, and
+    /// writes down whether memory ran out.
+    pub fn wait(self, state: &mut Status) -> Result<(i32, OwnedFd)> {
+        let Self { running, guardian, network, networks, group, limits: _ } = self;
         let ended = running.wait()?;
-        drop((guardian, network, networks));
+        state.oom_killed = group.oom_killed();
+        drop((guardian, network, networks, group));
         Ok(ended)
     }
 }
@@ -280,6 +291,7 @@ pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepa
             ..Confinement::default()
         },
         state: Status::default(),
+        limits: Enforced::default(),
         layers: prepared.layer_names(),
         health_check: None,
         options: remembered(options, &prepared.image),

@@ -251,6 +251,7 @@ impl Engine {
             kernel: kernel_version(),
             terminal: prepared.terminal,
             throttles: throttles(std::path::Path::new("/sys/devices/system/cpu")),
+            processes: rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum,
         };
         let input = Input {
             id,
@@ -264,6 +265,7 @@ impl Engine {
             root,
             volumes: &volumes,
             landlock: self.policy.landlock,
+            pids_limit: self.policy.pids_limit,
         };
         let mut planned = plan(input)?;
         planned.plan.stored_as = stored_as;

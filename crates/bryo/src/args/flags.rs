@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_engine::options::{self, HealthOptions, Mount, Networking, Restart, RunOptions, SdNotify, Seccomp};
+use bryo_engine::options::{self, HealthOptions, Limits, Mount, Networking, Restart, RunOptions, SdNotify, Seccomp};
 use clap::Args;
 
 use super::refused::Refused;
@@ -26,6 +26,8 @@ pub(super) struct Flags {
     pub(super) files: Files,
     #[command(flatten)]
     pub(super) confinement: Confinement,
+    #[command(flatten)]
+    pub(super) limits: LimitFlags,
     #[command(flatten)]
     pub(super) network: NetworkFlags,
     #[command(flatten)]
@@ -347,6 +349,71 @@ impl Confinement {
             options.sysctls.insert(name, value);
         }
         Ok(())
+    }
+}
+
+/// What it uses.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitFlags {
+    /// Memory: a number of bytes, with k, m or g
+    #[arg(long, short, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Memory and swap together, -1 for as much swap as there is (default twice the memory)
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Memory that is taken from it last
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<String>,
+    /// Processors' worth of time, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// Share of processor time when others want some too; 1024 is everybody's
+    #[arg(long, short = 'c', value_name = "SHARES")]
+    cpu_shares: Option<String>,
+    /// Length of a period in microseconds (default 100000)
+    #[arg(long, value_name = "TIME")]
+    cpu_period: Option<String>,
+    /// Processor time in each period, in microseconds
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    cpu_quota: Option<String>,
+    /// Processors it may use, such as 0-2,7
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes it may use
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
+    /// Processes and threads, -1 for no limit (default 2048)
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pids_limit: Option<String>,
+    /// Share of disk traffic when others want some too, from 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
+    blkio_weight: Option<String>,
+    /// "enabled" gives it a control group also without a limit, "disabled" only with one
+    #[arg(long, value_name = "MODE")]
+    cgroups: Option<String>,
+}
+
+impl LimitFlags {
+    pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
+        let values = [
+            self.memory,
+            self.memory_swap,
+            self.memory_reservation,
+            self.cpus,
+            self.cpu_shares,
+            self.cpu_period,
+            self.cpu_quota,
+            self.cpuset_cpus,
+            self.cpuset_mems,
+            self.pids_limit,
+            self.blkio_weight,
+            self.cgroups,
+        ];
+        for (flag, value) in Limits::FLAGS.iter().zip(values) {
+            options.limits.set(flag, &value.unwrap_or_default())?;
+        }
+        options.limits.check()
     }
 }
 

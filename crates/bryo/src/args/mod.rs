@@ -93,6 +93,7 @@ impl RunArgs {
             process,
             files,
             confinement,
+            limits,
             network,
             health,
             labels,
@@ -112,6 +113,7 @@ impl RunArgs {
         process.apply(env, &mut options)?;
         files.apply(env, &mut options)?;
         confinement.apply(env, &mut options)?;
+        limits.apply(&mut options)?;
         network.apply(&mut options)?;
         health.apply(&mut options)?;
         labels.apply(env, &mut options)?;

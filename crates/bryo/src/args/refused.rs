@@ -77,18 +77,11 @@ impl Refusal {
     }
 }
 
-const MEMORY: &str = "a memory limit cannot be enforced by this version; systemd can do it: \
-    systemd-run --user --scope -p MemoryMax=SIZE bryo run ...";
-const CPU: &str = "a limit on processor time cannot be enforced by this version; systemd can do it: \
-    systemd-run --user --scope -p CPUQuota=PERCENT bryo run ...";
-const CPUSET: &str = "a choice of processors cannot be enforced by this version; leave it out, or start with \
-    taskset -c LIST bryo run ..., which the command may undo";
-const PIDS: &str = "a limit on processes cannot be enforced by this version; systemd can do it: \
-    systemd-run --user --scope -p TasksMax=N bryo run ...";
-const BLOCK: &str = "a limit on disk traffic cannot be enforced by this version; systemd can do it: \
-    systemd-run --user --scope -p IOWeight=N bryo run ...";
+const MEMORY: &str = "control groups of version 2 have no such limit; use --memory and --memory-swap";
+const REAL_TIME: &str = "control groups of version 2 have no such limit; use --cpus";
+const BLOCK: &str = "limits of single devices are not enforced by this version; use --blkio-weight for a share of all";
 const OOM: &str = "the kernel's choice when memory runs out cannot be changed by this version; leave it out";
-const CGROUP: &str = "control groups are not managed by this version; leave it out";
+const CGROUP: &str = "the place and the content of control groups are not for the caller to choose; leave it out";
 const PUBLISH: &str = "this version publishes no ports; leave it out, or use --network host to listen on the host";
 const ADDRESS: &str = "of the addresses only the IPv4 one can be chosen: --ip; leave it out";
 const PEERS: &str = "containers find one another in a network: bryo network create NAME, and --network NAME for both";
@@ -106,21 +99,10 @@ pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("mac-address", ADDRESS),
     Refusal::value("link-local-ip", ADDRESS),
     Refusal::value("link", PEERS),
-    Refusal::value("memory", MEMORY).short('m').but(&["0", ""]),
-    Refusal::value("memory-swap", MEMORY).but(&["0", "-1", ""]),
-    Refusal::value("memory-reservation", MEMORY).but(&["0", ""]),
     Refusal::value("memory-swappiness", MEMORY).but(&["-1"]),
     Refusal::value("kernel-memory", MEMORY).but(&["0", ""]),
-    Refusal::value("cpus", CPU).but(&["0", "0.0", ""]),
-    Refusal::value("cpu-shares", CPU).short('c').but(&["0"]),
-    Refusal::value("cpu-period", CPU).but(&["0"]),
-    Refusal::value("cpu-quota", CPU).but(&["0", "-1"]),
-    Refusal::value("cpu-rt-period", CPU).but(&["0"]),
-    Refusal::value("cpu-rt-runtime", CPU).but(&["0"]),
-    Refusal::value("cpuset-cpus", CPUSET).but(&[""]),
-    Refusal::value("cpuset-mems", CPUSET).but(&[""]),
-    Refusal::value("pids-limit", PIDS).but(&["0", "-1"]),
-    Refusal::value("blkio-weight", BLOCK).but(&["0"]),
+    Refusal::value("cpu-rt-period", REAL_TIME).but(&["0"]),
+    Refusal::value("cpu-rt-runtime", REAL_TIME).but(&["0"]),
     Refusal::value("blkio-weight-device", BLOCK),
     Refusal::value("device-read-bps", BLOCK),
     Refusal::value("device-read-iops", BLOCK),
@@ -130,7 +112,6 @@ pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("oom-score-adj", OOM).but(&["0"]),
     Refusal::value("cgroup-parent", CGROUP).but(&[""]),
     Refusal::value("cgroup-conf", CGROUP),
-    Refusal::value("cgroups", CGROUP).but(&["disabled"]),
     Refusal::value("cgroupns", SHARED).but(&["private", ""]),
     Refusal::value("ipc", SHARED).but(&["private", "none", ""]),
     Refusal::value("pid", SHARED).but(&["private", ""]),

@@ -2,7 +2,7 @@
 use super::refused::REFUSED;
 use super::*;
 
-use bryo_engine::options::{self, Network, Pull, Seccomp, Source};
+use bryo_engine::options::{self, Limits, Network, Pids, Pull, Seccomp, Source, Swap};
 
 fn parse(flags: &[&str]) -> std::result::Result<RunArgs, clap::Error> {
     let command = RunArgs::augment_args(Command::new("run"));
@@ -134,6 +134,30 @@ fn flags_of_confinement_and_network_have_dockers_meaning() {
 }
 
 #[test]
+fn flags_of_limits_have_dockers_meaning() {
+    holds(&[
+        (&[], |o| o.limits == Limits::default()),
+        (&["-m", "64m", "--memory-swap", "-1"], |o| {
+            o.limits.memory == Some(64 << 20) && o.limits.memory_swap == Some(Swap::Unlimited)
+        }),
+        (&["--memory=1g", "--memory-reservation=512m"], |o| o.limits.memory_reservation == Some(512 << 20)),
+        (&["--cpus", "1.5"], |o| o.limits.cpu_quota == Some(150_000) && o.limits.cpu_period == Some(100_000)),
+        (&["--cpu-quota", "50000", "--cpu-period=20000"], |o| {
+            o.limits.cpu_quota == Some(50_000) && o.limits.cpu_period == Some(20_000)
+        }),
+        (&["--cpu-quota", "-1"], |o| o.limits == Limits::default()),
+        (&["-c", "512"], |o| o.limits.cpu_shares == Some(512)),
+        (&["--cpuset-cpus", "0,2-3", "--cpuset-mems", "0"], |o| {
+            o.limits.cpuset_cpus.as_deref() == Some("0,2-3") && o.limits.cpuset_mems.as_deref() == Some("0")
+        }),
+        (&["--pids-limit", "50"], |o| o.limits.pids == Pids::Most(50)),
+        (&["--pids-limit", "-1"], |o| o.limits.pids == Pids::Unlimited),
+        (&["--blkio-weight", "500"], |o| o.limits.block_weight == Some(500)),
+        (&["--cgroups", "enabled"], |o| o.limits.own_group),
+    ]);
+}
+
+#[test]
 fn everything_after_the_image_belongs_to_the_command() {
     let env = Environment { here: Path::new("/tmp"), variable: &variable };
     for command in [
@@ -175,9 +199,8 @@ fn the_known_ways_to_ask_in_vain_are_refused() {
     for flags in [
         &["-p", "80:80"][..],
         &["-P"],
-        &["-m", "1g"],
-        &["-c", "512"],
-        &["--memory-swap", "2g"],
+        &["--memory-swappiness", "10"],
+        &["--device-read-bps", "/dev/sda:1m"],
         &["--device", "/dev/fuse"],
         &["--userns", "host"],
         &["--pid", "host"],
@@ -233,6 +256,14 @@ fn values_that_are_not_understood_are_refused() {
         &["-v", "/usr:/x", "--tmpfs", "/x"],
         &["--platform", "//"],
         &["--security-opt", "wat"],
+        &["--memory", "lots"],
+        &["-m", "1k"],
+        &["--cpus", "0.001"],
+        &["--cpus", "1", "--cpu-quota", "5000"],
+        &["--memory-swap", "1g"],
+        &["--pids-limit", "many"],
+        &["--cpuset-cpus", "all"],
+        &["--cgroups", "split"],
     ] {
         assert_eq!(options(flags).expect_err("refused").kind(), Kind::InvalidOption, "{flags:?}");
     }
@@ -274,7 +305,7 @@ fn the_help_shows_what_works_and_only_that() {
     ] {
         assert!(help.contains(shown), "{shown:?} is not in\n{help}");
     }
-    for hidden in ["--memory", "--expose", "[default", "possible values"] {
+    for hidden in ["--memory-swappiness", "--expose", "[default", "possible values"] {
         assert!(!help.contains(hidden), "{hidden:?} is in\n{help}");
     }
 }
