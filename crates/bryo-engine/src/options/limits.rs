@@ -148,7 +148,9 @@ impl Limits {
     /// Says it in the words of the runtime spec, with the site's number of processes where none is asked for; nothing
     /// when a control group would have nothing to do.
     pub fn resources(&self, pids: Option<u64>) -> Option<LinuxResources> {
-        let asked = Self { pids: Pids::Default, ..self.clone() } != Self::default();
+        // Swap is no limit without memory.
+        let memory_swap = self.memory.and(self.memory_swap);
+        let asked = Self { pids: Pids::Default, memory_swap, ..self.clone() } != Self::default();
         if !asked && !matches!(self.pids, Pids::Most(_)) {
             return None;
         }
