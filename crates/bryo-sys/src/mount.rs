@@ -68,11 +68,13 @@ pub fn set_attr(mount: impl AsFd, change: Change) -> Result<()> {
     mount_setattr(mount, attr, change.recursive)
 }
 
-/// Gives a detached mount the id map of a user namespace. Source: `mount_setattr(2)`, ID-mapped mounts.
+/// Gives a detached mount the id map of a user namespace, and takes it out of the peer group of what it was cloned from:
+/// what is mounted on it later shows nowhere else. Source: `mount_setattr(2)`, ID-mapped mounts.
 pub fn set_idmap(mount: impl AsFd, userns: impl AsFd) -> Result<()> {
     use std::os::fd::AsRawFd;
     let userns_fd = u64::try_from(userns.as_fd().as_raw_fd()).unwrap_or(u64::MAX);
-    mount_setattr(mount, MountAttr { attr_set: Attr::IDMAP.bits(), userns_fd, ..MountAttr::default() }, true)
+    let attr = MountAttr { attr_set: Attr::IDMAP.bits(), userns_fd, propagation: MS_PRIVATE, ..MountAttr::default() };
+    mount_setattr(mount, attr, true)
 }
 
 /// `MS_PRIVATE` of `linux/mount.h`.
