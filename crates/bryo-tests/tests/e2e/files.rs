@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::{BUSYBOX, path};
 use bryo_tests::layout::{Image, busybox_layer};
-use bryo_tests::{Home, User};
+use bryo_tests::{Home, Running, User};
 use serde_json::json;
 
 #[test]
@@ -43,6 +43,30 @@ fn read_only_is_dockers_word_for_the_default() {
     let home = Home::shared(&user);
     home.run(&["--read-only", BUSYBOX, "touch", "/etc/x"]).code(1);
     home.run(&["--read-only", "--writable", BUSYBOX, "true"]).fails(125, &["--writable"]);
+}
+
+#[test]
+fn a_host_whose_mounts_are_shared_sees_nothing_of_a_containers() {
+    // Only root makes a mount namespace for others; their bryo is then a host's with systemd, where mounts are shared.
+    let Some(_) = User::root() else { return };
+    for user in User::all() {
+        let home = Home::shared(&user);
+        let script = "cat /proc/self/mountinfo && echo = && \"$@\" && echo = && cat /proc/self/mountinfo";
+        let run = home.command(&["run", "--rm", "--network", "none", "-v", "shared-mounts:/data", BUSYBOX, "true"]);
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--propagation", "shared", "sh", "-c", script, "sh"]).arg(run.get_program());
+        let output = Running::start(
+            {
+                command.args(run.get_args());
+                command
+            },
+            false,
+        )
+        .wait()
+        .ok();
+        let parts: Vec<&str> = output.split("=\n").map(str::trim).collect();
+        assert_eq!(parts[0], parts[2], "{}", user.name);
+    }
 }
 
 #[test]
