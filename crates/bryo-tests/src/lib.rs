@@ -16,6 +16,7 @@ pub mod host;
 pub mod images;
 pub mod layout;
 pub mod listing;
+pub mod machine;
 pub mod outside;
 pub mod presence;
 pub mod probe;
@@ -30,6 +31,7 @@ pub mod user;
 
 pub use detached::Detached;
 pub use home::Home;
+pub use machine::Machine;
 pub use probe::Report;
 pub use program::{Output, Running};
 pub use user::User;

@@ -69,9 +69,12 @@ pub fn session() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
 }
 
+/// The variable that says where a service manager listens.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// Returns where a service manager listens, if one has started this process.
 pub fn notify_socket() -> Option<OsString> {
-    env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())
+    env::var_os(NOTIFY_SOCKET).filter(|address| !address.is_empty())
 }
 
 /// Returns the caller's configuration file, which need not exist.

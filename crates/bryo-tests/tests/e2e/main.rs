@@ -30,6 +30,7 @@ mod services;
 mod stdio;
 mod store;
 mod support;
+mod systemd;
 mod tty;
 mod unpack;
 mod users;

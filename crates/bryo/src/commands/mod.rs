@@ -28,6 +28,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod service;
 pub mod start;
 pub mod stop;
 pub mod tag;

@@ -6,21 +6,19 @@ use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys};
-use bryo_engine::container::Record;
 use bryo_engine::monitor::Started;
 use bryo_engine::notify::Notifier;
-use bryo_engine::options::{Pull, Restart, RunOptions, SdNotify};
+use bryo_engine::options::{Pull, Restart, RunOptions};
 use bryo_engine::run::{Hints, Image, Request, check_architecture};
 use bryo_launch::relay::{Caller, size_of};
 
 use crate::args::{Environment, RunArgs};
 use crate::cli::Verb;
-use crate::commands::pull;
 use crate::commands::start::{self, note};
+use crate::commands::{pull, service};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
-use crate::paths;
 
 impl Verb for RunArgs {
     const NAME: &'static str = "run";
@@ -33,6 +31,13 @@ impl Verb for RunArgs {
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
         let variable = |name: &str| std::env::var(name).ok();
         let options = self.options(&Environment { here: &here, variable: &variable })?;
+        let notifier = service::notifier(&options)?;
+        if detach || options.restart != Restart::No {
+            service::foreground_only(&options, notifier.as_ref())?;
+        }
+        if let (Some(notifier), true) = (&notifier, detach && !dry_run) {
+            return service::background(context, notifier);
+        }
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
         if options.tty && options.interactive && !detach && !rustix::termios::isatty(caller.stdin) {
@@ -49,9 +54,8 @@ impl Verb for RunArgs {
         if let (true, Some(name)) = (replace, &options.name) {
             engine.make_way(name)?;
         }
-        let notifier = notifier(&options)?;
         if detach {
-            return background(&engine, &options, image, notifier.as_ref());
+            return background(&engine, &options, image);
         }
         if options.restart != Restart::No || (options.tty && options.interactive) {
             return attached(&engine, &options, image, keys, notifier.as_ref());
@@ -67,28 +71,13 @@ impl Verb for RunArgs {
     }
 }
 
-/// Finds the service manager that started this process, if one did and is to hear of the container.
-fn notifier(options: &RunOptions) -> Result<Option<Notifier>> {
-    let address = paths::notify_socket().filter(|_| options.sdnotify != SdNotify::Ignore);
-    Ok(address.map(|address| Notifier::new(&address)).transpose()?)
-}
-
-/// Tells the service manager that a container which was started by itself runs.
-fn hand_over(engine: &Engine, record: &Record, notifier: Option<&Notifier>) {
-    if let Some(Err(error)) = notifier.map(|notifier| engine.hand_over(record, notifier)) {
-        note(&error.to_string());
-    }
-}
-
 /// Starts a container by itself and prints its id.
-fn background(engine: &Engine, options: &RunOptions, image: Image, notifier: Option<&Notifier>) -> Result<ExitCode> {
-    attached_only(options, notifier)?;
+fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<ExitCode> {
     let created = engine.create(options, image, None, &note)?;
-    let record = created.record().clone();
+    let id = created.id.clone();
     match engine.start_created(created, None, &note)? {
         Started::Running => {
-            hand_over(engine, &record, notifier);
-            output::print(&format!("{}\n", record.id))?;
+            output::print(&format!("{id}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         Started::Failed(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))),
@@ -104,28 +93,19 @@ fn attached(
     detach_keys: Keys,
     notifier: Option<&Notifier>,
 ) -> Result<ExitCode> {
-    attached_only(options, notifier)?;
     let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
     let created = engine.create(options, image, size, &note)?;
     let record = created.record().clone();
     let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
     start::attached(engine, &record, &attach, |client, _| {
         let started = engine.start_created(created, Some(client), &note)?;
-        if let Started::Running = started {
-            hand_over(engine, &record, notifier);
+        if let (Started::Running, Some(notifier)) = (&started, notifier)
+            && let Err(error) = notifier.started(std::process::id(), &record, true)
+        {
+            note(&error.to_string());
         }
         Ok(started)
     })
-}
-
-/// Refuses a socket to a payload that runs below a monitor: it would find nobody behind it.
-fn attached_only(options: &RunOptions, notifier: Option<&Notifier>) -> Result<()> {
-    if notifier.is_none() || options.sdnotify != SdNotify::Container {
-        return Ok(());
-    }
-    let why = "--sdnotify container needs the container in the foreground; nothing was started";
-    Err(Error::message(why)
-        .hint("leave -d and --restart out: the service runs in the background, and Restart= is systemd's"))
 }
 
 /// Finds what the container is made from, and pulls it when that is wanted.
