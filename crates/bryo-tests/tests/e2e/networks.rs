@@ -377,7 +377,7 @@ fn what_cannot_be_made_or_removed_is_refused_with_its_reason() {
     }
     lab.bryo(&["network", "create", "--subnet", "10.5.0.1/24", "b"]).fails(125, &["10.5.0.0/24"]);
     lab.bryo(&["run", "--network", "moon", BUSYBOX, "true"]).fails(125, &["moon", "bryo network create"]);
-    lab.bryo(&["create", "--network", "moon", BUSYBOX, "true"]).fails(1, &["moon"]);
+    lab.bryo(&["create", "--network", "moon", BUSYBOX, "true"]).fails(125, &["moon"]);
     lab.bryo(&["network", "create", "--internal", "c"]).ok();
     lab.serve("web", &["--network", "c"]);
     lab.bryo(&["network", "rm", "c"]).fails(1, &["c", "web"]);
