@@ -10,7 +10,7 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
     scripts/deny
-    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/*
+    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/* tests/vm/build tests/vm/customize tests/vm/guest tests/vm/job tests/vm/run tests/vm/test tests/systemd/*
 
 # All tests, or those that the arguments name: just test -p bryo-tests network::
 test *args:
