@@ -102,6 +102,12 @@ impl Error {
         text
     }
 
+    /// Says what was being done, before what went wrong with it.
+    pub(crate) fn within(self, what: &str) -> Self {
+        let message = if self.message.is_empty() { what.to_owned() } else { format!("{what}: {}", self.message) };
+        Self { message, ..self }
+    }
+
     /// Tells which kind of failure this is.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -66,6 +66,22 @@ const PERIOD: u64 = 100_000;
 const LEAST_MEMORY: u64 = 6 << 20;
 
 impl Limits {
+    /// Names the flags that were given.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--memory", self.memory.is_some()),
+            ("--memory-swap", self.memory_swap.is_some()),
+            ("--memory-reservation", self.memory_reservation.is_some()),
+            ("--cpus", self.cpu_quota.is_some()),
+            ("--cpu-shares", self.cpu_shares.is_some()),
+            ("--cpuset-cpus", self.cpuset_cpus.is_some()),
+            ("--cpuset-mems", self.cpuset_mems.is_some()),
+            ("--pids-limit", matches!(self.pids, Pids::Most(_))),
+            ("--blkio-weight", self.block_weight.is_some()),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+
     /// The flags of the command line that [`Limits::set`] takes, in the order in which it wants them.
     pub const FLAGS: [&str; 12] = [
         "memory",

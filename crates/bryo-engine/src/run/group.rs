@@ -38,7 +38,11 @@ impl Group {
                 let why = format!("signal {signal} ended the start, before the program ran");
                 Err(Error::new(Kind::Interrupted(signal), why))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let flags = options.limits.flags();
+                let what = if flags.is_empty() { "a control group".to_owned() } else { flags.join(", ") };
+                Err(Error::from(error).within(&format!("cannot enforce {what}")))
+            }
         }
     }
 
