@@ -162,16 +162,25 @@ fn no_mount_is_led_over_what_confines() {
         run(&["--tmpfs", "/fine", "-v", "v:/fine/v"]).ok();
     }
     let Some(user) = User::ordinary() else { return };
-    // The files that an engine generates are mounts as well.
-    for (name, to) in
-        [("hosts", "/dev/null"), ("hostname", "/proc/version"), ("resolv.conf", "/sys/kernel/uevent_seqnum")]
-    {
+    // The files that an engine generates are mounts as well; a link in their place is followed nowhere, or refused.
+    let generated =
+        [("hosts", "/dev/null"), ("hostname", "/proc/version"), ("resolv.conf", "/sys/kernel/uevent_seqnum")];
+    for (name, to) in generated {
         let home = Home::new(&user);
         let tar = Tar::default().symlink(&format!("etc/{name}"), to).finish();
         let file = home.path.join("links.tar");
         Image::new("localhost/links:1", vec![busybox_layer(), tar], plain()).archive(&file);
         home.load(&file);
-        home.run(&["localhost/links:1", "true"]).fails(125, &[&format!("/etc/{name}"), &format!("leads to {to}")]);
+        for words in [&[][..], &["--user", "root"], &["--user", "1000"]] {
+            let script = format!(
+                "grep -v ' /dev/null ' /proc/self/mountinfo | grep -c ' {to} '; test -c /dev/null || echo gone"
+            );
+            let output = home.run(&[words, &["localhost/links:1", "sh", "-c", &script]].concat());
+            match output.status.code() {
+                Some(0) => assert_eq!(output.text(), "0", "{output}"),
+                _ => drop(output.fails(125, &[&format!("/etc/{name}"), &format!("leads to {to}")])),
+            }
+        }
     }
 }
 

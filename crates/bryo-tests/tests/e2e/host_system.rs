@@ -78,9 +78,10 @@ fn the_accounts_of_the_host_are_read_once() {
     let run = ["run", "--rm", "--network", "none", "--user", "nobody", "host:", "true"];
     home.tool("strace", &[&["-f", "-e", "trace=openat", "-o", &trace, &bryo], &run[..]].concat()).ok();
     let trace = std::fs::read_to_string(trace).unwrap();
-    for file in ["\"/etc/passwd\"", "\"/etc/group\""] {
-        assert_eq!(trace.lines().filter(|line| line.contains(file)).count(), 1, "{file}");
-    }
+    let times = |file: &str| trace.lines().filter(|line| line.contains(file)).count();
+    // The caller's own name, by which a range of ids is found, is looked up before there is a container.
+    assert!((1..=2).contains(&times("\"/etc/passwd\"")), "{trace}");
+    assert_eq!(times("\"/etc/group\""), 1, "{trace}");
 }
 
 #[test]
