@@ -8,12 +8,14 @@
 
 mod id;
 mod names;
+mod ports;
 mod process;
 mod record;
 mod registry;
 mod remove;
 
 pub use id::{Id, generated_name};
+pub use ports::{Bindings, HostBinding};
 pub use process::ProcessId;
 pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};

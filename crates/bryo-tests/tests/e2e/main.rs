@@ -23,6 +23,7 @@ mod list;
 mod loaders;
 mod network;
 mod networks;
+mod ports;
 mod proxies;
 mod pull;
 mod run;
