@@ -83,7 +83,7 @@ impl Engine {
             inbox: &inbox,
             aside: None,
         };
-        relay::run(entered.pidfd(), streams, &relayed, None)?;
+        relay::run(entered.pidfd(), streams, &relayed)?;
         Ok(entered.wait()?)
     }
 

@@ -20,7 +20,6 @@ use bryo_launch::relay::Caller;
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
-use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
 use crate::notify::{Door, Notifier};
 use crate::options::{Network, RunOptions, SdNotify};
@@ -127,15 +126,13 @@ impl Engine {
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }
-        // What nobody could ask for afterwards is not kept, and goes through without a copy.
-        let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
         pin.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
-        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref(), log)?;
+        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref())?;
         let (code, namespace) = live.wait(&mut record.state)?;
         drop(slot);
         request.tell(Notifier::stopping);
@@ -168,8 +165,7 @@ impl Engine {
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
-        if remove && !self.containers.is_kept(&record.id) {
-            held.tell_waiting(code);
+        if remove {
             self.remove_ended(held, namespace, &planned)?;
         } else {
             record.state.ended(code);
@@ -254,7 +250,6 @@ impl Live {
     pub fn describe(&self, record: &mut Record) {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
-        record.state.ports.clone_from(&self.network.ports);
         record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
         record.limits.clone_from(&self.limits);
         record.state.started(self.running.pid(), self.running.pidfd());
