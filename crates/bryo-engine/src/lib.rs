@@ -8,6 +8,7 @@ pub mod container;
 pub mod demo;
 pub mod derive;
 pub mod doctor;
+mod ending;
 mod engine;
 pub mod error;
 pub mod exec;

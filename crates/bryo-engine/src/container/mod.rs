@@ -7,6 +7,7 @@
 //! moved or linked, so that a reader sees a whole one or none, and reads take no lock.
 
 mod id;
+mod marks;
 mod names;
 mod process;
 mod record;
@@ -14,6 +15,7 @@ mod registry;
 mod remove;
 
 pub use id::{Id, generated_name};
+pub use marks::Waiting;
 pub use process::ProcessId;
 pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::options::Log;
+use crate::options::{Log, LogDriver};
 
 /// The name of the file that is written to.
 pub const FILE: &str = "log";
@@ -47,6 +47,14 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// Goes on with the log of a container, if its output is kept.
+    pub fn for_container(dir: &Path, log: &Log) -> Result<Option<Self>> {
+        match log.driver {
+            LogDriver::Local => Self::open(dir, log).map(Some),
+            LogDriver::None => Ok(None),
+        }
+    }
+
     /// Goes on with the log in a container's directory.
     pub fn open(dir: &Path, limits: &Log) -> Result<Self> {
         let file = create(dir)?;

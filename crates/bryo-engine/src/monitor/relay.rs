@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::termios::Winsize;
 
+use super::asks_to_end;
 use super::clients::{Clients, Wish};
 use super::log::{Stream, Writer};
 use super::wire::CHUNK;
@@ -91,7 +92,7 @@ pub(super) fn run(
         }
         if ready.signal {
             while let Some(number) = next(ears.inbox)? {
-                if asks_to_end(number) && asked.is_none() {
+                if asked.is_none() && Signal::from_named_raw(number).is_some_and(asks_to_end) {
                     let _ = rustix::process::pidfd_send_signal(payload.pidfd, ending.signal);
                     asked = Some(Instant::now() + ending.grace);
                 }
@@ -131,17 +132,13 @@ pub(super) fn pause(ears: &mut Ears<'_>, length: Duration, mut changed: impl FnM
         }
         if !flags[0].is_empty() {
             while let Some(number) = next(ears.inbox)? {
-                if asks_to_end(number) {
+                if Signal::from_named_raw(number).is_some_and(asks_to_end) {
                     return Ok(true);
                 }
             }
         }
     }
     Ok(false)
-}
-
-fn asks_to_end(signal: i32) -> bool {
-    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal)
 }
 
 fn wait(

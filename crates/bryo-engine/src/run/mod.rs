@@ -165,7 +165,8 @@ impl Engine {
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
-        if remove {
+        if remove && !self.containers.is_kept(&record.id) {
+            held.tell_waiting(code);
             self.remove_ended(held, namespace, &planned)?;
         } else {
             record.state.ended(code);

@@ -73,7 +73,7 @@ impl Verb for RunArgs {
 
 /// Starts a container by itself and prints its id.
 fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<ExitCode> {
-    let created = engine.create(options, image, None, &note)?;
+    let created = engine.create_to_start(options, image, None, &note)?;
     let id = created.id.clone();
     match engine.start_created(created, None, &note)? {
         Started::Running => {
@@ -94,7 +94,7 @@ fn attached(
     notifier: Option<&Notifier>,
 ) -> Result<ExitCode> {
     let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
-    let created = engine.create(options, image, size, &note)?;
+    let created = engine.create_to_start(options, image, size, &note)?;
     let record = created.record().clone();
     let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
     start::attached(engine, &record, &attach, |client, _| {

@@ -59,36 +59,42 @@ impl Verb for Start {
                 Ok(engine.start(&record, Some(client), size, &note)?)
             });
         }
-        let mut failed = false;
-        for name in &self.containers {
-            match start(&engine, name) {
-                Ok(Started::Running) => output::print(&format!("{}\n", output::line(name)))?,
-                Ok(Started::Failed(_)) => failed = true,
-                // This may be the process that was to supervise the container: it tells, and ends.
-                Err(error) => return Err(error),
-            }
-        }
-        if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+        start_each(&self.containers, |name| {
+            let record = engine.containers().find(name)?;
+            start(&engine, &record)
+        })
     }
 }
 
 /// Starts one container; one that runs is left alone, as Docker does.
-fn start(engine: &Engine, name: &str) -> Result<Started> {
-    let found = engine.containers().find(name);
-    let record = match found {
-        Ok(record) => record,
-        Err(error) => {
-            Error::from(error).print();
-            return Ok(Started::Failed(1));
-        }
-    };
-    match engine.start(&record, None, None, &note) {
+pub(super) fn start(engine: &Engine, record: &Record) -> Result<Started> {
+    match engine.start(record, None, None, &note) {
         Err(error) if error.kind() == Kind::Running => Ok(Started::Running),
         other => Ok(other?),
     }
 }
 
 /// Starts a container with the caller attached, and ends as it does.
+/// Starts containers one after the other and prints their names. One that fails does not keep the others from their
+/// turn; the exit code is that of a failure then.
+pub(super) fn start_each(names: &[String], start: impl Fn(&str) -> Result<Started>) -> Result<ExitCode> {
+    let own = rustix::process::getpid();
+    let mut failed = false;
+    for name in names {
+        match start(name) {
+            Ok(Started::Running) => output::print(&format!("{}\n", output::line(name)))?,
+            Ok(Started::Failed(_)) => failed = true,
+            // The process that was to supervise the container: it tells, and ends.
+            Err(error) if rustix::process::getpid() != own => return Err(error),
+            Err(error) => {
+                error.print();
+                failed = true;
+            }
+        }
+    }
+    if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+}
+
 pub(super) fn attached(
     engine: &Engine,
     record: &Record,

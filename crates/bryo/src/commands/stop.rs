@@ -3,14 +3,13 @@
 
 use std::process::ExitCode;
 
-use bryo_engine::monitor::Started;
 use bryo_engine::options::stop_signal;
 use clap::Args;
 use rustix::process::Signal;
 
 use crate::cli::Verb;
 use crate::commands::each::each;
-use crate::commands::start::note;
+use crate::commands::start::{start, start_each};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -86,24 +85,11 @@ impl Verb for Restart {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let signal = self.stop.signal.as_deref().map(signal).transpose()?;
-        let mut failed = false;
-        for name in &self.stop.containers {
-            let stopped = engine.containers().find(name).and_then(|record| {
-                engine.stop(&record, signal, self.stop.grace())?;
-                engine.containers().find(record.id.as_str())
-            });
-            match stopped {
-                Ok(record) => match engine.start(&record, None, None, &note)? {
-                    Started::Running => output::print(&format!("{}\n", output::line(name)))?,
-                    Started::Failed(_) => failed = true,
-                },
-                Err(error) => {
-                    Error::from(error).print();
-                    failed = true;
-                }
-            }
-        }
-        if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+        start_each(&self.stop.containers, |name| {
+            let record = engine.containers().find(name)?;
+            engine.stop_to_start(&record, signal, self.stop.grace())?;
+            start(&engine, &record)
+        })
     }
 }
 
