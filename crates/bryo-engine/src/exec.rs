@@ -83,7 +83,7 @@ impl Engine {
             inbox: &inbox,
             aside: None,
         };
-        relay::run(entered.pidfd(), streams, &relayed)?;
+        relay::run(entered.pidfd(), streams, &relayed, None)?;
         Ok(entered.wait()?)
     }
 

@@ -20,6 +20,7 @@ use bryo_launch::relay::Caller;
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
 use crate::notify::{Door, Notifier};
 use crate::options::{Network, RunOptions, SdNotify};
@@ -126,13 +127,15 @@ impl Engine {
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }
+        // What nobody could ask for afterwards is not kept, and goes through without a copy.
+        let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
         pin.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
-        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref())?;
+        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref(), log)?;
         let (code, namespace) = live.wait(&mut record.state)?;
         drop(slot);
         request.tell(Notifier::stopping);
