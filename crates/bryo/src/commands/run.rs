@@ -96,7 +96,12 @@ fn attached(
     let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
     let created = engine.create_to_start(options, image, size, &note)?;
     let record = created.record().clone();
-    let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
+    let attach = AttachOptions {
+        input: options.interactive,
+        ends_input: true,
+        proxy_signals: !options.no_signal_proxy,
+        detach_keys,
+    };
     start::attached(engine, &record, &attach, |client, _| {
         let started = engine.start_created(created, Some(client), &note)?;
         if let (Started::Running, Some(notifier)) = (&started, notifier)

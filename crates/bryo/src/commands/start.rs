@@ -52,6 +52,7 @@ impl Verb for Start {
             let keys = self.detach_keys.as_deref().map(Keys::parse).transpose()?.unwrap_or_default();
             let options = AttachOptions {
                 input: self.interactive && record.options.interactive,
+                ends_input: true,
                 proxy_signals: self.sig_proxy != Some(false),
                 detach_keys: keys,
             };
@@ -74,7 +75,6 @@ pub(super) fn start(engine: &Engine, record: &Record) -> Result<Started> {
     }
 }
 
-/// Starts a container with the caller attached, and ends as it does.
 /// Starts containers one after the other and prints their names. One that fails does not keep the others from their
 /// turn; the exit code is that of a failure then.
 pub(super) fn start_each(names: &[String], start: impl Fn(&str) -> Result<Started>) -> Result<ExitCode> {
@@ -95,6 +95,7 @@ pub(super) fn start_each(names: &[String], start: impl Fn(&str) -> Result<Starte
     if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
 }
 
+/// Starts a container with the caller attached, and ends as it does.
 pub(super) fn attached(
     engine: &Engine,
     record: &Record,
