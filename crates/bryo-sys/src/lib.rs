@@ -12,6 +12,7 @@ pub mod exec;
 pub mod fd;
 pub mod lock;
 pub mod lookup;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod process;

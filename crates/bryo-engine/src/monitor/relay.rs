@@ -21,6 +21,9 @@ use super::log::{Stream, Writer};
 use super::wire::CHUNK;
 use crate::error::Result;
 
+/// How long after its start a container has said what it says at a start, and its monitor can make itself small.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// Everything a monitor listens to.
 #[derive(Debug)]
 pub(super) struct Ears<'a> {
@@ -81,12 +84,14 @@ pub(super) fn run(
 ) -> Result<bool> {
     let mut payload = Payload::new(payload, streams);
     let mut asked: Option<Instant> = None;
+    let mut tidy = Some(Instant::now() + SETTLED);
     let mut ended = false;
     let mut buffer = vec![0; CHUNK];
     while !(ended && payload.outputs.is_empty()) {
+        let tidies = tidy.take_if(|at| Instant::now() >= *at).is_some();
         let round = rounds.deadline().filter(|_| !ended);
-        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended), round].into_iter().flatten().min();
-        let ready = wait(&payload, ears, &*rounds, ended, deadline)?;
+        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended), round, tidy].into_iter().flatten().min();
+        let ready = wait(&payload, ears, &*rounds, ended, deadline, tidies)?;
         if !ended {
             rounds.step()?;
         }
@@ -147,6 +152,7 @@ fn wait(
     rounds: &dyn Rounds,
     ended: bool,
     deadline: Option<Instant>,
+    tidies: bool,
 ) -> Result<Ready> {
     let mut fds = vec![PollFd::new(ears.inbox, PollFlags::IN), PollFd::new(ears.listener, PollFlags::IN)];
     if !ended {
@@ -162,6 +168,10 @@ fn wait(
     fds.extend(ears.clients.waits_for(takes_input).map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     let first_round = fds.len();
     fds.extend(rounds.waits_for().into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+    if tidies {
+        // What a start needs and a supervisor does not. Where it stays the container is none the worse.
+        let _ = bryo_sys::memory::give_back();
+    }
     poll(&mut fds, deadline)?;
     let found = |n: usize| !fds[n].revents().is_empty();
     let flags = |range: std::ops::Range<usize>| fds[range].iter().map(PollFd::revents).collect::<Vec<_>>();
