@@ -5,6 +5,7 @@
 //! say so loudly and are counted.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod attach;
 mod bad_input;
 mod config;
 mod confinement;
@@ -13,18 +14,22 @@ mod crash;
 mod demo;
 mod doctor;
 mod escapes;
+mod exec;
 mod exits;
 mod files;
 mod full_disk;
 mod handbook;
 mod host_system;
 mod identity;
+mod life;
 mod list;
 mod loaders;
+mod logs;
 mod network;
 mod networks;
 mod proxies;
 mod pull;
+mod restart;
 mod run;
 mod services;
 mod stdio;

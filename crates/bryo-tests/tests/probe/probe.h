@@ -18,6 +18,9 @@ void fact(const char *name, const char *value);
 // Turns a system call's result into an attempt's.
 int result(long returned);
 
+// Lies in wait for other processes, so many seconds.
+void watch(int seconds);
+
 void filesystem_attempts(void);
 void identity_attempts(void);
 void kernel_attempts(void);
