@@ -51,7 +51,8 @@ impl Entry {
             about: V::ABOUT,
             failure: V::FAILURE,
             hidden: false,
-            build: V::augment_args,
+            // What describes the flags in the code is not what describes the command.
+            build: |command| V::augment_args(command).about(V::ABOUT).long_about(None),
             run: |matches, context| V::from_arg_matches(matches)?.run(context),
         }
     }
