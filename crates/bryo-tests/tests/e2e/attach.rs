@@ -167,11 +167,11 @@ fn on_a_terminal_keys_let_go_and_another_can_attach() {
         for text in ["/dev/pts/", "24 80", "to42ld"] {
             tty.expect(text);
         }
-        tty.typed("trap 'stty size' WINCH; echo s''et\n");
+        tty.typed("trap 'stty size' WINCH; echo s''et; while :; do sleep 0.1; done\n");
         tty.expect("set");
         tty.resize(33, 111);
-        tty.typed("\n");
         tty.expect("33 111");
+        tty.typed("\u{3}");
         let settings = format!("{:?}", Terminal::start(&home.user.command(&home.path, "true")).settings());
         tty.typed("left=behind\u{10}\u{11}");
         assert_eq!(tty.wait().code(), Some(0), "{}", tty.screen());

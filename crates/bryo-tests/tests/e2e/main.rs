@@ -16,6 +16,7 @@ mod doctor;
 mod escapes;
 mod exec;
 mod exits;
+mod faults;
 mod files;
 mod full_disk;
 mod handbook;
