@@ -70,7 +70,7 @@ impl Engine {
             patience: None,
             group: group.as_ref().map(AsFd::as_fd),
         };
-        let mut entered = enter(&entry)?;
+        let mut entered = enter(&entry).map_err(|e| self.not_entered(record, e))?;
         if options.detach {
             entered.leave();
             return Ok(0);
@@ -85,6 +85,12 @@ impl Engine {
         };
         relay::run(entered.pidfd(), streams, &relayed, None)?;
         Ok(entered.wait()?)
+    }
+
+    /// Says why a process could not enter: the container may have ended meanwhile.
+    fn not_entered(&self, record: &Record, error: bryo_launch::Error) -> Error {
+        let gone = error.errno() == Some(bryo_sys::Errno::SRCH.raw_os_error()) && self.process(record).is_err();
+        if gone { Error::new(Kind::NotRunning, format!("container {} has ended", record.name)) } else { error.into() }
     }
 
     /// Opens a process of the container that has executed a program of it. Below a small init that is its child: the
