@@ -18,6 +18,7 @@ fn settled(user: &User) -> (Home, Snapshot) {
     let home = Home::alone(user);
     home.load(&busybox());
     home.run(&[BUSYBOX, "true"]).ok();
+    home.run(&["--user", "root", BUSYBOX, "true"]).ok();
     home.bryo(&["run", "-d", "--rm", "--network", "none", "--name", "first", BUSYBOX, "true"]).ok();
     eventually("it is gone", || home.bryo(&["ps", "-aq"]).ok().is_empty().then_some(()));
     let before = Snapshot::take(&home);
@@ -51,7 +52,7 @@ fn a_command_that_is_killed_leaves_a_container_that_runs_or_none() {
         for moment in 0..25 {
             let mark = mark();
             let command = run(&mark);
-            std::thread::sleep(whole.mul_f64(f64::from(moment) / 20.0).max(Duration::from_millis(1)));
+            std::thread::sleep(whole.mul_f64(f64::from(moment) / 6.0).max(Duration::from_millis(1)));
             command.signal(Signal::KILL);
             drop(command);
             // A monitor that is at work goes on alone for a moment.
@@ -123,8 +124,11 @@ fn a_network_helper_ends_with_the_monitor() {
     let container = Detached::named(&home);
     home.bryo(&["run", "-d", "--name", &container.name, BUSYBOX, "sleep", "100000"]).ok();
     let helper = container.monitor().children().into_iter().find(|p| p.is_pasta()).unwrap();
+    let payload = container.payload();
     container.monitor().signal(Signal::KILL);
-    eventually("it ends", || (!helper.lives()).then_some(()));
+    for process in [payload, helper] {
+        eventually("it ends", || (!process.lives()).then_some(()));
+    }
     home.bryo(&["start", &container.name]).ok();
     assert_eq!(container.exec(&["echo", "here"]).ok(), "here");
     home.bryo(&["rm", "-f", &container.name]).ok();
@@ -155,10 +159,12 @@ fn a_payload_that_outlives_everybody_is_still_the_containers() {
     for user in User::all() {
         let (home, before) = settled(&user);
         // Another user: the kernel's own tie to the parent is undone by that. On a single id there is none.
-        let change = "echo ready; exec su -s /bin/sh app -c 'exec sleep 100000' || exec sleep 100000";
-        let container = Detached::script(&home, &["--user", "root", "--writable"], change);
+        let become_another = if user.rung == Rung::Single { "" } else { "su -s /bin/sh app -c 'exec \"$0\" \"$@\"'" };
+        let change = format!("echo ready; exec {become_another} sleep 100000");
+        let container = Detached::script(&home, &["--user", "root", "--writable"], &change);
         container.says("ready");
         let (payload, monitor) = (container.payload(), container.monitor());
+        eventually("it has become that", || payload.read("cmdline").filter(|c| c.starts_with("sleep")));
         container.guardian().signal(Signal::KILL);
         eventually("the guardian is gone", || {
             (monitor.children().iter().filter(|p| p.lives()).count() == 1).then_some(())
