@@ -14,7 +14,7 @@ pub use pattern::Pattern;
 use crate::Engine;
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, Source};
+use crate::options::{Network, Restart, Source};
 
 /// What is to be listed.
 #[derive(Debug, Clone, Default)]
@@ -52,10 +52,17 @@ pub enum Filter {
     Network(String),
     /// What its health check says; none of them has one.
     Health(String),
+    /// The restart policy, by its name.
+    Restart(String),
+    /// Whether its restart policy wants it to run after a boot. Podman's name for it.
+    StartsOnBoot(bool),
 }
 
 /// The words for states that can be asked for.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+
+/// The names of restart policies.
+const POLICIES: [&str; 4] = ["no", "on-failure", "always", "unless-stopped"];
 
 /// The words for what health checks say.
 const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
@@ -82,8 +89,11 @@ impl FromStr for Filter {
             "volume" => Self::Volume(owned),
             "network" => Self::Network(owned),
             "health" => Self::Health(one_of(&HEALTH)?),
+            "restart-policy" => Self::Restart(one_of(&POLICIES)?),
+            "should-start-on-boot" => Self::StartsOnBoot(one_of(&["true", "false"])? == "true"),
             _ => {
-                let known = "id, name, label, status, ancestor, exited, before, since, volume, network and health";
+                let known = "id, name, label, status, ancestor, exited, before, since, volume, network, health, \
+                    restart-policy and should-start-on-boot";
                 return Err(bad(format!("{known} are known")));
             }
         })
@@ -163,12 +173,24 @@ impl Engine {
         })
     }
 
+    /// Tells whether a container is started when the machine is: one that has run, and whose policy is to go on; one that
+    /// was stopped only if its policy is to come back all the same. Source: Docker's restart policies.
+    fn starts_on_boot(&self, record: &Record) -> bool {
+        let wanted = match record.options.restart {
+            Restart::Always => true,
+            Restart::UnlessStopped => !self.containers.is_stopped(&record.id),
+            Restart::No | Restart::OnFailure(_) => false,
+        };
+        wanted && record.state.started_at.is_some()
+    }
+
     /// Tells whether a record fits: any condition of each kind, and every label.
     fn fits(&self, record: &Record, conditions: &[Condition<'_>]) -> bool {
         let mut kinds: BTreeMap<usize, bool> = BTreeMap::new();
         for (n, condition) in conditions.iter().enumerate() {
             let holds = match condition {
                 Condition::Network(network) => self.networks_of(record).iter().any(|name| name == network),
+                Condition::Plain(Filter::StartsOnBoot(wanted)) => self.starts_on_boot(record) == *wanted,
                 other => other.holds(record),
             };
             *kinds.entry(condition.kind(n)).or_default() |= holds;
@@ -201,6 +223,8 @@ impl Condition<'_> {
                 Filter::Status(_) => 6,
                 Filter::Exited(_) => 7,
                 Filter::Volume(_) => 8,
+                Filter::Restart(_) => usize::MAX,
+                Filter::StartsOnBoot(_) => usize::MAX - 1,
                 Filter::Label(..) => 10 + position,
                 _ => 9,
             },
@@ -226,7 +250,12 @@ impl Condition<'_> {
             Filter::Exited(code) => record.state.status == "exited" && record.state.exit_code == Some(*code),
             Filter::Volume(text) => has_mount(record, text),
             Filter::Health(word) => word == "none",
-            Filter::Network(_) | Filter::Ancestor(_) | Filter::Before(_) | Filter::Since(_) => false,
+            Filter::Restart(name) => record.options.restart.name() == name,
+            Filter::Network(_)
+            | Filter::Ancestor(_)
+            | Filter::Before(_)
+            | Filter::Since(_)
+            | Filter::StartsOnBoot(_) => false,
         }
     }
 }
@@ -259,6 +288,11 @@ mod tests {
         assert_eq!("label=a=b=c".parse::<Filter>().unwrap(), Filter::Label("a".into(), Some("b=c".into())));
         assert_eq!("label=a".parse::<Filter>().unwrap(), Filter::Label("a".into(), None));
         assert_eq!("exited=137".parse::<Filter>().unwrap(), Filter::Exited(137));
+        assert_eq!("restart-policy=always".parse::<Filter>().unwrap(), Filter::Restart("always".into()));
+        assert_eq!("should-start-on-boot=false".parse::<Filter>().unwrap(), Filter::StartsOnBoot(false));
+        for bad in ["restart-policy=often", "should-start-on-boot=maybe"] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
         for bad in ["", "name", "status=happy", "exited=x", "health=fine", "nosuch=1", "name=[", "expose=80"] {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }

@@ -8,6 +8,7 @@ use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys, Left};
 use bryo_engine::container::Record;
 use bryo_engine::error::Kind;
+use bryo_engine::list::{Filter, Listing};
 use bryo_engine::monitor::Started;
 use bryo_launch::relay::{Caller, size_of};
 use clap::Args;
@@ -22,8 +23,14 @@ use crate::output;
 #[derive(Debug, Args)]
 pub struct Start {
     /// Names, ids, or beginnings of ids
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present_any = ["all", "filter"], value_name = "CONTAINER")]
     containers: Vec<String>,
+    /// Starts all that do not run, in the order in which they were made
+    #[arg(long, conflicts_with_all = ["containers", "attach", "interactive"])]
+    all: bool,
+    /// Starts all that fit, as "bryo ps" has it: restart-policy=, should-start-on-boot=, name=, label=...
+    #[arg(short, long, value_name = "FILTER", conflicts_with_all = ["containers", "attach", "interactive"])]
+    filter: Vec<String>,
     /// Shows what the container says, until it ends, and ends with its exit code
     #[arg(short, long)]
     attach: bool,
@@ -60,10 +67,23 @@ impl Verb for Start {
                 Ok(engine.start(&record, Some(client), size, &note)?)
             });
         }
-        start_each(&self.containers, |name| {
+        start_each(&self.names(&engine)?, |name| {
             let record = engine.containers().find(name)?;
             start(&engine, &record)
         })
+    }
+}
+
+impl Start {
+    /// Returns the containers to start: those that were named, or those that fit.
+    fn names(self, engine: &Engine) -> Result<Vec<String>> {
+        if !self.all && self.filter.is_empty() {
+            return Ok(self.containers);
+        }
+        let filters = self.filter.iter().map(|text| text.parse()).collect::<std::result::Result<Vec<Filter>, _>>()?;
+        let found = engine.list(&Listing { all: true, last: None, filters })?;
+        // Those that others share something with were made before them.
+        Ok(found.into_iter().rev().filter(|record| !record.state.is_active()).map(|record| record.name).collect())
     }
 }
 
