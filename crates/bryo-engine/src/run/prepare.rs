@@ -57,6 +57,15 @@ impl Image {
         matches!(name, "host:" | "host") || name.starts_with("rootfs:")
     }
 
+    /// Tells whether a container's health is going to be checked, by its own words or by those of the image.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::options::HealthOptions::check`].
+    pub fn is_checked(&self, options: &RunOptions) -> Result<bool> {
+        Ok(options.health.check(self.healthcheck())?.is_some())
+    }
+
     /// Returns how the image wants its health to be checked.
     pub(crate) fn healthcheck(&self) -> Option<&serde_json::Value> {
         match self {

@@ -77,8 +77,8 @@ pub(super) struct General {
     /// Remove another container that has the name, whether it runs or not
     #[arg(long)]
     pub(super) replace: bool,
-    /// Who tells systemd that a service is ready: conmon (bryo, when the program runs), container (the program itself)
-    /// or ignore
+    /// Who tells systemd that a service is ready: conmon (bryo, when the program runs), healthy (bryo, when a health check
+    /// has succeeded), container (the program itself) or ignore
     #[arg(long, value_name = "MODE")]
     sdnotify: Option<String>,
     /// Show what would be started, and start nothing

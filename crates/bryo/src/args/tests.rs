@@ -2,7 +2,7 @@
 use super::refused::REFUSED;
 use super::*;
 
-use bryo_engine::options::{self, Limits, Network, Pids, Pull, Seccomp, Source, Swap};
+use bryo_engine::options::{self, Limits, Network, Pids, Pull, SdNotify, Seccomp, Source, Swap};
 
 fn parse(flags: &[&str]) -> std::result::Result<RunArgs, clap::Error> {
     let command = RunArgs::augment_args(Command::new("run"));
@@ -43,6 +43,11 @@ fn flags_of_the_container_have_dockers_meaning() {
         (&["--pull=missing"], |o| o.pull == Some(Pull::Missing)),
         (&["--pull=never"], |o| o.pull == Some(Pull::Never)),
         (&["--platform", "linux/arm64"], |o| o.platform.as_deref() == Some("linux/arm64")),
+        (&["--sdnotify", "container"], |o| o.sdnotify == SdNotify::Container),
+        (&["--sdnotify=healthy"], |o| o.sdnotify == SdNotify::Healthy),
+        (&["--sdnotify", "ignore"], |o| o.sdnotify == SdNotify::Ignore),
+        (&["--sdnotify="], |o| o.sdnotify == SdNotify::Conmon),
+        (&["--replace", "--name", "web"], |o| o.name.as_deref() == Some("web")),
         (&["--cidfile", "id"], |o| o.cidfile.as_deref() == Some(Path::new("/tmp/id"))),
         (&["--no-healthcheck", "--stop-signal", "INT", "--stop-timeout", "3"], |_| true),
         (&["-l", "a=b", "--label", "c"], |o| o.labels["a"] == "b" && o.labels["c"].is_empty()),
@@ -271,6 +276,8 @@ fn values_that_are_not_understood_are_refused() {
         &["--pids-limit", "many"],
         &["--cpuset-cpus", "all"],
         &["--cgroups", "split"],
+        &["--replace"],
+        &["--sdnotify", "never"],
     ] {
         assert_eq!(options(flags).expect_err("refused").kind(), Kind::InvalidOption, "{flags:?}");
     }
