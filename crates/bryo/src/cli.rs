@@ -101,6 +101,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<df::Df>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
+    Entry::of::<quadlet::Quadlet>(),
     Entry::of::<config::Config>(),
     Entry::of::<version::Version>(),
     Entry::of::<completion::Completion>(),
@@ -160,6 +161,11 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<network::PruneNetworks>(),
         ],
     ),
+    (
+        "systemd",
+        "Start containers with the machine",
+        &[Entry::of::<systemd::Install>(), Entry::of::<systemd::Uninstall>()],
+    ),
     ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
 ];
 
@@ -169,6 +175,7 @@ const CONFIG: &str = "config-file";
 
 /// Parses the command line, runs the command, reports how it ended.
 pub fn main(words: Vec<OsString>) -> ExitCode {
+    let words = quadlet::called(words);
     let matches = match called(&words).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -181,6 +188,24 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Err(Error::Usage(error)) => usage(&error),
         Err(error) => error.report(entry.failure),
     }
+}
+
+/// Tells whether a command would be understood, and does nothing: its flags and, of a container's, their values.
+///
+/// # Errors
+///
+/// What is wrong with it, as the command itself would say.
+pub fn understand(words: &[&str]) -> Result<()> {
+    let words: Vec<OsString> = ["bryo"].iter().chain(words).map(OsString::from).collect();
+    let parsed = called(&words).try_get_matches_from(words);
+    let matches = parsed.map_err(|error| mistake(&error.render().to_string()))?;
+    let Some((name, arguments)) = matches.subcommand() else { return Ok(()) };
+    if matches!(name, "run" | "create") {
+        let flags = <crate::args::RunArgs as clap::FromArgMatches>::from_arg_matches(arguments)?;
+        let environment = crate::args::Environment { here: "/".as_ref(), variable: &|_| None };
+        flags.options(&environment)?;
+    }
+    Ok(())
 }
 
 /// Builds the command line for the words at hand: with one command alone where the first word is its name.

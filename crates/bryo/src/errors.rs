@@ -65,16 +65,21 @@ impl Error {
         ExitCode::from(self.code(other))
     }
 
-    /// Prints the failure and what to try.
-    pub fn print(&self) {
-        let text = match self {
+    /// Returns the failure in words; there are none for what has been told, or what nobody is there to read.
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
             Self::Engine(error) => with_reason(chain(error), error.kind()),
             Self::Usage(error) => error.to_string(),
             Self::Message(text, _) => text.clone(),
-            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return,
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return None,
             Self::Output(error) => format!("write to standard output: {error}"),
-            Self::Reported => return,
-        };
+            Self::Reported => return None,
+        })
+    }
+
+    /// Prints the failure and what to try.
+    pub fn print(&self) {
+        let Some(text) = self.text() else { return };
         output::complain(&format!("bryo: {}\n", cut(&output::line(&text))));
         if let Some(hint) = self.remedy() {
             output::complain(&format!("try: {}\n", output::line(&hint)));

@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::Engine;
+use bryo_engine::error::Kind;
 use bryo_engine::options::stop_signal;
 use clap::Args;
 use rustix::process::Signal;
@@ -26,6 +28,9 @@ pub struct Stop {
     /// Signal that asks it to end
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
+    /// Passes over containers that do not exist
+    #[arg(short, long)]
+    ignore: bool,
 }
 
 /// Flags of `bryo restart`.
@@ -67,6 +72,10 @@ fn signal(text: &str) -> Result<Signal> {
     bryo_engine::options::numbered(number).ok_or_else(|| Error::message(format!("invalid signal {text:?}")))
 }
 
+fn missing(engine: &Engine, name: &str) -> bool {
+    engine.containers().find(name).is_err_and(|error| error.kind() == Kind::NoSuchContainer)
+}
+
 impl Verb for Stop {
     const NAME: &'static str = "stop";
     const ABOUT: &'static str = "Ask containers to end, and kill those that do not";
@@ -74,7 +83,9 @@ impl Verb for Stop {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let signal = self.signal.as_deref().map(signal).transpose()?;
-        each(&engine, &self.containers, |record| Ok(engine.stop(record, signal, self.grace())?))
+        let there = |name: &&String| !self.ignore || !missing(&engine, name);
+        let names: Vec<String> = self.containers.iter().filter(there).cloned().collect();
+        each(&engine, &names, |record| Ok(engine.stop(record, signal, self.grace())?))
     }
 }
 
