@@ -30,6 +30,7 @@ mod networks;
 mod ports;
 mod proxies;
 mod pull;
+mod quadlet;
 mod restart;
 mod run;
 mod services;
