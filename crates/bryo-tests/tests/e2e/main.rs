@@ -19,6 +19,7 @@ mod full_disk;
 mod handbook;
 mod host_system;
 mod identity;
+mod limits;
 mod list;
 mod loaders;
 mod network;
