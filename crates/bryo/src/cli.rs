@@ -160,6 +160,17 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<network::PruneNetworks>(),
         ],
     ),
+    (
+        "volume",
+        "Manage volumes",
+        &[
+            Entry::of::<volume::Create>(),
+            Entry::of::<volume::List>(),
+            Entry::of::<inspect::InspectVolume>(),
+            Entry::of::<volume::Remove>(),
+            Entry::of::<volume::Prune>(),
+        ],
+    ),
     ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
 ];
 
@@ -325,7 +336,7 @@ mod tests {
             ("unexpected argument '--nosuch' found", "bryo image inspect --help")
         );
         let (text, _) = shown(&["bryo", "inspect", "--type", "x", "y"]);
-        assert!(text.contains("[possible values: container, image]"), "{text}");
+        assert!(text.contains("[possible values: container, image, volume]"), "{text}");
     }
 
     #[test]

@@ -34,3 +34,4 @@ pub mod start;
 pub mod stop;
 pub mod tag;
 pub mod version;
+pub mod volume;

@@ -114,7 +114,7 @@ impl Ps {
         const COMMAND: usize = 20;
         let identity = &record.identity;
         let labels: Vec<String> = record.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let volumes = record.options.mounts.iter().filter(|m| matches!(m.source, Source::Volume(_))).count();
+        let volumes = record.options.mounts.iter().filter(|m| m.source.volume().is_some()).count();
         json!({
             "ID": self.id(record),
             "Image": record.image,
@@ -140,7 +140,7 @@ impl Ps {
         /// How much of a name is shown, as Docker does.
         const NAME: usize = 15;
         let names = record.options.mounts.iter().filter_map(|mount| match &mount.source {
-            Source::Volume(name) => Some(self.cut(name, NAME)),
+            Source::Volume(name) | Source::Anonymous(name) => Some(self.cut(name, NAME)),
             Source::Bind(path) => Some(self.cut(&path.to_string_lossy(), NAME)),
             Source::Tmpfs { .. } => None,
         });
