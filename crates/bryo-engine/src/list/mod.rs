@@ -52,7 +52,7 @@ pub enum Filter {
     Volume(String),
     /// The network.
     Network(String),
-    /// What its health check says; none of them has one.
+    /// What its health check says; `none` for one that has none.
     Health(String),
 }
 
@@ -218,7 +218,7 @@ impl Condition<'_> {
             Filter::Status(word) => record.state.status == *word,
             Filter::Exited(code) => record.state.status == "exited" && record.state.exit_code == Some(*code),
             Filter::Volume(text) => has_mount(record, text),
-            Filter::Health(word) => word == "none",
+            Filter::Health(word) => record.state.health.as_ref().map_or("none", |health| &health.status) == word,
             Filter::Network(_) | Filter::Ancestor(_) | Filter::Before(_) | Filter::Since(_) => false,
         }
     }

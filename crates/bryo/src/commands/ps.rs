@@ -160,7 +160,11 @@ fn status(record: &Record) -> String {
     let up = || format!("Up {}", human::ago(state.started_at.as_deref()).replace(" ago", ""));
     let ended = |word: &str, code: i32| format!("{word} ({code}) {}", human::ago(state.finished_at.as_deref()));
     match (state.status.as_str(), state.exit_code) {
-        ("running", _) => up(),
+        ("running", _) => match state.health.as_ref().map(|health| health.status.as_str()) {
+            None => up(),
+            Some("starting") => up() + " (health: starting)",
+            Some(word) => format!("{} ({word})", up()),
+        },
         ("paused", _) => up() + " (Paused)",
         ("restarting", code) => ended("Restarting", code.unwrap_or_default()),
         ("created", None) => "Created".to_owned(),
