@@ -2,6 +2,7 @@
 //! Attached to a container that runs by itself: its output comes to the caller, the caller's input goes to it.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use bryo_launch::relay::{self, Caller, RawTerminal, Watch};
 use bryo_sys::check;
@@ -318,17 +319,28 @@ impl Client<'_> {
         }
     }
 
-    /// The monitor has hung up without a word: it was killed, and the container with it, or it was tired of waiting.
+    /// The monitor has hung up without a word: it was killed, and the container ends with it in a moment, or it was tired
+    /// of waiting.
     fn lost(&self) -> Result<Left> {
-        match self.engine.containers.find(self.record.id.as_str()) {
-            Ok(now) if now.state.is_active() && self.engine.containers.is_held(&now.id) => {
-                let why = format!("container {} goes on alone: its output was not taken for too long", now.name);
-                Err(Error::new(Kind::Io, why))
+        /// A guardian takes milliseconds.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let begin = Instant::now();
+        loop {
+            let now = self.engine.containers.find(self.record.id.as_str());
+            match now {
+                Ok(now) if now.state.is_active() && self.engine.containers.is_held(&now.id) => {
+                    if begin.elapsed() > PATIENCE {
+                        let why =
+                            format!("container {} goes on alone: its output was not taken for too long", now.name);
+                        return Err(Error::new(Kind::Io, why));
+                    }
+                }
+                now => {
+                    let code = now.ok().and_then(|now| now.state.exit_code).unwrap_or(137);
+                    return Ok(Left::Ended(code, Hints::default()));
+                }
             }
-            now => {
-                let code = now.ok().and_then(|now| now.state.exit_code).unwrap_or(137);
-                Ok(Left::Ended(code, Hints::default()))
-            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -158,8 +158,10 @@ impl Engine {
         let begin = Instant::now();
         loop {
             let now = self.containers.find(record.id.as_str())?;
+            // Where it is said to run and does not, that is about to be written down.
+            let runs = now.state.status == "restarting" || self.process(&now).is_ok();
             match self.containers.hold(&now) {
-                Err(e) if e.kind() == Kind::Running && !now.state.is_active() && begin.elapsed() < PATIENCE => {
+                Err(e) if e.kind() == Kind::Running && !runs && begin.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(e) => return Err(e),

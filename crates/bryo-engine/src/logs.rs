@@ -75,6 +75,10 @@ impl Engine {
             return Err(Error::new(Kind::Unsupported, why));
         }
         let dir = self.containers.dir(&record.id);
+        if record.auto_remove && record.state.is_active() && !dir.join(FILE).exists() {
+            let why = format!("the output of container {} goes to a foreground and is not kept (--rm)", record.name);
+            return Err(Error::new(Kind::Unsupported, why));
+        }
         let watch = options.follow.then(|| watch(&dir)).transpose()?;
         let mut reader = Reader::open(&dir, options)?;
         loop {

@@ -19,10 +19,11 @@ pub struct Detached<'h> {
 }
 
 impl<'h> Detached<'h> {
-    /// Runs `bryo run -d --name NAME --network none` with further arguments.
+    /// Runs `bryo run -d --name NAME` with further arguments; without a network, unless they name one.
     #[track_caller]
     pub fn run(home: &'h Home, name: &str, args: &[&str]) -> Self {
-        Self::made(home, name, &[&["run", "-d", "--name", name, "--network", "none"], args].concat())
+        let network: &[&str] = if args.contains(&"--network") { &[] } else { &["--network", "none"] };
+        Self::made(home, name, &[&["run", "-d", "--name", name], network, args].concat())
     }
 
     /// Runs `bryo create --name NAME --network none` with further arguments.

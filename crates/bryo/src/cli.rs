@@ -51,7 +51,8 @@ impl Entry {
             about: V::ABOUT,
             failure: V::FAILURE,
             hidden: false,
-            build: V::augment_args,
+            // What describes the flags in the code is not what describes the command.
+            build: |command| V::augment_args(command).about(V::ABOUT).long_about(None),
             run: |matches, context| V::from_arg_matches(matches)?.run(context),
         }
     }
@@ -83,7 +84,6 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Attach>(),
     Entry::of::<logs::Logs>(),
     Entry::of::<ps::Ps>(),
-    Entry::of::<port::Port>(),
     Entry::of::<rename::Rename>(),
     Entry::of::<rm::Rm>(),
     Entry::of::<pull::Pull>(),
@@ -144,7 +144,6 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<attach::Attach>(),
             Entry::of::<logs::Logs>(),
             Entry::of::<ps::Ps>().named("ls"),
-            Entry::of::<port::Port>(),
             Entry::of::<rename::Rename>(),
             Entry::of::<rm::Rm>(),
             Entry::of::<inspect::InspectContainer>(),

@@ -16,6 +16,12 @@ use crate::options::{Log, LogDriver};
 /// The name of the file that is written to.
 pub const FILE: &str = "log";
 
+/// The longest part of a line. Source: the limit that the kubelet's own reader has.
+const PART: usize = 16 << 10;
+
+/// How much is kept back at most: short lines are several times as long on disk.
+const BUFFER: usize = 64 << 10;
+
 /// Which of the payload's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -64,23 +70,46 @@ impl Writer {
 
     /// Writes what was read. A full disk loses it and does not stop the payload, as a terminal's history would.
     pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        self.lines.clear();
         let now = format!("{:.9} {} ", jiff::Timestamp::now(), stream.name());
+        // No part fills a file.
+        let longest = usize::try_from(self.limits.max_size / 2).unwrap_or(PART).min(PART);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
-            let (text, tag) = match line.strip_suffix(b"\n") {
+            let (text, end) = match line.strip_suffix(b"\n") {
                 Some(text) => (text, b"F "),
                 None => (line, b"P "),
             };
-            for part in [now.as_bytes(), tag, text, b"\n"] {
-                self.lines.extend_from_slice(part);
+            let mut parts = text.chunks(longest).peekable();
+            if text.is_empty() {
+                self.push(&now, end, b"");
+            }
+            while let Some(part) = parts.next() {
+                self.push(&now, if parts.peek().is_some() { b"P " } else { end }, part);
             }
         }
-        if self.size > 0 && self.size + self.lines.len() as u64 > self.limits.max_size {
+        self.flush();
+    }
+
+    /// Adds a line of the file, which goes into the next one when this is full.
+    fn push(&mut self, now: &str, tag: &[u8], text: &[u8]) {
+        let length = now.len() + tag.len() + text.len() + 1;
+        let before = self.size + self.lines.len() as u64;
+        if before > 0 && before + length as u64 > self.limits.max_size {
+            self.flush();
             self.rotate();
         }
+        for part in [now.as_bytes(), tag, text, b"\n"] {
+            self.lines.extend_from_slice(part);
+        }
+        if self.lines.len() >= BUFFER {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
         if self.file.write_all(&self.lines).is_ok() {
             self.size += self.lines.len() as u64;
         }
+        self.lines.clear();
     }
 
     fn rotate(&mut self) {
@@ -119,6 +148,22 @@ mod tests {
         assert_eq!(lines, ["stdout F one", "stdout P tw", "stderr F o"]);
         let time = text.split(' ').next().unwrap();
         assert!(time.len() == 30 && time.ends_with('Z') && time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    }
+
+    #[test]
+    fn no_file_is_larger_than_it_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Log { max_size: 4096, max_files: 4, ..Log::default() };
+        let mut log = Writer::open(dir.path(), &limits).unwrap();
+        for text in [vec![b'\n'; 30_000], vec![b'x'; 30_000], b"last\n".to_vec()] {
+            log.write(Stream::Stdout, &text);
+            assert!(log.lines.capacity() < 2 * BUFFER, "{}", log.lines.capacity());
+            for entry in std::fs::read_dir(dir.path()).unwrap() {
+                assert!(entry.unwrap().metadata().unwrap().len() <= 4096);
+            }
+        }
+        let text = std::fs::read_to_string(dir.path().join(FILE)).unwrap();
+        assert!(text.contains(" P xxx") && text.ends_with(" F last\n"), "{text}");
     }
 
     #[test]

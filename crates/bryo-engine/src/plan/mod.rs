@@ -8,7 +8,6 @@ mod capabilities;
 mod files;
 pub mod host;
 mod mounts;
-mod ports;
 mod process;
 mod spec;
 #[cfg(test)]
@@ -26,8 +25,6 @@ use crate::container::Id;
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions, Source};
-
-pub use ports::Ports;
 
 /// Everything a plan is made from.
 #[derive(Debug)]
@@ -84,8 +81,6 @@ pub struct Planned {
     pub forward_dns: bool,
     /// Whom the container's own resolver asks for names that its networks have not.
     pub upstreams: Vec<IpAddr>,
-    /// The ports that are published or exposed.
-    pub ports: Ports,
     /// Notes, one line each: what was asked for and has no effect.
     pub notes: Vec<String>,
     /// What was relaxed, in the words of the command line.
@@ -115,10 +110,8 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let (mounts, volumes) = mounts::of(&input)?;
     let process = process::of(&input, &capabilities)?;
     let spec = spec::assemble(&input, process, mounts, &capabilities)?;
-    let mut notes = capabilities.without_effect.clone();
-    let ports = ports::of(&input, &mut notes)?;
-    let mut relaxed = relaxed(input.options, input.facts.uid);
-    relaxed.extend((!ports.published.is_empty()).then(|| "--publish".to_owned()));
+    let notes = capabilities.without_effect.clone();
+    let relaxed = relaxed(input.options, input.facts.uid);
     let state =
         if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
     let plan = Plan {
@@ -140,7 +133,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
             None => input.landlock,
         },
     };
-    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, ports, notes, relaxed })
+    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, notes, relaxed })
 }
 
 /// Named volumes in the launcher's terms.

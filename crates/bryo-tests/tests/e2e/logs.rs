@@ -33,7 +33,8 @@ fn streams_stay_apart_and_nothing_is_added() {
 fn lines_are_chosen_by_time_and_number() {
     let Some(user) = User::ordinary() else { return };
     let home = Home::shared(&user);
-    let container = Detached::script(&home, &[], "echo one; echo two; sleep 1.5; echo three; echo four");
+    let container =
+        Detached::script(&home, &[], "echo one; sleep 0.3; echo two; sleep 0.3; echo three; sleep 0.3; echo four");
     container.until("exited");
     let logs = |words: &[&str]| home.bryo(&[&["logs"], words, &[&container.name]].concat()).ok();
     assert_eq!(logs(&[]), "one\ntwo\nthree\nfour");

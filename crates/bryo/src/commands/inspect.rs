@@ -115,7 +115,7 @@ fn find(store: &Store, containers: &Containers, name: &str, kind: Option<Sort>) 
                 let mut value =
                     serde_json::to_value(&record).map_err(|error| Error::message(format!("show {name}: {error}")))?;
                 // Where Docker's API has it.
-                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": record.state.networks});
+                value["NetworkSettings"]["Networks"] = json!(record.state.networks);
                 return Ok(value);
             }
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}
