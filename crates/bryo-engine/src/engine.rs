@@ -202,6 +202,9 @@ impl Engine {
             return Ok(false);
         }
         self.discard(held, record.as_ref())?;
+        if let Some(record) = &record {
+            self.remove_anonymous_volumes(&record.options)?;
+        }
         Ok(true)
     }
 

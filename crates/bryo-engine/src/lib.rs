@@ -25,6 +25,6 @@ pub mod run;
 pub mod sizes;
 mod time;
 pub mod users;
-mod volumes;
+pub mod volumes;
 
 pub use engine::{Dirs, Engine, Policy};

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::monitor::{self, Started, Subject, Unstarted};
 use crate::options::RunOptions;
 use crate::run::{Image, Prepared, record};
+use crate::volumes::Claims;
 
 /// A container that was made and does not run.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Created {
     held: Held,
     record: Record,
     prepared: Prepared,
-    pin: bryo_image::store::Pin,
+    claims: Claims,
 }
 
 impl Created {
@@ -42,7 +43,11 @@ impl Engine {
         let created = self.create_to_start(options, image, None, note)?;
         match created.held.write(&created.record) {
             Ok(()) => Ok(created),
-            Err(error) => Err(self.undo(created.held, &created.record, error)),
+            Err(error) => {
+                let Created { held, record, claims, .. } = created;
+                drop(claims);
+                Err(self.undo(held, &record, error))
+            }
         }
     }
 
@@ -82,8 +87,8 @@ impl Engine {
             Image::Stored(image) => held.write_image(image),
             Image::Rootfs(_) | Image::Host => Ok(()),
         };
-        match written {
-            Ok(()) => Ok(Created { id, held, record, prepared, pin }),
+        match written.and_then(|()| self.make_volumes(options)) {
+            Ok(volumes) => Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes } }),
             Err(error) => Err(self.undo(held, &record, error)),
         }
     }
@@ -96,6 +101,7 @@ impl Engine {
         }
         // What cannot be removed now is found by the next collection.
         let _ = self.discard(held, Some(record));
+        let _ = self.remove_anonymous_volumes(&record.options);
         error
     }
 
@@ -134,11 +140,13 @@ impl Engine {
                 Some(image) => Image::Stored(Box::new(image)),
                 None => Image::of_host(&record.image)?,
             };
-            Ok((pin, self.prepare(&record.options, image, terminal)?))
+            // The record says already that its volumes are in use; one that is gone all the same is made anew.
+            let volumes = self.make_volumes(&record.options)?;
+            Ok((Claims { pin, volumes }, self.prepare(&record.options, image, terminal)?))
         });
         let started = match prepared {
-            Ok((pin, prepared)) => {
-                self.launch_apart(Created { id: record.id.clone(), held, record, prepared, pin }, client, note)
+            Ok((claims, prepared)) => {
+                self.launch_apart(Created { id: record.id.clone(), held, record, prepared, claims }, client, note)
             }
             Err(error) => Err(Box::new(Unstarted { error, held })),
         };
@@ -177,7 +185,7 @@ impl Engine {
         client: Option<OwnedFd>,
         note: &dyn Fn(&str),
     ) -> std::result::Result<Started, Box<Unstarted>> {
-        let Created { id, held, record: old, prepared, pin } = created;
+        let Created { id, held, record: old, prepared, claims } = created;
         let (planned, slot) = match self.plan(&old.options, &prepared, &id, Some(&held)) {
             Ok(planned) => planned,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
@@ -195,7 +203,7 @@ impl Engine {
         // What a start needs and a monitor does not, it would keep for as long as the container runs.
         drop((prepared, old));
         record.spec = no_spec();
-        monitor::start(self, Subject { held, record, planned, network, slot, pin, client, inbox, note })
+        monitor::start(self, Subject { held, record, planned, network, slot, claims, client, inbox, note })
     }
 }
 

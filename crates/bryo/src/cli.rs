@@ -165,6 +165,17 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         "Start containers with the machine",
         &[Entry::of::<systemd::Install>(), Entry::of::<systemd::Uninstall>()],
     ),
+    (
+        "volume",
+        "Manage volumes",
+        &[
+            Entry::of::<volume::Create>(),
+            Entry::of::<volume::List>(),
+            Entry::of::<inspect::InspectVolume>(),
+            Entry::of::<volume::Remove>(),
+            Entry::of::<volume::Prune>(),
+        ],
+    ),
     ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
 ];
 
@@ -349,7 +360,7 @@ mod tests {
             ("unexpected argument '--nosuch' found", "bryo image inspect --help")
         );
         let (text, _) = shown(&["bryo", "inspect", "--type", "x", "y"]);
-        assert!(text.contains("[possible values: container, image]"), "{text}");
+        assert!(text.contains("[possible values: container, image, volume]"), "{text}");
     }
 
     #[test]

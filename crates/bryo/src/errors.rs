@@ -152,6 +152,8 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::NoSuchContainer => "bryo ps -a",
         Kind::NoSuchNetwork => "bryo network ls; bryo network create NAME",
         Kind::NetworkInUse => "bryo rm --force CONTAINER first",
+        Kind::NoSuchVolume => "bryo volume ls",
+        Kind::VolumeInUse => "bryo rm, for the containers that name it",
         Kind::Ambiguous => "more digits of the id",
         Kind::NameInUse => "another --name, or bryo rm NAME first",
         Kind::Running => "bryo rm --force, which ends it",

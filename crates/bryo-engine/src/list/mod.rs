@@ -3,12 +3,14 @@
 //!
 //! Reads take no lock, and what is not asked for is not looked at.
 
+mod label;
 mod pattern;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+pub use label::LabelFilter;
 pub use pattern::Pattern;
 
 use crate::Engine;
@@ -35,7 +37,7 @@ pub enum Filter {
     /// The name, with or without the slash that Docker's API puts before it.
     Name(Pattern),
     /// A label, with any value or with this one.
-    Label(String, Option<String>),
+    Label(LabelFilter),
     /// The state, by its word.
     Status(String),
     /// The image, or one that it was made from.
@@ -50,7 +52,7 @@ pub enum Filter {
     Volume(String),
     /// The network.
     Network(String),
-    /// What its health check says; none of them has one.
+    /// What its health check says; `none` for one that has none.
     Health(String),
     /// The restart policy, by its name.
     Restart(String),
@@ -80,7 +82,7 @@ impl FromStr for Filter {
         Ok(match key {
             "id" => Self::Id(Pattern::parse(value)?),
             "name" => Self::Name(Pattern::parse(value)?),
-            "label" => Self::label(value),
+            "label" => Self::Label(LabelFilter::new(value)),
             "status" => Self::Status(one_of(&STATES)?),
             "ancestor" => Self::Ancestor(owned),
             "exited" => Self::Exited(value.parse().map_err(|_| bad("expected a number".into()))?),
@@ -101,13 +103,6 @@ impl FromStr for Filter {
 }
 
 impl Filter {
-    fn label(text: &str) -> Self {
-        match text.split_once('=') {
-            Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-            None => Self::Label(text.to_owned(), None),
-        }
-    }
-
     /// Tells whether it asks for containers that do not run.
     fn wants_all(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Exited(_))
@@ -225,7 +220,7 @@ impl Condition<'_> {
                 Filter::Volume(_) => 8,
                 Filter::Restart(_) => usize::MAX,
                 Filter::StartsOnBoot(_) => usize::MAX - 1,
-                Filter::Label(..) => 10 + position,
+                Filter::Label(_) => 10 + position,
                 _ => 9,
             },
         }
@@ -243,13 +238,11 @@ impl Condition<'_> {
         match filter {
             Filter::Id(pattern) => pattern.is_in(record.id.as_str()),
             Filter::Name(pattern) => pattern.is_in(&record.name) || pattern.is_in(&format!("/{}", record.name)),
-            Filter::Label(key, value) => {
-                record.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| found == value))
-            }
+            Filter::Label(label) => label.holds(&record.labels),
             Filter::Status(word) => record.state.status == *word,
             Filter::Exited(code) => record.state.status == "exited" && record.state.exit_code == Some(*code),
             Filter::Volume(text) => has_mount(record, text),
-            Filter::Health(word) => word == "none",
+            Filter::Health(word) => record.state.health.as_ref().map_or("none", |health| &health.status) == word,
             Filter::Restart(name) => record.options.restart.name() == name,
             Filter::Network(_)
             | Filter::Ancestor(_)
@@ -271,7 +264,7 @@ fn descends(record: &Record, id: &str, layers: &[String]) -> bool {
 fn has_mount(record: &Record, text: &str) -> bool {
     record.options.mounts.iter().any(|mount| {
         let named = match &mount.source {
-            Source::Volume(name) => name == text,
+            Source::Volume(name) | Source::Anonymous(name) => name == text,
             Source::Bind(path) => path == Path::new(text),
             Source::Tmpfs { .. } => false,
         };
@@ -285,8 +278,7 @@ mod tests {
 
     #[test]
     fn filters_are_strict() {
-        assert_eq!("label=a=b=c".parse::<Filter>().unwrap(), Filter::Label("a".into(), Some("b=c".into())));
-        assert_eq!("label=a".parse::<Filter>().unwrap(), Filter::Label("a".into(), None));
+        assert_eq!("label=a=b=c".parse::<Filter>().unwrap(), Filter::Label(LabelFilter::new("a=b=c")));
         assert_eq!("exited=137".parse::<Filter>().unwrap(), Filter::Exited(137));
         assert_eq!("restart-policy=always".parse::<Filter>().unwrap(), Filter::Restart("always".into()));
         assert_eq!("should-start-on-boot=false".parse::<Filter>().unwrap(), Filter::StartsOnBoot(false));

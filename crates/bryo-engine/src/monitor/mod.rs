@@ -24,7 +24,6 @@ pub(crate) mod wire;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use bryo_image::store::Pin;
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
 use bryo_sys::exec::exit_now;
@@ -40,6 +39,7 @@ use crate::life::no_spec;
 use crate::options::Network;
 use crate::plan::Planned;
 use crate::run::{Live, Slot};
+use crate::volumes::Claims;
 
 use clients::Clients;
 use health::Checker;
@@ -57,8 +57,8 @@ pub(crate) struct Subject<'a> {
     pub planned: Planned,
     pub network: Network,
     pub slot: Option<Slot>,
-    /// Keeps the layers until the record names them.
-    pub pin: Pin,
+    /// Keep layers and volumes until the record names them.
+    pub claims: Claims,
     /// One who sees all of the output.
     pub client: Option<OwnedFd>,
     /// Signals that were blocked, to be read.
@@ -148,7 +148,7 @@ struct Monitor<'a> {
     planned: Planned,
     network: Network,
     _slot: Option<Slot>,
-    pin: Option<Pin>,
+    claims: Option<Claims>,
     clients: Clients,
     log: Option<Writer>,
     inbox: OwnedFd,
@@ -158,7 +158,7 @@ struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     fn new(engine: &'a Engine, subject: Subject<'a>) -> std::result::Result<Self, Box<Unstarted>> {
-        let Subject { held, record, planned, network, slot, pin, client, inbox, note } = subject;
+        let Subject { held, record, planned, network, slot, claims, client, inbox, note } = subject;
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
         let log = &record.options.log;
         let opened = session.and_then(|_| Ok((wire::listen(held.dir())?, Writer::for_container(held.dir(), log)?)));
@@ -167,8 +167,8 @@ impl<'a> Monitor<'a> {
             Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
         let clients = client.map(Clients::first).unwrap_or_default();
-        let (pin, note) = (Some(pin), Some(note));
-        Ok(Self { engine, held, record, planned, network, _slot: slot, pin, clients, log, inbox, listener, note })
+        let (claims, note) = (Some(claims), Some(note));
+        Ok(Self { engine, held, record, planned, network, _slot: slot, claims, clients, log, inbox, listener, note })
     }
 
     /// Lives until the container is not to be started again, and ends as its last run did: a service manager may be
@@ -206,8 +206,8 @@ impl<'a> Monitor<'a> {
         if self.record.health_check.is_none() {
             self.record.spec = no_spec();
         }
-        if let Some(pin) = self.pin.take() {
-            pin.release();
+        if let Some(claims) = self.claims.take() {
+            claims.release();
         }
         bryo_sys::fd::let_go()?;
         check("write", || "started".into(), rustix::io::write(tell, b"s"))?;
@@ -288,6 +288,7 @@ impl<'a> Monitor<'a> {
         if self.record.options.remove && !self.engine.containers.is_kept(&self.record.id) {
             self.held.tell_waiting(code);
             self.engine.remove_ended(self.held, namespace, &self.planned)?;
+            self.engine.remove_anonymous_volumes(&self.record.options)?;
         } else {
             self.record.state.ended(code);
             self.held.write_state(&self.record.state)?;

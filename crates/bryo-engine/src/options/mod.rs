@@ -23,6 +23,7 @@ pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use limits::{Limits, Pids, Swap};
+pub(crate) use mount::volume_name;
 pub use mount::{Mount, Source};
 pub use notify::SdNotify;
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};

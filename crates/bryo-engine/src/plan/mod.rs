@@ -24,7 +24,7 @@ use oci_spec::image::ImageConfiguration;
 use crate::container::Id;
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, RunOptions, Source};
+use crate::options::{Network, RunOptions};
 
 /// Everything a plan is made from.
 #[derive(Debug)]
@@ -136,15 +136,11 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, notes, relaxed })
 }
 
-/// Named volumes in the launcher's terms.
+/// Volumes in the launcher's terms.
 fn volumes(input: &Input<'_>) -> Vec<Volume> {
-    let volume = |mount: &crate::options::Mount| match &mount.source {
-        Source::Volume(name) => Some(Volume {
-            directory: input.volumes.join(name),
-            target: mount.target.clone(),
-            read_only: mount.read_only,
-        }),
-        _ => None,
+    let volume = |mount: &crate::options::Mount| {
+        let directory = input.volumes.join(mount.source.volume()?);
+        Some(Volume { directory, target: mount.target.clone(), read_only: mount.read_only })
     };
     let mut volumes: Vec<Volume> = input.options.mounts.iter().filter_map(volume).collect();
     volumes.sort_by_key(|volume| volume.target.components().count());

@@ -26,6 +26,7 @@ use crate::notify::{Door, Notifier};
 use crate::options::{Network, RunOptions, SdNotify};
 use crate::plan::Planned;
 use crate::time::now;
+use crate::volumes::Claims;
 
 use group::Group;
 use guardian::Guardian;
@@ -100,6 +101,8 @@ impl Engine {
             Ok(ended) => self.finish(held, ended, options.remove),
             Err(error) => {
                 self.clean_failed(held, made);
+                // What cannot be removed now is found by the next prune.
+                let _ = self.remove_anonymous_volumes(options);
                 Err(error)
             }
         }
@@ -114,6 +117,7 @@ impl Engine {
         (held, pin): (&Held, Pin),
         inbox: &OwnedFd,
     ) -> Result<Ended> {
+        let volumes = self.make_volumes(request.options)?;
         let (mut planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
         let door = request.speaks_for_itself().then(|| Door::open(held.dir())).transpose()?;
         door.iter().try_for_each(|door| door.show(&mut planned))?;
@@ -132,7 +136,7 @@ impl Engine {
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
-        pin.release();
+        Claims { pin, volumes }.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
         let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref(), log)?;
@@ -171,6 +175,7 @@ impl Engine {
         if remove && !self.containers.is_kept(&record.id) {
             held.tell_waiting(code);
             self.remove_ended(held, namespace, &planned)?;
+            self.remove_anonymous_volumes(&record.options)?;
         } else {
             record.state.ended(code);
             held.write_state(&record.state)?;

@@ -41,6 +41,7 @@ mod systemd;
 mod tty;
 mod unpack;
 mod users;
+mod volume_commands;
 mod volumes;
 
 /// A module that nobody names is a test that never runs.

@@ -35,3 +35,4 @@ pub mod stop;
 pub mod systemd;
 pub mod tag;
 pub mod version;
+pub mod volume;
