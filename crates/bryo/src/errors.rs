@@ -159,6 +159,9 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::Running => "bryo rm --force, which ends it",
         Kind::NotRunning => "bryo ps -a, for what runs; bryo start NAME",
         Kind::NoCommand => "a command after the image's name",
+        Kind::Network(bryo_net::Kind::PortInUse) => "another port of the host; ss -lntup shows who has which",
+        Kind::Network(bryo_net::Kind::Address) => "an address of this host (ip addr), or none at all",
+        Kind::Network(bryo_net::Kind::Unsupported) => "no address, which is all of them; a newer pasta can do more",
         Kind::Launch(bryo_launch::Kind::NotFound) => "--entrypoint '' if the image's entrypoint is in the way",
         _ => return None,
     })

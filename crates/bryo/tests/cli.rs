@@ -72,6 +72,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "attach",
         "logs",
         "ps",
+        "port",
         "rename",
         "rm",
         "pull",

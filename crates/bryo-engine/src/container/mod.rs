@@ -9,6 +9,7 @@
 mod id;
 mod marks;
 mod names;
+mod ports;
 mod process;
 mod record;
 mod registry;
@@ -16,6 +17,7 @@ mod remove;
 
 pub use id::{Id, generated_name};
 pub use marks::Waiting;
+pub use ports::{Bindings, HostBinding};
 pub use process::ProcessId;
 pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};

@@ -135,6 +135,7 @@ impl Containers {
             record.state.pid = 0;
             record.state.process = None;
             record.state.exit_code.get_or_insert(137);
+            record.state.unreachable();
         }
         if let Some(name) = self.names.of(id, &record.name) {
             record.name = name;

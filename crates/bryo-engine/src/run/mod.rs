@@ -259,6 +259,7 @@ impl Live {
     pub fn describe(&self, record: &mut Record) {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
+        record.state.ports.clone_from(&self.network.ports);
         record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
         record.limits.clone_from(&self.limits);
         record.state.started(self.running.pid(), self.running.pidfd());

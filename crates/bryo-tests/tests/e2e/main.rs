@@ -28,6 +28,7 @@ mod loaders;
 mod logs;
 mod network;
 mod networks;
+mod ports;
 mod proxies;
 mod pull;
 mod quadlet;

@@ -26,4 +26,6 @@ void identity_attempts(void);
 void kernel_attempts(void);
 void namespace_attempts(void);
 void facts(void);
+// Serves ports, `80/tcp 53/udp`, until it is ended.
+int serve(int count, char **words);
 #endif

@@ -134,7 +134,7 @@ fn find(engine: &Engine, name: &str, kind: Option<Sort>) -> Result<Value> {
             Ok(record) => {
                 let mut value = show(serde_json::to_value(&record))?;
                 // Where Docker's API has it.
-                value["NetworkSettings"]["Networks"] = json!(record.state.networks);
+                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": record.state.networks});
                 return Ok(value);
             }
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}

@@ -20,6 +20,7 @@ pub mod load;
 pub mod logs;
 pub mod man;
 pub mod network;
+pub mod port;
 pub mod ps;
 pub mod pull;
 pub mod push;

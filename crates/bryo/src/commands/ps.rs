@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Verb;
+use crate::commands::port;
 use crate::context::Context;
 use crate::errors::Result;
 use crate::output::{self, human, template};
@@ -120,7 +121,7 @@ impl Ps {
             "Command": format!("\"{}\"", self.cut(&record.command.join(" "), COMMAND)),
             "CreatedAt": human::time(&record.created),
             "RunningFor": human::ago(Some(&record.created)),
-            "Ports": "",
+            "Ports": port::column(&record.state.ports),
             "State": record.state.status,
             "Status": status(record),
             "Size": sizes.map_or_else(String::new, size),
