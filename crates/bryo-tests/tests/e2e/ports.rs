@@ -321,6 +321,44 @@ fn a_published_port_opens_no_way_to_the_machines_loopback() {
 }
 
 #[test]
+fn a_container_in_the_background_has_its_ports_whenever_it_runs() {
+    everywhere(Outside::new(), |site| {
+        let image = [PROBE, "/probe", "serve", "80/tcp"];
+        let flags = ["run", "-d", "--init", "--name", "behind", "-p", "8080:80", "-p", "80"];
+        site.bryo(&[&flags[..], &image].concat()).ok();
+        let listed = || site.bryo(&["port", "behind", "80"]).text();
+        let drawn = || listed().lines().last().and_then(|l| l.parse::<SocketAddr>().ok()).map(|place| place.port());
+        assert_eq!(site.answer(MACHINE, 8080, "tcp").seen.ip().to_string(), WORLD);
+        assert_eq!(site.answer(MACHINE, drawn().unwrap(), "tcp").server, "80/tcp");
+        let second = site.bryo(&[&["run", "-d", "--name", "second", "-p", "8080:80"][..], &image].concat());
+        second.fails(125, &["host port 8080/tcp is in use"]);
+        assert!(!site.bryo(&["ps", "-a", "--format", "{{.Names}}"]).ok().contains("second"));
+        site.bryo(&["stop", "behind"]).ok();
+        assert!(site.refuses(MACHINE, 8080, "tcp"));
+        assert_eq!(site.bryo(&["port", "behind"]).ok(), "");
+        // What was chosen by the kernel is chosen anew.
+        site.bryo(&["start", "behind"]).ok();
+        site.answer(MACHINE, 8080, "tcp");
+        site.answer(MACHINE, drawn().unwrap(), "tcp");
+        site.bryo(&["rm", "-f", "behind"]).ok();
+    });
+}
+
+#[test]
+fn a_container_of_a_network_publishes_too_if_it_leads_outside() {
+    everywhere(Outside::new(), |site| {
+        for create in [&["front"][..], &["--internal", "back"]] {
+            site.bryo(&[&["network", "create"], create].concat()).ok();
+        }
+        let _server = site.serve(&["--name", "member", "--network", "front", "-p", "8080:80"], &["80/tcp"]);
+        assert_eq!(site.answer(MACHINE, 8080, "tcp").seen.ip().to_string(), WORLD);
+        for (network, word) in [("back", "internal"), ("container:member", "another one")] {
+            site.serve(&["--network", network, "-p", "8081:80"], &["80/tcp"]).fails(&[word]);
+        }
+    });
+}
+
+#[test]
 fn a_network_that_cannot_publish_says_so() {
     let Some(user) = User::ordinary() else { return };
     let home = Home::shared(&user);
