@@ -176,8 +176,9 @@ fn low_ports_are_everybodys_inside() {
     for user in User::all() {
         let home = Home::shared(&user);
         for network in [&[][..], &["--network", "none"]] {
-            let script =
-                "nc -l -p 80 > /tmp/got & sleep 0.5; echo through | nc 127.0.0.1 80 -w 1; sleep 0.2; cat /tmp/got";
+            // A slow machine takes its time until somebody listens, and until what was heard is written.
+            let script = "nc -l -p 80 > /tmp/got & for n in $(seq 50); do grep -q . /tmp/got && break; \
+                          echo through | timeout 2 nc 127.0.0.1 80; sleep 0.1; done; cat /tmp/got";
             let output = home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", script]].concat());
             assert!(output.text().contains("through"), "{output}");
         }
