@@ -111,7 +111,12 @@ impl Error {
 
 /// Asks `doctor` whether the cause lies in this host, so that both say the same words.
 fn host_remedy(error: &bryo_engine::error::Error) -> Option<String> {
-    let source = std::error::Error::source(error)?;
+    let source = match (std::error::Error::source(error), error.kind()) {
+        (Some(source), _) => source,
+        // What a child has reported in words.
+        (None, Kind::Launch(_)) => return doctor::explain(error).map(|a| format!("{} ({})", a.remedy, a.cause)),
+        (None, _) => return None,
+    };
     let advice = if let Some(error) = source.downcast_ref::<bryo_launch::Error>() {
         doctor::explain(error)
     } else if let Some(error) = source.downcast_ref::<bryo_identity::Error>() {

@@ -63,7 +63,15 @@ pub(super) struct Job<'a> {
 /// Makes the layer, or leaves nothing of it.
 pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private))?;
+    let changed = check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private));
+    changed.map_err(|e| match e.errno() {
+        // As in a container's own start: a security module lets the namespace be made and refuses what it is for.
+        Errno::PERM | Errno::ACCESS => {
+            let why = format!("cannot mount in the new user namespace: {e}");
+            Error::new(Kind::Launch(bryo_launch::Kind::MountDenied), why)
+        }
+        _ => Error::from(e),
+    })?;
     let lowers = job.layers.iter().rev().map(|path| directory(path)).collect::<Result<Vec<_>>>()?;
     let target = directory(job.target)?;
     inside.become_root()?;
