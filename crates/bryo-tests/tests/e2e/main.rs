@@ -23,6 +23,7 @@ mod handbook;
 mod host_system;
 mod identity;
 mod life;
+mod limits;
 mod list;
 mod loaders;
 mod logs;
