@@ -3,7 +3,8 @@
 //! `F` or `P` for a line's end or a part of one, and the text. Source: the Kubernetes design for CRI logs.
 //!
 //! What was read is written at once: a stream without an end and a line without an end cost no memory. A file that has
-//! reached its size is put aside as `log.1`, that as `log.2`, and the oldest is dropped.
+//! reached its size is put aside as `log.1`, the next one as `log.2`, and the oldest is dropped. A file keeps its number,
+//! so that putting aside is one rename, after which a reader still knows what came before and after its file.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -47,6 +48,8 @@ pub(crate) struct Writer {
     dir: PathBuf,
     file: File,
     size: u64,
+    /// The number of the file that is put aside next.
+    next: u64,
     limits: Log,
     /// What is written next; kept for its memory.
     lines: Vec<u8>,
@@ -65,7 +68,8 @@ impl Writer {
     pub fn open(dir: &Path, limits: &Log) -> Result<Self> {
         let file = create(dir)?;
         let size = file.metadata().map_or(0, |m| m.len());
-        Ok(Self { dir: dir.to_owned(), file, size, limits: limits.clone(), lines: Vec::new() })
+        let next = put_aside(dir).last().map_or(1, |n| n + 1);
+        Ok(Self { dir: dir.to_owned(), file, size, next, limits: limits.clone(), lines: Vec::new() })
     }
 
     /// Writes what was read. A full disk loses it and does not stop the payload, as a terminal's history would.
@@ -113,18 +117,40 @@ impl Writer {
     }
 
     fn rotate(&mut self) {
-        let name = |n: u32| self.dir.join(if n == 0 { FILE.to_owned() } else { format!("{FILE}.{n}") });
-        // A name that is not there yet is no failure.
-        for n in (1..self.limits.max_files).rev() {
-            let _ = std::fs::rename(name(n - 1), name(n));
+        let moved = match self.limits.max_files {
+            1 => std::fs::remove_file(self.dir.join(FILE)),
+            _ => std::fs::rename(self.dir.join(FILE), self.dir.join(name(self.next))),
+        };
+        // Where it cannot be moved, the old one goes on: its size is less than what would be lost.
+        if moved.is_err() {
+            return;
         }
-        if self.limits.max_files == 1 {
-            let _ = std::fs::remove_file(name(0));
-        }
+        self.next += 1;
         if let Ok(file) = create(&self.dir) {
             (self.file, self.size) = (file, 0);
         }
+        let aside = put_aside(&self.dir);
+        let kept = usize::try_from(self.limits.max_files).unwrap_or(1).saturating_sub(1);
+        for n in &aside[..aside.len().saturating_sub(kept)] {
+            // What cannot be removed now is among the oldest the next time as well.
+            let _ = std::fs::remove_file(self.dir.join(name(*n)));
+        }
     }
+}
+
+/// Returns the name of a file that was put aside.
+pub(crate) fn name(n: u64) -> String {
+    format!("{FILE}.{n}")
+}
+
+/// Returns the numbers of the files that were put aside, oldest first.
+pub(crate) fn put_aside(dir: &Path) -> Vec<u64> {
+    let number = |entry: std::fs::DirEntry| -> Option<u64> {
+        entry.file_name().to_str()?.strip_prefix(FILE)?.strip_prefix('.')?.parse().ok()
+    };
+    let mut numbers: Vec<u64> = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 fn create(dir: &Path) -> Result<File> {
@@ -177,7 +203,9 @@ mod tests {
         let mut names: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
-        assert_eq!(names, ["log", "log.1", "log.2"]);
+        let [current, before, newest] = &names[..] else { panic!("{names:?}") };
+        let number = |name: &str| name.strip_prefix("log.").unwrap().parse::<u64>().unwrap();
+        assert_eq!((current.as_str(), number(newest)), ("log", number(before) + 1));
         for name in names {
             assert!(std::fs::metadata(dir.path().join(name)).unwrap().len() <= 4096);
         }
