@@ -10,11 +10,15 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
     scripts/deny
-    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/* tests/vm/build tests/vm/customize tests/vm/guest tests/vm/job tests/vm/run tests/vm/test tests/systemd/*
+    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/* tests/vm/build tests/vm/customize tests/vm/guest tests/vm/job tests/vm/run tests/vm/test tests/vm/cases/* tests/systemd/*
 
 # All tests, or those that the arguments name: just test -p bryo-tests network::
 test *args:
     scripts/test {{ args }}
+
+# Limits, delegation and denials, in a virtual machine with systemd; as root.
+test-vm *cases:
+    tests/vm/test {{ cases }}
 
 # Start and pull beside the peers, as ratios of one run.
 bench *which:

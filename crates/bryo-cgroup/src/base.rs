@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::resources::Controller;
-use crate::systemd;
+use crate::systemd::{self, Scope};
 use crate::tree::{Group, own_path};
 
 /// The group of whoever supervises containers, beside theirs: the kernel wants no processes where groups are.
@@ -36,34 +36,44 @@ pub struct Place {
 
 impl Base {
     /// Finds the place. This process may be in another group afterwards.
-    pub fn find(unit: &str, description: &str, stop: &[BorrowedFd<'_>]) -> Result<Self> {
-        if let Some(base) = Self::own()? {
+    pub fn find(scope: &Scope<'_>, stop: &[BorrowedFd<'_>]) -> Result<Self> {
+        if let Some(base) = Self::own(stop)? {
             return Ok(base);
         }
-        systemd::start_scope(unit, description, stop)?;
+        systemd::start_scope(scope, stop)?;
         let group = Group::own()?;
-        if group.name() != unit || !group.is_writable() {
-            let why = format!("systemd started {unit}, and this process is in {}", group.path().display());
+        if group.name() != scope.unit || !group.is_writable() {
+            let why = format!("systemd started {}, and this process is in {}", scope.unit, group.path().display());
             return Err(Error::new(Kind::Refused, why));
         }
         Ok(Self { group })
     }
 
     /// Returns the caller's own group where that is its business, or the one above where it supervises another already.
-    fn own() -> Result<Option<Self>> {
+    fn own(stop: &[BorrowedFd<'_>]) -> Result<Option<Self>> {
         let own = Group::own()?;
-        let group = match own.name() {
-            SUPERVISOR => own.parent()?.unwrap_or(own),
-            _ => own,
-        };
+        if own.name() == SUPERVISOR
+            && let Some(group) = own.parent()?
+        {
+            // That group is only made where this was found out.
+            return Ok(group.is_writable().then_some(Self { group }));
+        }
+        if !own.is_writable() {
+            return Ok(None);
+        }
         // Without systemd nobody else manages what the caller can write, as in a container that is given its groups.
-        let given = group.is_marked_delegated() || !systemd::is_running();
-        Ok((given && group.is_writable()).then_some(Self { group }))
+        let given = own.is_marked_delegated()
+            || !systemd::is_running()
+            || match systemd::unit_of(own.path()) {
+                Some((unit, below)) if below == "/" => systemd::is_delegated(&unit, stop)?,
+                _ => false,
+            };
+        Ok(given.then_some(Self { group: own }))
     }
 
     /// Looks for the caller's own place as [`own`](Self::own) does, without an opinion on why there is none.
     pub fn of_caller() -> Option<Self> {
-        Self::own().ok().flatten()
+        Self::own(&[]).ok().flatten()
     }
 
     /// Says what the place has.
@@ -146,7 +156,8 @@ fn lack(kind: Kind, missing: &[Controller], why: &str) -> Error {
 /// Why there is no such place.
 pub fn survey() -> Result<Place> {
     let unit = format!("bryo-survey-{}.scope", std::process::id());
-    Base::find(&unit, "bryo looks what it is given", &[])?.describe()
+    let scope = Scope { unit: &unit, description: "bryo looks what it is given", shares: &[] };
+    Base::find(&scope, &[])?.describe()
 }
 
 /// Brings this process where it can put a child into a container's group.

@@ -38,10 +38,13 @@ impl<'a> Bus<'a> {
     }
 
     /// Says who the caller is, which the kernel confirms. Source: the D-Bus specification, "EXTERNAL".
+    ///
+    /// All of it is sent before the answer is read, as systemd's own clients do: what systemd reads together with the
+    /// last line it would leave lying until more comes, and so no call may follow at its heels.
     fn authenticate(&mut self) -> Result<()> {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+        self.send(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
         let end = loop {
             match self.received.windows(2).position(|w| w == b"\r\n") {
                 Some(end) => break end + 2,
@@ -49,17 +52,14 @@ impl<'a> Bus<'a> {
             }
         };
         let line: Vec<u8> = self.received.drain(..end).collect();
-        if !line.starts_with(b"OK ") {
-            return Err(refused(&format!(
-                "it does not know the caller ({})",
-                String::from_utf8_lossy(&line).trim_end()
-            )));
+        if line.starts_with(b"OK ") {
+            return Ok(());
         }
-        self.send(b"BEGIN\r\n")
+        Err(refused(&format!("it does not know the caller ({})", String::from_utf8_lossy(&line).trim_end())))
     }
 
-    /// Calls a method and returns the answer's strings. The signals that come before it are returned as well.
-    pub fn call(&mut self, method: Method<'_>, body: impl FnOnce(&mut Writer)) -> Result<(Vec<String>, Vec<Message>)> {
+    /// Calls a method and returns the answer. The signals that come before it are returned as well.
+    pub fn call(&mut self, method: Method<'_>, body: impl FnOnce(&mut Writer)) -> Result<(Message, Vec<Message>)> {
         self.serial += 1;
         let serial = self.serial;
         self.send(&wire::call(serial, method, body))?;
@@ -68,7 +68,7 @@ impl<'a> Bus<'a> {
             let message = self.message()?;
             match message.sort {
                 Sort::Signal => signals.push(message),
-                Sort::Return if message.answers == serial => return Ok((message.strings()?, signals)),
+                Sort::Return if message.answers == serial => return Ok((message, signals)),
                 Sort::Error if message.answers == serial => {
                     let words = message.strings().unwrap_or_default();
                     return Err(refused(words.first().unwrap_or(&message.error)));
@@ -174,7 +174,7 @@ mod tests {
         Bus::connect(&path, &[]).unwrap().map(drop).unwrap();
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(server.join().unwrap(), format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes());
+        assert_eq!(server.join().unwrap(), format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes());
         std::fs::remove_file(path).unwrap();
     }
 

@@ -11,6 +11,7 @@ use oci_spec::runtime::LinuxResources;
 use crate::base::{Base, SUPERVISOR, join};
 use crate::error::{Error, Kind, Result};
 use crate::resources::{Controller, Enforced, Setting, Settings, Value, parse_list};
+use crate::systemd::Scope;
 use crate::tree::Group;
 
 /// What a container's group is made from.
@@ -44,7 +45,10 @@ impl Cgroup {
     /// What keeps a limit from being enforced; nothing is left behind then.
     pub fn make(request: Request<'_>) -> Result<Self> {
         let mut settings = Settings::of(request.resources)?;
-        let base = Base::find(&format!("{}.scope", request.name), request.description, request.stop)?;
+        let unit = format!("{}.scope", request.name);
+        let shares = settings.shares();
+        let scope = Scope { unit: &unit, description: request.description, shares: &shares };
+        let base = Base::find(&scope, request.stop)?;
         if request.pids_by_default && base.describe()?.lacking.contains(&Controller::Pids) {
             settings.without(Controller::Pids);
         }
@@ -54,6 +58,14 @@ impl Cgroup {
         let group = base.group.make(request.name)?;
         let mut made = Self { base: base.group, group, enforced: Enforced::default() };
         settings.0.iter().try_for_each(|setting| made.set(setting))?;
+        if made.base.name() == unit {
+            // In a scope of its own a container has nobody to share with; the scope has.
+            settings
+                .0
+                .iter()
+                .filter(|s| s.share().is_some())
+                .try_for_each(|setting| made.compare(&made.base, setting))?;
+        }
         made.enforced = Enforced::read(&made.group);
         Ok(made)
     }
@@ -66,12 +78,20 @@ impl Cgroup {
             return self.missing(setting, &what);
         }
         self.group.write(setting.file, &value).map_err(|e| Error::caused(Kind::Refused, &what, e))?;
-        let shown = self.group.read(setting.file)?;
-        if !setting.value.is(&shown) {
-            let why = format!("{what}: {} has {:?} where {value:?} was written", setting.file, shown.trim());
-            return Err(Error::new(Kind::Refused, why));
-        }
+        self.compare(&self.group, setting)?;
         self.effective(setting, &what)
+    }
+
+    /// Looks whether a group has what is wanted.
+    fn compare(&self, group: &Group, setting: &Setting) -> Result<()> {
+        let shown = group.read(setting.file)?;
+        if setting.value.is(&shown) {
+            return Ok(());
+        }
+        let (limits, path) = (setting.controller.limits(), group.path().display());
+        let (shown, value) = (shown.trim(), setting.value.text());
+        let why = format!("cannot limit {limits}: {} of {path} has {shown:?} in place of {value:?}", setting.file);
+        Err(Error::new(Kind::Refused, why))
     }
 
     /// Says what a file means that is not there although its controller is.

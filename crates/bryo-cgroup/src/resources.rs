@@ -61,6 +61,19 @@ pub(crate) struct Setting {
     pub value: Value,
 }
 
+impl Setting {
+    /// Returns the name and value of systemd's property for what only counts beside others. Source:
+    /// `systemd.resource-control(5)`.
+    pub fn share(&self) -> Option<(&'static str, u64)> {
+        match (self.file, &self.value) {
+            ("cpu.weight", Value::Number(n)) => Some(("CPUWeight", *n)),
+            ("io.weight", Value::DefaultWeight(n)) => Some(("IOWeight", *n)),
+            ("memory.low", Value::Bytes(n)) => Some(("MemoryLow", *n)),
+            _ => None,
+        }
+    }
+}
+
 /// A value, in the form that the kernel takes it and shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
@@ -136,6 +149,11 @@ impl Settings {
     /// Returns the controllers that are needed.
     pub fn controllers(&self) -> BTreeSet<Controller> {
         self.0.iter().map(|setting| setting.controller).collect()
+    }
+
+    /// Returns what only counts beside others, as systemd's properties.
+    pub fn shares(&self) -> Vec<(&'static str, u64)> {
+        self.0.iter().filter_map(Setting::share).collect()
     }
 
     /// Leaves out what needs a controller.
@@ -350,6 +368,8 @@ mod tests {
             ("io.weight", "default 10000"),
         ];
         assert_eq!(files(&resources), expected.map(|(file, value)| (file, value.to_owned())));
+        let shares = Settings::of(&resources).unwrap().shares();
+        assert_eq!(shares, [("CPUWeight", 100), ("IOWeight", 10_000)]);
         let needed = Settings::of(&resources).unwrap().controllers();
         assert_eq!(needed, [Controller::Cpu, Controller::Cpuset, Controller::Io, Controller::Pids].into());
     }

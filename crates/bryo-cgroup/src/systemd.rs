@@ -49,8 +49,18 @@ fn manager<'a>(member: &'a str, signature: &'a str) -> Method<'a> {
     }
 }
 
+/// A scope to be.
+pub(crate) struct Scope<'a> {
+    pub unit: &'a str,
+    /// What systemd shows of it.
+    pub description: &'a str,
+    /// What counts beside other units, by the names of systemd's properties.
+    pub shares: &'a [(&'static str, u64)],
+}
+
 /// Moves this process into a new scope whose content is the caller's own business.
-pub(crate) fn start_scope(unit: &str, description: &str, stop: &[BorrowedFd<'_>]) -> Result<()> {
+pub(crate) fn start_scope(scope: &Scope<'_>, stop: &[BorrowedFd<'_>]) -> Result<()> {
+    let Scope { unit, description, shares } = scope;
     let mut bus = connect(stop)?;
     let (answer, signals) = bus.call(manager("StartTransientUnit", "ssa(sv)a(sa(sv))"), |body| {
         body.string(unit);
@@ -59,6 +69,9 @@ pub(crate) fn start_scope(unit: &str, description: &str, stop: &[BorrowedFd<'_>]
         body.array(8, |properties| {
             properties.property("Description", "s", |w| w.string(description));
             properties.property("Delegate", "b", |w| w.u32(1));
+            for (name, value) in *shares {
+                properties.property(name, "t", |w| w.u64(*value));
+            }
             // Nothing is kept of one that failed.
             properties.property("CollectMode", "s", |w| w.string("inactive-or-failed"));
             properties.property("PIDs", "au", |w| w.array(4, |pids| pids.u32(std::process::id())));
@@ -66,7 +79,7 @@ pub(crate) fn start_scope(unit: &str, description: &str, stop: &[BorrowedFd<'_>]
         // No further units.
         body.array(8, |_| ());
     })?;
-    let job = answer.into_iter().next().ok_or_else(|| refused("it names no job"))?;
+    let job = answer.strings()?.into_iter().next().ok_or_else(|| refused("it names no job"))?;
     let mut signals = signals.into_iter();
     loop {
         let message = match signals.next() {
@@ -90,6 +103,20 @@ fn result_of(message: &Message, job: &str) -> Option<String> {
         [path, _, result] if path == job => Some(result.clone()),
         _ => None,
     }
+}
+
+/// Tells whether a unit's content is its own business. Managers of users do not mark its group before systemd 254.
+pub(crate) fn is_delegated(unit: &str, stop: &[BorrowedFd<'_>]) -> Result<bool> {
+    let mut bus = connect(stop)?;
+    let (answer, _) = bus.call(manager("GetUnit", "s"), |body| body.string(unit))?;
+    let object = answer.strings()?.into_iter().next().ok_or_else(|| refused("it does not know the unit"))?;
+    let kind = if unit.ends_with(".scope") { "Scope" } else { "Service" };
+    let get = Method { path: &object, interface: "org.freedesktop.DBus.Properties", ..manager("Get", "ss") };
+    let (answer, _) = bus.call(get, |body| {
+        body.string(&format!("org.freedesktop.systemd1.{kind}"));
+        body.string("Delegate");
+    })?;
+    Ok(answer.truth()? == Some(true))
 }
 
 /// Moves this process into a group below a unit that is the caller's own business. For a way that the kernel does not

@@ -49,6 +49,11 @@ impl Writer {
         self.0.extend(value.to_ne_bytes());
     }
 
+    pub fn u64(&mut self, value: u64) {
+        self.align(8);
+        self.0.extend(value.to_ne_bytes());
+    }
+
     pub fn string(&mut self, text: &str) {
         self.length(text.len());
         self.0.extend(text.as_bytes());
@@ -189,6 +194,15 @@ impl Message {
         Ok(message)
     }
 
+    /// Reads a body that is a truth value of any type, as properties are returned; nothing for another type.
+    pub fn truth(&self) -> Result<Option<bool>> {
+        let mut reader = Reader { bytes: &self.body, at: 0, little: self.little };
+        if self.signature != "v" || reader.signature()? != "b" {
+            return Ok(None);
+        }
+        Ok(Some(reader.u32()? != 0))
+    }
+
     /// Reads the leading strings and object paths of the body; numbers between them are passed over.
     pub fn strings(&self) -> Result<Vec<String>> {
         let mut reader = Reader { bytes: &self.body, at: 0, little: self.little };
@@ -307,6 +321,19 @@ mod tests {
         assert_eq!(writer.0[..4], 16_u32.to_ne_bytes());
     }
 
+    #[test]
+    fn a_truth_value_is_one_of_any_type() {
+        let method = Method { destination: "a", path: "/b", interface: "c", member: "D", signature: "v" };
+        let read = |signature: &str, value: u32| {
+            let bytes = call(1, method, |body| {
+                body.signature(signature);
+                body.u32(value);
+            });
+            Message::parse(&bytes).unwrap().truth().unwrap()
+        };
+        assert_eq!([read("b", 1), read("b", 0), read("u", 1)], [Some(true), Some(false), None]);
+    }
+
     proptest! {
         #[test]
         fn no_answer_brings_the_reader_down(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -314,7 +341,7 @@ mod tests {
                 let _ = length(fixed);
             }
             if let Ok(message) = Message::parse(&bytes) {
-                let _ = message.strings();
+                let _ = (message.strings(), message.truth());
             }
         }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Attached to a container that runs by itself: its output comes to the caller, the caller's input goes to it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use bryo_launch::relay::{self, Caller, RawTerminal, Watch};
 use bryo_sys::check;
@@ -22,6 +23,8 @@ use crate::run::Hints;
 pub struct AttachOptions {
     /// Passes standard input on.
     pub input: bool,
+    /// The end of standard input is that of the container's; else others may attach and type more.
+    pub ends_input: bool,
     /// Passes signals on.
     pub proxy_signals: bool,
     /// What leaves the container alone when it is typed.
@@ -126,7 +129,6 @@ impl Engine {
         let signals = relay::signals();
         signals.block()?;
         let inbox = signals.descriptor()?;
-        // The caller may have left a signal set from which nothing is read any more; ours has it all.
         let raw = if options.input && record.options.tty { RawTerminal::enter(caller.stdin)? } else { None };
         let _ = rustix::io::ioctl_fionbio(&socket, true);
         let watch = rustix::termios::isatty(caller.stdout).then(Watch::default);
@@ -139,6 +141,7 @@ impl Engine {
             caller,
             options,
             outbox: Vec::new(),
+            showing: None,
             typed: 0,
             input: options.input,
         };
@@ -165,6 +168,8 @@ struct Client<'a> {
     options: &'a AttachOptions,
     /// Messages that there was no room for.
     outbox: Vec<Vec<u8>>,
+    /// Output that the caller has not taken yet.
+    showing: Option<Showing>,
     /// How many of the detach keys were typed.
     typed: usize,
     /// More input may come.
@@ -175,46 +180,112 @@ struct Client<'a> {
     watch: Option<Watch>,
 }
 
+/// A piece of output on its way to the caller.
+struct Showing {
+    stream: Stream,
+    bytes: Vec<u8>,
+    shown: usize,
+}
+
+/// What `poll` found.
+struct Ready {
+    signal: bool,
+    socket: PollFlags,
+    stdin: bool,
+    output: bool,
+}
+
 impl Client<'_> {
     fn run(&mut self, inbox: &OwnedFd) -> Result<Left> {
         let mut buffer = vec![0; CHUNK + 1];
         loop {
-            let (signal, socket, stdin) = self.wait(inbox)?;
-            if signal {
-                self.signals(inbox)?;
+            let ready = self.wait(inbox)?;
+            if ready.signal && self.signals(inbox)? {
+                return Ok(Left::Detached);
             }
-            if socket.intersects(PollFlags::OUT) {
+            if ready.socket.intersects(PollFlags::OUT) {
                 self.flush();
             }
-            if socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+            // Whoever reads the output has gone: the container goes on, as in a terminal that was closed.
+            if ready.output && self.show().is_err() {
+                return Ok(Left::Detached);
+            }
+            if ready.socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+                && self.showing.is_none()
                 && let Some(left) = self.receive(&mut buffer)?
             {
                 return Ok(left);
             }
-            if stdin && self.read(&mut buffer) {
+            if ready.stdin && self.read(&mut buffer) {
                 return Ok(Left::Detached);
             }
         }
     }
 
-    fn wait(&self, inbox: &OwnedFd) -> Result<(bool, PollFlags, bool)> {
-        let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut fds = vec![PollFd::new(inbox, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN | room)];
-        if self.input && self.outbox.is_empty() {
+    /// Waits either for output or for room for it, so that whoever does not read is not waited for with the signals.
+    fn wait(&self, inbox: &OwnedFd) -> Result<Ready> {
+        let mut wanted = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        if self.showing.is_none() {
+            wanted |= PollFlags::IN;
+        }
+        let mut fds = vec![PollFd::new(inbox, PollFlags::IN)];
+        // One that has hung up is ready for ever.
+        let listens = !wanted.is_empty();
+        if listens {
+            fds.push(PollFd::new(&self.socket, wanted));
+        }
+        let types = self.input && self.outbox.is_empty();
+        if types {
             fds.push(PollFd::from_borrowed_fd(self.caller.stdin, PollFlags::IN));
         }
+        fds.extend(self.showing.as_ref().map(|s| PollFd::from_borrowed_fd(self.shows_on(s.stream), PollFlags::OUT)));
         let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
         check("poll", || format!("{} descriptors", fds.len()), polled)?;
-        Ok((!fds[0].revents().is_empty(), fds[1].revents(), fds.get(2).is_some_and(|fd| !fd.revents().is_empty())))
+        let mut found = fds.iter().map(PollFd::revents);
+        let mut next = |is: bool| if is { found.next() } else { None }.unwrap_or(PollFlags::empty());
+        Ok(Ready {
+            signal: !next(true).is_empty(),
+            socket: next(listens),
+            stdin: !next(types).is_empty(),
+            output: !next(self.showing.is_some()).is_empty(),
+        })
+    }
+
+    fn shows_on(&self, stream: Stream) -> BorrowedFd<'_> {
+        if stream == Stream::Stdout { self.caller.stdout } else { self.caller.stderr }
+    }
+
+    /// Writes as much of the output as there is room for.
+    fn show(&mut self) -> rustix::io::Result<()> {
+        /// What a pipe that is ready takes without waiting: `PIPE_BUF` (`pipe(7)`).
+        const PORTION: usize = 4096;
+        let Some(Showing { stream, bytes, shown }) = &self.showing else { return Ok(()) };
+        let end = bytes.len().min(shown + PORTION);
+        let written = match rustix::io::write(self.shows_on(*stream), &bytes[*shown..end]) {
+            Ok(n) => n,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(e) => return Err(e),
+        };
+        if let Some(showing) = &mut self.showing {
+            showing.shown += written;
+            if showing.shown == showing.bytes.len() {
+                self.showing = None;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the caller's input; true when he lets go.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         match rustix::io::read(self.caller.stdin, &mut buffer[..CHUNK]) {
             Err(Errno::AGAIN | Errno::INTR) => false,
+            // A raw terminal has no end: it is gone, and the container goes on.
+            Ok(0) | Err(_) if self.raw.is_some() => true,
             Ok(0) | Err(_) => {
                 self.input = false;
-                self.send(&Message::End);
+                if self.options.ends_input {
+                    self.send(&Message::End);
+                }
                 false
             }
             Ok(n) if self.record.options.tty => {
@@ -235,27 +306,54 @@ impl Client<'_> {
                 if let Some(watch) = &mut self.watch {
                     watch.look(bytes);
                 }
-                let to = if stream == Stream::Stdout { self.caller.stdout } else { self.caller.stderr };
-                // Whoever reads the output has gone: the container goes on, as in a terminal that was closed.
-                if write_all(to, bytes).is_err() { Ok(Some(Left::Detached)) } else { Ok(None) }
+                self.showing =
+                    Some(Showing { stream, bytes: bytes.to_vec(), shown: 0 }).filter(|s| !s.bytes.is_empty());
+                Ok(None)
             }
             Ok(Some(Message::Exit(code))) => {
                 let hints = self.watch.as_ref().map_or_else(Hints::default, |watch| watch.seen.into());
                 Ok(Some(Left::Ended(code, hints)))
             }
             Ok(Some(_)) | Err(Errno::AGAIN) => Ok(None),
-            // The monitor was killed, and the container with it.
-            Ok(None) | Err(_) => Ok(Some(Left::Ended(137, Hints::default()))),
+            Ok(None) | Err(_) => self.lost().map(Some),
         }
     }
 
-    fn signals(&mut self, inbox: &OwnedFd) -> Result<()> {
+    /// The monitor has hung up without a word: it was killed, and the container ends with it in a moment, or it was tired
+    /// of waiting.
+    fn lost(&self) -> Result<Left> {
+        /// A guardian takes milliseconds.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let begin = Instant::now();
+        loop {
+            let now = self.engine.containers.find(self.record.id.as_str());
+            match now {
+                Ok(now) if now.state.is_active() && self.engine.containers.is_held(&now.id) => {
+                    if begin.elapsed() > PATIENCE {
+                        let why =
+                            format!("container {} goes on alone: its output was not taken for too long", now.name);
+                        return Err(Error::new(Kind::Io, why));
+                    }
+                }
+                now => {
+                    let code = now.ok().and_then(|now| now.state.exit_code).unwrap_or(137);
+                    return Ok(Left::Ended(code, Hints::default()));
+                }
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Does what signals ask for; true for one that lets go of the container.
+    fn signals(&mut self, inbox: &OwnedFd) -> Result<bool> {
         while let Some(number) = next(inbox)? {
             match Signal::from_named_raw(number) {
                 Some(Signal::WINCH) => self.resize(),
                 // A job that was stopped finds the terminal as the shell left it.
                 Some(Signal::CONT) => self.raw.iter().for_each(RawTerminal::again),
                 Some(Signal::CHILD | Signal::PIPE | Signal::URG) => (),
+                // The terminal is gone, which is none of the container's.
+                Some(Signal::HUP) if self.raw.is_some() => return Ok(true),
                 _ if self.options.proxy_signals => {
                     // As it is now: it may have been started again since.
                     let now = self.engine.containers.find(self.record.id.as_str());
@@ -264,10 +362,11 @@ impl Client<'_> {
                         let _ = self.engine.signal(&now, signal);
                     }
                 }
+                Some(Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT) => return Ok(true),
                 _ => (),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Gives the container's terminal the size of the caller's.
@@ -294,22 +393,6 @@ impl Client<'_> {
             self.outbox.remove(0);
         }
     }
-}
-
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(Errno::INTR) => (),
-            // Somebody else has made it so that it does not wait.
-            Err(Errno::AGAIN) => {
-                let mut fds = [PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT)];
-                let _ = rustix::event::poll(&mut fds, None);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use bryo_image::store::{Pin, Store};
 use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
 use bryo_launch::plan::Landlock;
 
-use crate::container::{Containers, Id, Namespace, ProcessId, Record, remove_layer};
+use crate::container::{Containers, Held, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::networks::Networks;
 use crate::options::Network;
@@ -153,49 +153,6 @@ impl Engine {
         self.discard(held, Some(record))
     }
 
-    /// Removes a container by name or id; with `force` one that runs is ended first, and one that does not exist is no
-    /// failure.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NoSuchContainer`], [`Kind::Running`] without `force`.
-    pub fn remove_by_name(&self, name: &str, force: bool) -> Result<()> {
-        /// How long a killed container may take to be gone.
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-        let record = match self.containers.find(name) {
-            Err(e) if force && e.kind() == Kind::NoSuchContainer => return Ok(()),
-            other => other?,
-        };
-        if force && (record.state.is_running() || self.containers.is_held(&record.id)) {
-            Self::end(&record);
-            let start = std::time::Instant::now();
-            while self.containers.is_held(&record.id) && start.elapsed() < PATIENCE {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            // A container that goes away when it ends has done so.
-            if self.containers.find(record.id.as_str()).is_err() {
-                return Ok(());
-            }
-        }
-        match self.remove(&record) {
-            Err(e) if e.kind() == Kind::Running => {
-                Err(Error::new(Kind::Running, format!("container {} is running", record.name)))
-            }
-            other => other,
-        }
-    }
-
-    /// Ends process 1 of a container, and with it all others.
-    ///
-    /// That somebody holds the container does not say that the number is still the process's own: its supervisor reaps
-    /// it first and gives the container back when all is cleaned up, and between the two the number may be used again.
-    fn end(record: &Record) {
-        if let Some(pidfd) = record.state.process.as_ref().and_then(ProcessId::open) {
-            // It may have ended by itself, which is what was wanted.
-            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-        }
-    }
-
     /// Collects what dead processes left: directories without a record, containers that were to go away, data of volumes
     /// that is not whole.
     ///
@@ -241,10 +198,13 @@ impl Engine {
         let Some(held) = self.containers.hold_abandoned(id)? else { return Ok(false) };
         // Looked at again: it may have been made, and have ended, before it was held.
         let record = self.containers.find(id.as_str()).ok();
-        if record.as_ref().is_some_and(|record| !record.auto_remove) {
+        if record.as_ref().is_some_and(|record| !self.containers.is_over(record)) {
             return Ok(false);
         }
         self.discard(held, record.as_ref())?;
+        if let Some(record) = &record {
+            self.remove_anonymous_volumes(&record.options)?;
+        }
         Ok(true)
     }
 
@@ -265,7 +225,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn discard(&self, held: crate::container::Held, record: Option<&Record>) -> Result<()> {
+    pub(crate) fn discard(&self, held: Held, record: Option<&Record>) -> Result<()> {
         let layer = held.dir().join("layer");
         if layer.exists() {
             let map = self.map_of_files(record)?;

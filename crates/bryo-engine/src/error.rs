@@ -25,6 +25,10 @@ pub enum Kind {
     NoSuchNetwork,
     /// A network that containers are in.
     NetworkInUse,
+    /// No such volume.
+    NoSuchVolume,
+    /// A container names the volume.
+    VolumeInUse,
     /// A name that stands for more than one container.
     Ambiguous,
     /// The name is taken.

@@ -70,7 +70,7 @@ impl Engine {
             patience: None,
             group: group.as_ref().map(AsFd::as_fd),
         };
-        let mut entered = enter(&entry)?;
+        let mut entered = enter(&entry).map_err(|e| self.not_entered(record, e))?;
         if options.detach {
             entered.leave();
             return Ok(0);
@@ -83,8 +83,14 @@ impl Engine {
             inbox: &inbox,
             aside: None,
         };
-        relay::run(entered.pidfd(), streams, &relayed)?;
+        relay::run(entered.pidfd(), streams, &relayed, None)?;
         Ok(entered.wait()?)
+    }
+
+    /// Says why a process could not enter: the container may have ended meanwhile.
+    fn not_entered(&self, record: &Record, error: bryo_launch::Error) -> Error {
+        let gone = error.errno() == Some(bryo_sys::Errno::SRCH.raw_os_error()) && self.process(record).is_err();
+        if gone { Error::new(Kind::NotRunning, format!("container {} has ended", record.name)) } else { error.into() }
     }
 
     /// Opens a process of the container that has executed a program of it. Below a small init that is its child: the
@@ -94,11 +100,7 @@ impl Engine {
         if !record.options.init {
             return Ok(first);
         }
-        let pid = record.state.pid;
-        let child = || {
-            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-            children.split_whitespace().next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
-        };
+        let child = || child_of_init(record.state.pid);
         let number = child();
         let opened = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
         // Asked again: then the number was the child's all the time, and that of its parent the container's.
@@ -191,11 +193,19 @@ fn become_user(process: &mut Process, user: &User, ids: &IdMap) -> Result<()> {
     Ok(())
 }
 
+/// Returns the payload below a small init, which is the first that the init has started.
+fn child_of_init(pid: i32) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
 /// Looks a user up among the accounts that the container has now, whatever they have become.
 fn find_user(record: &Record, text: &str) -> Result<User> {
     /// Longer files of accounts are no files of accounts.
     const MOST: u64 = 1 << 20;
-    let path = format!("/proc/{}/root", record.state.pid);
+    let own = record.state.pid;
+    let pid = if record.options.init { child_of_init(own).map_or(own, |pid| pid.as_raw_nonzero().get()) } else { own };
+    let path = format!("/proc/{pid}/root");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).map(Root::from_fd);
     let read = |name: &str| -> Result<Vec<u8>> {

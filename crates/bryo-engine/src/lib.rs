@@ -8,6 +8,7 @@ pub mod container;
 pub mod demo;
 pub mod derive;
 pub mod doctor;
+mod ending;
 mod engine;
 pub mod error;
 pub mod exec;
@@ -24,6 +25,6 @@ pub mod run;
 pub mod sizes;
 mod time;
 pub mod users;
-mod volumes;
+pub mod volumes;
 
 pub use engine::{Dirs, Engine, Policy};

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The life of a container after it was made: started, asked to end, killed, waited for.
+//! The life of a container that runs by itself: made, and started below a monitor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bryo_launch::relay;
-use bryo_sys::check;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
+use oci_spec::runtime::Spec;
 
 use crate::Engine;
-use crate::container::{Held, Id, ProcessId, Record, Status, generated_name};
+use crate::container::{Held, Id, Record, Status, generated_name};
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{self, STOPPED, Started, Subject, Unstarted, wire};
+use crate::monitor::{self, Started, Subject, Unstarted};
 use crate::options::RunOptions;
 use crate::run::{Image, Prepared, record};
+use crate::volumes::Claims;
 
 /// A container that was made and does not run.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub struct Created {
     held: Held,
     record: Record,
     prepared: Prepared,
-    pin: bryo_image::store::Pin,
+    claims: Claims,
 }
 
 impl Created {
@@ -39,8 +38,26 @@ impl Engine {
     ///
     /// # Errors
     ///
+    /// As [`Engine::create_to_start`].
+    pub fn create(&self, options: &RunOptions, image: Image, note: &dyn Fn(&str)) -> Result<Created> {
+        let created = self.create_to_start(options, image, None, note)?;
+        match created.held.write(&created.record) {
+            Ok(()) => Ok(created),
+            Err(error) => {
+                let Created { held, record, claims, .. } = created;
+                drop(claims);
+                Err(self.undo(held, &record, error))
+            }
+        }
+    }
+
+    /// Makes a container that is started at once: it is written down when it runs, so that a command that is killed
+    /// before leaves none.
+    ///
+    /// # Errors
+    ///
     /// What is wrong with the options, and what stands in the way of the image; nothing is left behind then.
-    pub fn create(
+    pub fn create_to_start(
         &self,
         options: &RunOptions,
         image: Image,
@@ -59,21 +76,33 @@ impl Engine {
         monitor::check_options(&record)?;
         record.health_check = options.health.check(prepared.image.healthcheck())?;
         let held = self.containers.create(&id, &name)?;
+        if let Some(path) = &options.cidfile
+            && let Err(error) = crate::run::write_cidfile(path, &id)
+        {
+            // Whose file it is, it is not this container's.
+            held.discard();
+            return Err(error);
+        }
         let written = match &prepared.image {
             Image::Stored(image) => held.write_image(image),
             Image::Rootfs(_) | Image::Host => Ok(()),
         };
-        let written = written.and_then(|()| held.write(&record)).and_then(|()| match &options.cidfile {
-            Some(path) => crate::run::write_cidfile(path, &id),
-            None => Ok(()),
-        });
-        match written {
-            Ok(()) => Ok(Created { id, held, record, prepared, pin }),
-            Err(e) => {
-                held.discard();
-                Err(e)
-            }
+        match written.and_then(|()| self.make_volumes(options)) {
+            Ok(volumes) => Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes } }),
+            Err(error) => Err(self.undo(held, &record, error)),
         }
+    }
+
+    /// Removes a container that is none after all, and returns why.
+    fn undo(&self, held: Held, record: &Record, error: Error) -> Error {
+        if let Some(path) = &record.options.cidfile {
+            // It is of a container that is none.
+            let _ = std::fs::remove_file(path);
+        }
+        // What cannot be removed now is found by the next collection.
+        let _ = self.discard(held, Some(record));
+        let _ = self.remove_anonymous_volumes(&record.options);
+        error
     }
 
     /// Starts a container that was just made below a monitor of its own; `client` sees all of its output. One that
@@ -83,16 +112,11 @@ impl Engine {
     ///
     /// What keeps it from running. This may be the monitor, which is then to end as the caller would.
     pub fn start_created(&self, created: Created, client: Option<OwnedFd>, note: &dyn Fn(&str)) -> Result<Started> {
-        let record = created.record.clone();
+        // The monitor is in the midst of this, and keeps what this holds.
+        let record = Record { spec: no_spec(), ..created.record.clone() };
         self.launch_apart(created, client, note).map_err(|failed| {
             let Unstarted { error, held } = *failed;
-            if let Some(path) = &record.options.cidfile {
-                // It is of a container that is none.
-                let _ = std::fs::remove_file(path);
-            }
-            // What cannot be removed now is found by the next collection.
-            let _ = self.discard(held, Some(&record));
-            error
+            self.undo(held, &record, error)
         })
     }
 
@@ -109,22 +133,50 @@ impl Engine {
         terminal: Option<(u16, u16)>,
         note: &dyn Fn(&str),
     ) -> Result<Started> {
-        let held = self.containers.hold(record)?;
-        let pin = self.store.pin()?;
-        let image = match self.containers.image(&record.id)? {
-            Some(image) => Image::Stored(Box::new(image)),
-            None => Image::of_host(&record.image)?,
+        let (held, record) = self.hold_to_start(record)?;
+        let state = record.state.clone();
+        let prepared = self.store.pin().map_err(Error::from).and_then(|pin| {
+            let image = match self.containers.image(&record.id)? {
+                Some(image) => Image::Stored(Box::new(image)),
+                None => Image::of_host(&record.image)?,
+            };
+            // The record says already that its volumes are in use; one that is gone all the same is made anew.
+            let volumes = self.make_volumes(&record.options)?;
+            Ok((Claims { pin, volumes }, self.prepare(&record.options, image, terminal)?))
+        });
+        let started = match prepared {
+            Ok((claims, prepared)) => {
+                self.launch_apart(Created { id: record.id.clone(), held, record, prepared, claims }, client, note)
+            }
+            Err(error) => Err(Box::new(Unstarted { error, held })),
         };
-        let prepared = self.prepare(&record.options, image, terminal)?;
-        let created = Created { id: record.id.clone(), held, record: record.clone(), prepared, pin };
-        self.launch_apart(created, client, note).map_err(|failed| {
+        started.map_err(|failed| {
             let Unstarted { error, held } = *failed;
-            let mut state = Status { error: error.to_string(), ..record.state.clone() };
-            state.exit_code = state.exit_code.or(Some(128));
             // The reason is told in any case.
-            let _ = held.write_state(&state);
+            let _ = held.write_state(&Status { error: error.to_string(), exit_code: Some(unstarted(&error)), ..state });
             error
         })
+    }
+
+    /// Takes hold of a container that does not run, and reads what it is then. Where somebody else is about to start or
+    /// to remove it, what comes of that is waited for.
+    fn hold_to_start(&self, record: &Record) -> Result<(Held, Record)> {
+        /// Longer than any part of a start takes.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let begin = Instant::now();
+        loop {
+            let now = self.containers.find(record.id.as_str())?;
+            // Where it is said to run and does not, that is about to be written down.
+            let runs = now.state.status == "restarting" || self.process(&now).is_ok();
+            match self.containers.hold(&now) {
+                Err(e) if e.kind() == Kind::Running && !runs && begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) => return Err(e),
+                // Read again: nobody else writes it now.
+                Ok(held) => return Ok((held, self.containers.find(record.id.as_str())?)),
+            }
+        }
     }
 
     fn launch_apart(
@@ -133,7 +185,7 @@ impl Engine {
         client: Option<OwnedFd>,
         note: &dyn Fn(&str),
     ) -> std::result::Result<Started, Box<Unstarted>> {
-        let Created { id, held, record: old, prepared, pin } = created;
+        let Created { id, held, record: old, prepared, claims } = created;
         let (planned, slot) = match self.plan(&old.options, &prepared, &id, Some(&held)) {
             Ok(planned) => planned,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
@@ -148,142 +200,26 @@ impl Engine {
         record.created.clone_from(&old.created);
         record.health_check.clone_from(&old.health_check);
         let network = prepared.network;
-        monitor::start(self, Subject { held, record, planned, network, slot, pin, client, inbox, note })
-    }
-
-    /// Sends a signal to process 1 of a container.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NotRunning`].
-    pub fn signal(&self, record: &Record, signal: Signal) -> Result<()> {
-        let process = self.process(record)?;
-        let sent = rustix::process::pidfd_send_signal(&process, signal);
-        Ok(check("pidfd_send_signal", || format!("{}, {signal:?}", record.name), sent)?)
-    }
-
-    /// Sends a signal to a container as `kill` does: one that was killed is not started again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::signal`].
-    pub fn kill(&self, record: &Record, signal: Signal) -> Result<()> {
-        self.process(record)?;
-        if signal == Signal::KILL {
-            self.stay_stopped(record)?;
-        }
-        self.signal(record, signal)?;
-        if signal == Signal::KILL { self.wait_supervisor(record) } else { Ok(()) }
-    }
-
-    /// Asks a container to end, and kills it when it has not after a while; one that does not run is left as it is.
-    /// It is not started again by its policy.
-    ///
-    /// # Errors
-    ///
-    /// When the signals cannot be sent, or the container does not end.
-    pub fn stop(&self, record: &Record, signal: Option<Signal>, grace: Option<u64>) -> Result<()> {
-        let process = self.process(record).ok();
-        if process.is_none() && !self.containers.is_held(&record.id) {
-            return Ok(());
-        }
-        self.stay_stopped(record)?;
-        let grace = grace.or(record.options.stop_timeout).unwrap_or(monitor::GRACE);
-        let Some(process) = process else { return self.wait_supervisor(record) };
-        let _ = rustix::process::pidfd_send_signal(&process, signal.unwrap_or_else(|| record.stop_signal()));
-        if !ended_within(&process, Some(Duration::from_secs(grace)))? {
-            let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
-        }
-        self.wait_supervisor(record)
-    }
-
-    /// Sees to it that no container has a name: one that has it is asked to end if it runs, and removed.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end, or cannot be removed.
-    pub fn make_way(&self, name: &str) -> Result<()> {
-        let other = self.containers.find(name).ok();
-        // What was found by the beginning of its id has another name.
-        let Some(other) = other.filter(|other| other.name == name) else { return Ok(()) };
-        self.stop(&other, None, None)?;
-        self.remove_by_name(other.id.as_str(), true)
-    }
-
-    /// Writes down that a container is to stay stopped, and lets its monitor know.
-    fn stay_stopped(&self, record: &Record) -> Result<()> {
-        let dir = self.containers.dir(&record.id);
-        let flag = dir.join(STOPPED);
-        std::fs::write(&flag, []).map_err(|e| Error::io("cannot write", &flag, e))?;
-        // One without a socket is in the foreground, and is never started again.
-        if let Ok(socket) = wire::connect(&dir) {
-            let _ = wire::send(&socket, &wire::Message::Look.encode());
-        }
-        Ok(())
-    }
-
-    /// Waits until whoever supervises a container has written down its end.
-    fn wait_supervisor(&self, record: &Record) -> Result<()> {
-        /// The payload has ended: what is left to do takes milliseconds.
-        const PATIENCE: Duration = Duration::from_secs(30);
-        let start = Instant::now();
-        while self.containers.is_held(&record.id) {
-            if start.elapsed() > PATIENCE {
-                return Err(Error::new(Kind::Running, format!("container {} does not end", record.name)));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Waits until a container does not run any more, and returns its exit code.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NoSuchContainer`] when it was removed meanwhile without an exit code to be read.
-    pub fn wait(&self, record: &Record) -> Result<i32> {
-        let mut last = record.clone();
-        loop {
-            if let Ok(process) = self.process(&last) {
-                ended_within(&process, None)?;
-            }
-            // The supervisor has it from the kernel, and writes it down a moment later.
-            let before = last.state.started_at.clone();
-            loop {
-                match self.containers.find(record.id.as_str()) {
-                    Ok(now) => last = now,
-                    Err(e) if last.options.remove => return last.state.exit_code.ok_or(e),
-                    Err(e) => return Err(e),
-                }
-                match (last.state.exit_code, last.state.status.as_str()) {
-                    (Some(code), _) => return Ok(code),
-                    // Nothing has run; Docker waits until something has.
-                    (None, "created") => std::thread::sleep(Duration::from_millis(20)),
-                    _ if last.state.started_at != before => break,
-                    _ => std::thread::sleep(Duration::from_millis(1)),
-                }
-            }
-        }
-    }
-
-    /// Opens process 1 of a container.
-    pub(crate) fn process(&self, record: &Record) -> Result<OwnedFd> {
-        let not = || Error::new(Kind::NotRunning, format!("container {} is not running", record.name));
-        record.state.process.as_ref().and_then(ProcessId::open).ok_or_else(not)
+        // What a start needs and a monitor does not, it would keep for as long as the container runs.
+        drop((prepared, old));
+        record.spec = no_spec();
+        monitor::start(self, Subject { held, record, planned, network, slot, claims, client, inbox, note })
     }
 }
 
-/// Waits for the end of a process; without a length, for as long as it takes.
-fn ended_within(process: &OwnedFd, length: Option<Duration>) -> Result<bool> {
-    let until = length.map(|length| Instant::now() + length);
-    loop {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(n) => return Ok(n > 0),
-            Err(rustix::io::Errno::INTR) => (),
-            Err(e) => return check("poll", String::new, Err(e)).map_err(Into::into),
-        }
+/// A monitor has the spec in its plan, and no need for another.
+pub(crate) fn no_spec() -> Spec {
+    let mut spec = Spec::default();
+    spec.set_process(None).set_root(None).set_hostname(None).set_mounts(None).set_hooks(None).set_linux(None);
+    spec
+}
+
+/// Returns the exit code of a container whose program could not be started. Source: Docker's `docker run` reference,
+/// "Exit status".
+fn unstarted(error: &Error) -> i32 {
+    match error.kind() {
+        Kind::Launch(bryo_launch::Kind::NotFound) => 127,
+        Kind::Launch(bryo_launch::Kind::NotExecutable) => 126,
+        _ => 128,
     }
 }

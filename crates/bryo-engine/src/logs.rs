@@ -14,7 +14,7 @@ use rustix::fs::inotify;
 use crate::Engine;
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
-use crate::monitor::log::{FILE, Stream};
+use crate::monitor::log::{FILE, Stream, name, put_aside};
 use crate::options::LogDriver;
 
 /// Which part of a log.
@@ -75,6 +75,10 @@ impl Engine {
             return Err(Error::new(Kind::Unsupported, why));
         }
         let dir = self.containers.dir(&record.id);
+        if record.auto_remove && record.state.is_active() && !dir.join(FILE).exists() && put_aside(&dir).is_empty() {
+            let why = format!("the output of container {} goes to a foreground and is not kept (--rm)", record.name);
+            return Err(Error::new(Kind::Unsupported, why));
+        }
         let watch = options.follow.then(|| watch(&dir)).transpose()?;
         let mut reader = Reader::open(&dir, options)?;
         loop {
@@ -102,48 +106,58 @@ impl Reader {
     fn open(dir: &Path, options: &LogOptions) -> Result<Self> {
         let mut reader = Self { dir: dir.to_owned(), file: None, inode: 0, line: Vec::new() };
         match options.tail {
-            None => reader.enter(reader.oldest())?,
+            None => reader.begin()?,
             Some(lines) => reader.tail(lines)?,
         }
         Ok(reader)
     }
 
-    fn path(&self, n: u32) -> PathBuf {
-        self.dir.join(if n == 0 { FILE.to_owned() } else { format!("{FILE}.{n}") })
+    /// Goes to the beginning of the oldest file.
+    fn begin(&mut self) -> Result<()> {
+        for n in put_aside(&self.dir) {
+            if self.enter(&name(n))? {
+                return Ok(());
+            }
+        }
+        self.enter(FILE).map(drop)
     }
 
-    /// Returns the number of the oldest file.
-    fn oldest(&self) -> u32 {
-        (0..).take_while(|n| *n == 0 || self.path(*n).exists()).last().unwrap_or(0)
-    }
-
-    /// Goes to the beginning of a file; one that is not there yet may be later.
-    fn enter(&mut self, n: u32) -> Result<()> {
-        let path = self.path(n);
+    /// Goes to the beginning of a file, and tells whether it is there. One that is not may be later.
+    fn enter(&mut self, name: &str) -> Result<bool> {
+        let path = self.dir.join(name);
         match File::open(&path) {
             Ok(file) => {
                 self.inode = file.metadata().map_or(0, |m| m.ino());
                 self.file = Some(BufReader::with_capacity(64 << 10, file));
-                Ok(())
+                Ok(true)
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(Error::io("cannot open", &path, e)),
         }
     }
 
     /// Goes to the place from which so many lines follow.
     fn tail(&mut self, lines: u64) -> Result<()> {
+        self.enter(FILE)?;
+        // Listed after the file was opened: if that has been put aside by now, it is listed as well, and passed over.
+        let mut older = put_aside(&self.dir);
+        older.retain(|n| self.inode_of(&name(*n)) != Some(self.inode));
         let mut missing = lines;
-        for n in 0..=self.oldest() {
-            self.enter(n)?;
+        loop {
             let there = self.count()?;
-            if there >= missing || n == self.oldest() {
-                self.skip(there.saturating_sub(missing))?;
-                return Ok(());
+            if there >= missing {
+                return self.skip(there - missing);
             }
             missing -= there;
+            loop {
+                match older.pop() {
+                    Some(n) if self.enter(&name(n))? => break,
+                    // It was dropped meanwhile.
+                    Some(_) => (),
+                    None => return Ok(()),
+                }
+            }
         }
-        Ok(())
     }
 
     /// Counts the lines that end in the file, and goes back to its beginning. What was begun and has not ended counts.
@@ -204,25 +218,37 @@ impl Reader {
                     return Ok(false);
                 }
             }
-            match self.successor() {
-                Some(n) => self.enter(n)?,
-                None => return Ok(true),
+            if !self.advance()? {
+                return Ok(true);
             }
         }
     }
 
-    /// Returns the number of the file that follows on this one, if it was put aside meanwhile.
-    fn successor(&self) -> Option<u32> {
-        let inode = |n| std::fs::metadata(self.path(n)).map(|m| m.ino()).ok();
+    /// Goes on to the file that follows on this one, if it was put aside meanwhile; false if it is the newest.
+    fn advance(&mut self) -> Result<bool> {
         if self.file.is_none() {
-            return inode(0).map(|_| 0);
+            return self.enter(FILE);
         }
-        match (0..=self.oldest()).find(|n| inode(*n) == Some(self.inode)) {
-            Some(0) => None,
-            Some(n) => Some(n - 1),
-            // It was dropped: go on with the oldest that is left.
-            None => inode(0).map(|_| self.oldest()),
+        let here = self.inode;
+        while self.inode_of(FILE) != Some(here) {
+            let aside = put_aside(&self.dir);
+            // One that was dropped is followed by the oldest that is left.
+            let own = aside.iter().copied().find(|n| self.inode_of(&name(*n)) == Some(here)).unwrap_or(0);
+            match aside.iter().find(|n| **n > own) {
+                Some(next) if self.enter(&name(*next))? => return Ok(true),
+                // Dropped since it was listed.
+                Some(_) => (),
+                None if !self.enter(FILE)? => return Ok(false),
+                // Nothing was put aside between the look and the opening: there is no file between the two.
+                None if put_aside(&self.dir).last().is_none_or(|n| *n == own) => return Ok(true),
+                None => (),
+            }
         }
+        Ok(false)
+    }
+
+    fn inode_of(&self, name: &str) -> Option<u64> {
+        std::fs::metadata(self.dir.join(name)).map(|m| m.ino()).ok()
     }
 }
 

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into, fork_into_group, fork_sibling, join_one};
 use bryo_sys::exec::exit_now;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
 
 use crate::error::{Error, Kind, Result};
@@ -254,17 +255,26 @@ impl Unmapped {
         self.child.pid
     }
 
-    /// Writes the maps and lets the child go on.
+    /// Writes the maps and lets the child go on. One that has ended meanwhile had its reasons, and its exit code and its
+    /// last words tell them.
     ///
     /// # Errors
     ///
     /// [`Kind::MapRefused`]; the child is gone then.
     pub fn map(self, request: Request<'_>) -> Result<Child> {
+        match self.write(request) {
+            Err(_) if self.child.has_ended() => Ok(self.child),
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.child),
+        }
+    }
+
+    fn write(&self, request: Request<'_>) -> Result<()> {
         if !self.mapped {
             Writer::for_map(request.map, request.helpers)?.write(self.child.pid, request.map)?;
         }
         check("write", || "go".into(), rustix::io::write(&self.go, b"g"))?;
-        Ok(self.child)
+        Ok(())
     }
 }
 
@@ -326,6 +336,13 @@ impl Child {
     /// When somebody else has reaped the child.
     pub fn wait(mut self) -> Result<i32> {
         self.reap()
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        // One that has closed its pipe is about to.
+        let moment = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        poll(&mut fds, Some(&moment)).is_ok_and(|n| n > 0)
     }
 
     fn reap(&mut self) -> Result<i32> {

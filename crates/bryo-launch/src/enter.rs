@@ -90,10 +90,9 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     let helper = userns::join(entry.container, Namespaces::PID, entry.ids, entry.group, |inside| {
         drop(ours.take());
         let Some(sync) = theirs.take() else { return child::NOT_STARTED };
-        let made = child::undumpable()
-            .and_then(|()| Ok(inside.become_root()?))
-            .and_then(|()| Ok(fork_sibling(Namespaces::empty())?));
-        match made {
+        // A kernel that lets everything be dumped (`fs.suid_dumpable`) forgets it with every change of ids.
+        let hidden = child::undumpable().and_then(|()| Ok(inside.become_root()?)).and_then(|()| child::undumpable());
+        match hidden.and_then(|()| Ok(fork_sibling(Namespaces::empty())?)) {
             Ok(Fork::Child) => exit_now(child::enter(&prepared, entry.container, &sync)),
             Ok(Fork::Parent { pid, pidfd }) => i32::from(sync.entered(pid, pidfd.as_fd()).is_err()),
             Err(error) => {
@@ -110,9 +109,9 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
 fn conclude(sync: &ParentEnd, helper: Child) -> Result<Entered> {
     let (pid, pidfd) = sync.wait_entered()?;
     let child = Child::adopt(pid, pidfd);
-    helper.wait()?;
     // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
     let _ = sync.exec();
+    helper.wait()?;
     let (streams, _) = sync.wait_ready()?;
     sync.wait_running()?;
     Ok(Entered { child, streams })

@@ -130,13 +130,19 @@ impl ParentEnd {
     /// Returns what the child has reported, if it has; does not wait for one that lives.
     pub fn failure(&self) -> Option<Error> {
         let mut buffer = [0; MAX_MESSAGE];
-        let mut fds = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if rustix::event::poll(&mut fds, Some(&now)) != Ok(1) {
-            return None;
+        loop {
+            let mut fds = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            if rustix::event::poll(&mut fds, Some(&now)) != Ok(1) {
+                return None;
+            }
+            match receive(&self.0, &mut buffer).ok()? {
+                (0, _) => return None,
+                (n, _) if buffer.first() == Some(&b'F') => return Some(Error::decode(&buffer[..n])),
+                // What it had to say before that.
+                _ => (),
+            }
         }
-        let (n, _) = receive(&self.0, &mut buffer).ok()?;
-        (buffer.first() == Some(&b'F')).then(|| Error::decode(&buffer[..n]))
     }
 
     /// Waits until the payload runs.

@@ -18,6 +18,14 @@ pub enum Kind {
     TunClosed,
     /// The host itself has no way out.
     NoRoute,
+    /// A port of the host that was asked for is in use.
+    PortInUse,
+    /// A port of the host that was asked for is below those that are everybody's.
+    LowPort(u16),
+    /// An address on which a port was to be published is none of the host, or none that the container can have.
+    Address,
+    /// The installed helper program cannot do what was asked.
+    Unsupported,
     /// The helper program failed.
     Helper,
     /// A network of several containers could not be set up.

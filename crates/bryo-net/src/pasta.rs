@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `pasta`: connects a network namespace to the outside from user space. Source: `pasta(1)`.
 //!
-//! The namespace gets a device with the host's address and routes. Nothing is forwarded in either direction unless
-//! asked, and the gateway's address is not mapped to the host: its loopback stays out of reach (CVE-2021-20199 was a
+//! The namespace gets a device with the host's address and routes. Ports are forwarded into it only when asked, none
+//! out of it, and the gateway's address is not mapped to the host: its loopback stays out of reach (CVE-2021-20199 was a
 //! forwarder that made remote packets look local).
 //!
 //! It takes its namespace by a path, and gets a path into its own `/proc` entries, where what it is to open are its
@@ -27,6 +27,7 @@ use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Kind, Result};
+use crate::publish::{Families, Forward, Protocol};
 use crate::resolver::FORWARDER;
 use crate::tun;
 
@@ -37,8 +38,7 @@ const DIRS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
 #[derive(Debug, Clone)]
 pub struct Pasta {
     program: PathBuf,
-    ipv4: bool,
-    ipv6: bool,
+    families: Families,
 }
 
 /// A `pasta` that serves a namespace. Dropping it ends it.
@@ -61,6 +61,8 @@ pub struct Request<'a> {
     pub map: &'a IdMap,
     /// Answers name queries at [`FORWARDER`].
     pub forward_dns: bool,
+    /// The ports of the host that lead into it.
+    pub forwards: &'a [Forward],
 }
 
 impl Pasta {
@@ -74,11 +76,19 @@ impl Pasta {
         let program = program.ok_or_else(|| Error::new(Kind::NoPasta, "pasta is not installed"))?;
         tun::check(map)?;
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let (ipv4, ipv6) = (has_default_v4(&read("/proc/net/route")), has_default_v6(&read("/proc/net/ipv6_route")));
-        if !ipv4 && !ipv6 {
+        let families = Families {
+            v4: has_default_v4(&read("/proc/net/route")),
+            v6: has_default_v6(&read("/proc/net/ipv6_route")),
+        };
+        if !families.v4 && !families.v6 {
             return Err(Error::new(Kind::NoRoute, "this host has no default route"));
         }
-        Ok(Self { program, ipv4, ipv6 })
+        Ok(Self { program, families })
+    }
+
+    /// Returns the address families that a namespace gets: those in which the host has a way out.
+    pub fn families(&self) -> Families {
+        self.families
     }
 
     /// Connects a namespace; [`Starting::ready`] waits until it is.
@@ -114,14 +124,22 @@ impl Pasta {
 
     fn arguments(&self, request: Request<'_>) -> Vec<String> {
         let mut arguments = vec!["--foreground".into(), "--quiet".into(), "--config-net".into()];
-        if !self.ipv6 {
+        if !self.families.v6 {
             arguments.push("--ipv4-only".into());
-        } else if !self.ipv4 {
+        } else if !self.families.v4 {
             arguments.push("--ipv6-only".into());
         }
-        for direction in ["--tcp-ports", "--udp-ports", "--tcp-ns", "--udp-ns"] {
-            arguments.extend([direction.into(), "none".into()]);
+        for (option, protocol) in [("--tcp-ports", Protocol::Tcp), ("--udp-ports", Protocol::Udp)] {
+            let forwards = request.forwards.iter().filter(|f| f.protocol == protocol);
+            let mut ports: Vec<String> = forwards.map(port).collect();
+            if ports.is_empty() {
+                ports.push("none".into());
+            }
+            // Each by itself: of a list it passes over in silence what it cannot have.
+            arguments.extend(ports.into_iter().flat_map(|port| [option.into(), port]));
         }
+        // From the namespace to the host's loopback.
+        arguments.extend(["--tcp-ns", "none", "--udp-ns", "none"].map(String::from));
         arguments.push("--no-map-gw".into());
         if request.forward_dns {
             arguments.extend(["--dns-forward".into(), FORWARDER.to_string()]);
@@ -229,8 +247,25 @@ impl Attached {
         let n = rustix::io::read(self.stderr.as_fd(), &mut words).unwrap_or(0);
         let words = String::from_utf8_lossy(&words[..n]);
         let last = words.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-        Error::new(Kind::Helper, format!("pasta failed: {}", last.trim().escape_debug()))
+        Error::new(kind_of(last), format!("pasta failed: {}", last.trim().escape_debug()))
     }
+}
+
+/// Tells from the program's words what it could not do.
+fn kind_of(words: &str) -> Kind {
+    if words.contains("Failed to bind") {
+        Kind::PortInUse
+    } else if words.contains("Overlapping port specifier") {
+        Kind::Unsupported
+    } else {
+        Kind::Helper
+    }
+}
+
+/// Writes a forward in the program's words: `[ADDRESS/]PORT:PORT`.
+fn port(forward: &Forward) -> String {
+    let address = forward.address.map_or_else(String::new, |a| format!("{a}/"));
+    format!("{address}{}:{}", forward.host, forward.container)
 }
 
 /// Tells whether `/proc/net/route` has a default route: destination and mask zero, a gateway or a device.
@@ -256,6 +291,24 @@ fn has_default_v6(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_was_taken_meanwhile_is_told_from_other_failures() {
+        // In the words of 2023, and in those of 2025.
+        assert_eq!(kind_of("Failed to bind any port for '-t 8080:80', exiting"), Kind::PortInUse);
+        let newer = "Failed to bind port 8080 (Address already in use) for option '-t 8080:80'";
+        assert_eq!(kind_of(newer), Kind::PortInUse);
+        assert_eq!(kind_of("Overlapping port specifier ::1/8080:80"), Kind::Unsupported);
+        assert_eq!(kind_of("External interface not usable"), Kind::Helper);
+    }
+
+    #[test]
+    fn forwards_are_written_in_the_programs_words() {
+        let forward = |address: &str| {
+            port(&Forward { address: address.parse().ok(), host: 8080, container: 80, protocol: Protocol::Tcp })
+        };
+        assert_eq!(["", "192.0.2.1", "::1"].map(forward), ["8080:80", "192.0.2.1/8080:80", "::1/8080:80"]);
+    }
 
     #[test]
     fn default_routes_are_recognised() {

@@ -51,6 +51,19 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Makes the null device of all standard streams.
+///
+/// # Errors
+///
+/// When `/dev/null` cannot be opened.
+pub fn null_streams() -> Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = check("open", || "/dev/null".into(), null)?;
+    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
+    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
+    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))
+}
+
 /// Lets go of what a process that goes on by itself has from whoever started it: its standard streams become the null
 /// device, and every other descriptor that was inherited is closed. Ours are told from those by their flag: all of them
 /// are closed on execution, and an inherited one is not.
@@ -59,11 +72,7 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
 ///
 /// When `/proc` or `/dev/null` cannot be opened.
 pub fn let_go() -> Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    let null = check("open", || "/dev/null".into(), null)?;
-    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
-    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
-    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
+    null_streams()?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listing = rustix::fs::open("/proc/self/fd", flags, Mode::empty());
     let listing = check("open", || "/proc/self/fd".into(), listing)?;

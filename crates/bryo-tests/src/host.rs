@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::program::eventually;
 
 /// A process, by its id on the host.
@@ -119,6 +121,13 @@ impl Process {
     pub fn children(self) -> Vec<Self> {
         let list = self.read(&format!("task/{}/children", self.0)).unwrap_or_default();
         list.split_whitespace().filter_map(|n| n.parse().ok().map(Self)).collect()
+    }
+
+    /// Sends it a signal; one that has ended needs none.
+    pub fn signal(self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
+            let _gone = kill_process(pid, signal);
+        }
     }
 
     /// Returns its parent.

@@ -45,19 +45,35 @@ impl Machine {
         fs::create_dir_all(&opt).unwrap();
         fs::copy(dirs::bryo(), opt.join("bryo")).unwrap();
         fs::copy(images::busybox(), opt.join("busybox.tar")).unwrap();
-        let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/systemd/boot");
-        let mut command = Command::new("timeout");
-        command.arg("1800").arg(boot).arg(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let script = command.spawn().unwrap();
+        let script = start(&dir);
         let mut machine = Self { dir, script, pid: 0, _presence: presence };
-        machine.pid = eventually("systemd is process 1", || {
-            fs::read_to_string(machine.dir.join("pid")).ok()?.trim().parse().ok()
-        });
+        machine.wait_until_up();
+        Some(machine)
+    }
+
+    fn wait_until_up(&mut self) {
+        self.pid =
+            eventually("systemd is process 1", || fs::read_to_string(self.dir.join("pid")).ok()?.trim().parse().ok());
         eventually("the machine is up", || {
-            let state = machine.run(&["systemctl", "is-system-running"]).text();
+            let state = self.run(&["systemctl", "is-system-running"]).text();
             matches!(state.as_str(), "running" | "degraded").then_some(())
         });
-        Some(machine)
+    }
+
+    /// Cuts the power, and boots again.
+    pub fn reboot(&mut self) {
+        self.off();
+        let _old = fs::remove_file(self.dir.join("pid"));
+        self.script = start(&self.dir);
+        self.wait_until_up();
+    }
+
+    /// Ends it: everything in it dies with its process 1.
+    fn off(&mut self) {
+        if let Some(pid) = i32::try_from(self.script.id()).ok().and_then(Pid::from_raw) {
+            let _gone = kill_process(pid, Signal::TERM);
+        }
+        let _ended = self.script.wait();
     }
 
     /// Returns where a path of the machine is on the host.
@@ -133,12 +149,16 @@ impl Machine {
     }
 }
 
+fn start(dir: &Path) -> Child {
+    let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/systemd/boot");
+    let mut command = Command::new("timeout");
+    command.arg("1800").arg(boot).arg(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.script.id()).ok().and_then(Pid::from_raw) {
-            let _gone = kill_process(pid, Signal::TERM);
-        }
-        let _ended = self.script.wait();
+        self.off();
         if std::env::var_os("BRYO_TEST_KEEP").is_none() {
             let _best = fs::remove_dir_all(&self.dir);
         }

@@ -5,6 +5,7 @@
 //! is touched or needed. Making it needs root.
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -18,6 +19,11 @@ use crate::user::is_root;
 pub const MACHINE: &str = "198.51.100.2";
 /// The address of the world outside.
 pub const WORLD: &str = "198.51.100.1";
+
+/// The machine's IPv6 address.
+pub const MACHINE_6: &str = "2001:db8::2";
+/// The world's IPv6 address.
+pub const WORLD_6: &str = "2001:db8::1";
 
 /// The two namespaces. They are gone when it is dropped.
 #[derive(Debug)]
@@ -72,6 +78,25 @@ impl Outside {
         entered
     }
 
+    /// Does something on the machine.
+    pub fn at_the_machine<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        at(self.machine, act)
+    }
+
+    /// Does something in the world.
+    pub fn in_the_world<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        at(self.world, act)
+    }
+
+    /// Gives the machine and the world IPv6 addresses, and the machine a route to the world.
+    pub fn with_ipv6(self) -> Self {
+        for (place, address) in [(self.machine, MACHINE_6), (self.world, WORLD_6)] {
+            self.on(place, &["ip", "addr", "add", &format!("{address}/64"), "dev", "out", "nodad"]);
+        }
+        self.on(self.machine, &["ip", "-6", "route", "add", "default", "via", WORLD_6]);
+        self
+    }
+
     /// Listens in the world.
     pub fn listen_in_the_world(&self) -> TcpListener {
         listen(self.world, WORLD)
@@ -103,16 +128,18 @@ fn namespace() -> (Running, Process) {
 }
 
 fn listen(place: Process, address: &str) -> TcpListener {
-    let address = (address.to_owned(), 0);
-    at(place, move || TcpListener::bind(address).unwrap())
+    // The socket stays where it was made.
+    at(place, || TcpListener::bind((address, 0)).unwrap())
 }
 
-/// A thread of its own goes there; the socket stays where it was made.
-fn at<T: Send + 'static>(place: Process, make: impl FnOnce() -> T + Send + 'static) -> T {
-    let there = std::thread::spawn(move || {
-        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", place.0)).unwrap();
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).unwrap();
-        make()
-    });
-    there.join().unwrap()
+/// Does something in a network namespace: a thread of its own goes there.
+fn at<T: Send>(place: Process, act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            let namespace = std::fs::File::open(format!("/proc/{}/ns/net", place.0)).unwrap();
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            act()
+        });
+        there.join().unwrap()
+    })
 }

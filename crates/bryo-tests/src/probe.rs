@@ -51,6 +51,14 @@ impl Report {
         assert!(wrong.is_empty(), "expected one of {words:?}, found {wrong:#?}");
     }
 
+    /// Lists what another report says differently, but for some names.
+    pub fn difference(&self, other: &Self, but: &[&str]) -> Vec<String> {
+        let names: std::collections::BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        let wanted = names.into_iter().filter(|name| !but.contains(&name.as_str()));
+        let different = wanted.filter(|name| self.0.get(*name) != other.0.get(*name));
+        different.map(|name| format!("{name}: {:?}, {:?}", self.0.get(name), other.0.get(name))).collect()
+    }
+
     /// Asserts that each attempt succeeded.
     #[track_caller]
     pub fn allowed(&self, names: &[&str]) {

@@ -51,7 +51,8 @@ impl Entry {
             about: V::ABOUT,
             failure: V::FAILURE,
             hidden: false,
-            build: V::augment_args,
+            // What describes the flags in the code is not what describes the command.
+            build: |command| V::augment_args(command).about(V::ABOUT).long_about(None),
             run: |matches, context| V::from_arg_matches(matches)?.run(context),
         }
     }
@@ -83,6 +84,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Attach>(),
     Entry::of::<logs::Logs>(),
     Entry::of::<ps::Ps>(),
+    Entry::of::<port::Port>(),
     Entry::of::<rename::Rename>(),
     Entry::of::<rm::Rm>(),
     Entry::of::<pull::Pull>(),
@@ -100,6 +102,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<df::Df>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
+    Entry::of::<quadlet::Quadlet>(),
     Entry::of::<config::Config>(),
     Entry::of::<version::Version>(),
     Entry::of::<completion::Completion>(),
@@ -142,6 +145,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<attach::Attach>(),
             Entry::of::<logs::Logs>(),
             Entry::of::<ps::Ps>().named("ls"),
+            Entry::of::<port::Port>(),
             Entry::of::<rename::Rename>(),
             Entry::of::<rm::Rm>(),
             Entry::of::<inspect::InspectContainer>(),
@@ -158,6 +162,22 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<network::PruneNetworks>(),
         ],
     ),
+    (
+        "systemd",
+        "Start containers with the machine",
+        &[Entry::of::<systemd::Install>(), Entry::of::<systemd::Uninstall>()],
+    ),
+    (
+        "volume",
+        "Manage volumes",
+        &[
+            Entry::of::<volume::Create>(),
+            Entry::of::<volume::List>(),
+            Entry::of::<inspect::InspectVolume>(),
+            Entry::of::<volume::Remove>(),
+            Entry::of::<volume::Prune>(),
+        ],
+    ),
     ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
 ];
 
@@ -167,6 +187,7 @@ const CONFIG: &str = "config-file";
 
 /// Parses the command line, runs the command, reports how it ended.
 pub fn main(words: Vec<OsString>) -> ExitCode {
+    let words = quadlet::called(words);
     let matches = match called(&words).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -179,6 +200,24 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Err(Error::Usage(error)) => usage(&error),
         Err(error) => error.report(entry.failure),
     }
+}
+
+/// Tells whether a command would be understood, and does nothing: its flags and, of a container's, their values.
+///
+/// # Errors
+///
+/// What is wrong with it, as the command itself would say.
+pub fn understand(words: &[&str]) -> Result<()> {
+    let words: Vec<OsString> = ["bryo"].iter().chain(words).map(OsString::from).collect();
+    let parsed = called(&words).try_get_matches_from(words);
+    let matches = parsed.map_err(|error| mistake(&error.render().to_string()))?;
+    let Some((name, arguments)) = matches.subcommand() else { return Ok(()) };
+    if matches!(name, "run" | "create") {
+        let flags = <crate::args::RunArgs as clap::FromArgMatches>::from_arg_matches(arguments)?;
+        let environment = crate::args::Environment { here: "/".as_ref(), variable: &|_| None };
+        flags.options(&environment)?;
+    }
+    Ok(())
 }
 
 /// Builds the command line for the words at hand: with one command alone where the first word is its name.
@@ -323,7 +362,7 @@ mod tests {
             ("unexpected argument '--nosuch' found", "bryo image inspect --help")
         );
         let (text, _) = shown(&["bryo", "inspect", "--type", "x", "y"]);
-        assert!(text.contains("[possible values: container, image]"), "{text}");
+        assert!(text.contains("[possible values: container, image, volume]"), "{text}");
     }
 
     #[test]

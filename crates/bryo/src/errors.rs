@@ -65,16 +65,21 @@ impl Error {
         ExitCode::from(self.code(other))
     }
 
-    /// Prints the failure and what to try.
-    pub fn print(&self) {
-        let text = match self {
+    /// Returns the failure in words; there are none for what has been told, or what nobody is there to read.
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
             Self::Engine(error) => with_reason(chain(error), error.kind()),
             Self::Usage(error) => error.to_string(),
             Self::Message(text, _) => text.clone(),
-            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return,
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return None,
             Self::Output(error) => format!("write to standard output: {error}"),
-            Self::Reported => return,
-        };
+            Self::Reported => return None,
+        })
+    }
+
+    /// Prints the failure and what to try.
+    pub fn print(&self) {
+        let Some(text) = self.text() else { return };
         output::complain(&format!("bryo: {}\n", cut(&output::line(&text))));
         if let Some(hint) = self.remedy() {
             output::complain(&format!("try: {}\n", output::line(&hint)));
@@ -106,7 +111,12 @@ impl Error {
 
 /// Asks `doctor` whether the cause lies in this host, so that both say the same words.
 fn host_remedy(error: &bryo_engine::error::Error) -> Option<String> {
-    let source = std::error::Error::source(error)?;
+    let source = match (std::error::Error::source(error), error.kind()) {
+        (Some(source), _) => source,
+        // What a child has reported in words.
+        (None, Kind::Launch(_)) => return doctor::explain(error).map(|a| format!("{} ({})", a.remedy, a.cause)),
+        (None, _) => return None,
+    };
     let advice = if let Some(error) = source.downcast_ref::<bryo_launch::Error>() {
         doctor::explain(error)
     } else if let Some(error) = source.downcast_ref::<bryo_identity::Error>() {
@@ -147,11 +157,16 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::NoSuchContainer => "bryo ps -a",
         Kind::NoSuchNetwork => "bryo network ls; bryo network create NAME",
         Kind::NetworkInUse => "bryo rm --force CONTAINER first",
+        Kind::NoSuchVolume => "bryo volume ls",
+        Kind::VolumeInUse => "bryo rm, for the containers that name it",
         Kind::Ambiguous => "more digits of the id",
         Kind::NameInUse => "another --name, or bryo rm NAME first",
         Kind::Running => "bryo rm --force, which ends it",
         Kind::NotRunning => "bryo ps -a, for what runs; bryo start NAME",
         Kind::NoCommand => "a command after the image's name",
+        Kind::Network(bryo_net::Kind::PortInUse) => "another port of the host; ss -lntup shows who has which",
+        Kind::Network(bryo_net::Kind::Address) => "an address of this host (ip addr), or none at all",
+        Kind::Network(bryo_net::Kind::Unsupported) => "no address, which is all of them; a newer pasta can do more",
         Kind::Launch(bryo_launch::Kind::NotFound) => "--entrypoint '' if the image's entrypoint is in the way",
         _ => return None,
     })

@@ -58,7 +58,10 @@ pub fn runtime(data: &Path) -> PathBuf {
     if is_root() && data == Path::new(ROOT_DATA) {
         return PathBuf::from(ROOT_RUNTIME);
     }
-    match absolute("XDG_RUNTIME_DIR").filter(|dir| dir.is_dir()) {
+    // A unit of the machine with a user of its own is not told of that user's session, and has its containers all the
+    // same.
+    let session = || Some(PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw())));
+    match absolute("XDG_RUNTIME_DIR").or_else(session).filter(|dir| is_own(dir)) {
         Some(dir) => dir.join("bryo"),
         None => data.join("run"),
     }
@@ -67,6 +70,12 @@ pub fn runtime(data: &Path) -> PathBuf {
 /// Returns `XDG_RUNTIME_DIR`, if it is set.
 pub fn session() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
+}
+
+/// Returns the directories that are read instead of those of Quadlet files, by Podman's name for it.
+pub fn quadlet_dirs() -> Option<Vec<PathBuf>> {
+    let dirs = env::var_os("QUADLET_UNIT_DIRS").filter(|dirs| !dirs.is_empty())?;
+    Some(env::split_paths(&dirs).filter(|dir| dir.is_absolute()).collect())
 }
 
 /// The variable that says where a service manager listens.
@@ -123,7 +132,12 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn config_home() -> Result<PathBuf> {
+/// Returns the caller's directory of settings.
+///
+/// # Errors
+///
+/// [`Error::Message`] if neither `XDG_CONFIG_HOME` nor `HOME` says where.
+pub fn config_home() -> Result<PathBuf> {
     absolute("XDG_CONFIG_HOME").map_or_else(|| Ok(home()?.join(".config")), Ok)
 }
 

@@ -72,6 +72,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "attach",
         "logs",
         "ps",
+        "port",
         "rename",
         "rm",
         "pull",
@@ -89,12 +90,15 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "df",
         "doctor",
         "demo",
+        "quadlet",
         "config",
         "version",
         "completion",
         "image",
         "container",
         "network",
+        "systemd",
+        "volume",
         "system",
         "help",
     ];
@@ -124,7 +128,7 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
     let stderr = caller.fails(&["no-such-command"], 125, &["no-such-command", "try: bryo --help"]);
     assert_eq!(stderr.lines().count(), 2, "{stderr}");
     caller.fails(&["images", "--filter", "nosuch=1"], 125, &["nosuch"]);
-    caller.fails(&["inspect", "--type", "volume", "x"], 125, &["volume"]);
+    caller.fails(&["inspect", "--type", "network", "x"], 125, &["network"]);
 }
 
 #[test]
@@ -143,6 +147,9 @@ fn failures_name_their_object_and_have_dockers_codes() {
         (&["pull", "UPPER/case"], 125, "UPPER/case"),
         (&["pull", "host:"], 125, "host:"),
         (&["rm", "no-such-container"], 1, "no-such-container"),
+        (&["volume", "rm", "no-such-volume"], 1, "no-such-volume"),
+        (&["volume", "inspect", "no-such-volume"], 1, "no-such-volume"),
+        (&["volume", "create", "not/a/name"], 1, "not/a/name"),
     ] {
         let stderr = caller.fails(words, code, &[named]);
         assert!(stderr.starts_with("bryo: ") && stderr.lines().count() <= 2, "{words:?}: {stderr}");

@@ -7,13 +7,17 @@
 //! moved or linked, so that a reader sees a whole one or none, and reads take no lock.
 
 mod id;
+mod marks;
 mod names;
+mod ports;
 mod process;
 mod record;
 mod registry;
 mod remove;
 
 pub use id::{Id, generated_name};
+pub use marks::Waiting;
+pub use ports::{Bindings, HostBinding};
 pub use process::ProcessId;
 pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
 pub use registry::{Containers, Held};

@@ -45,12 +45,13 @@ impl ProcessId {
         Some(Self { pid: pid.as_raw_nonzero().get(), boot, birth })
     }
 
-    /// Opens the process, if it is still there; never another one.
+    /// Opens the process, if it is still there and has not ended, whether anybody has reaped it or not; never another
+    /// one.
     pub fn open(&self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(self.pid)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // What is compared belongs to the descriptor, and that to one process for good.
-        (Self::of(pid, &pidfd).as_ref() == Some(self)).then_some(pidfd)
+        (Self::of(pid, &pidfd).as_ref() == Some(self) && lives(&pidfd)).then_some(pidfd)
     }
 }
 
@@ -64,9 +65,13 @@ fn inode(pidfd: &impl AsFd) -> Option<u64> {
 fn start_time(pid: Pid, pidfd: &impl AsFd) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // As long as it has not ended the number is its own, and so was what was just read.
+    lives(pidfd).then(|| field_22(&stat))?
+}
+
+fn lives(pidfd: &impl AsFd) -> bool {
     let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    (poll(&mut ended, Some(&now)) == Ok(0)).then(|| field_22(&stat))?
+    poll(&mut ended, Some(&now)) == Ok(0)
 }
 
 /// Finds the start time behind the program's name, which may hold blanks and brackets.
@@ -98,6 +103,10 @@ mod tests {
         let text = serde_json::to_string(&ProcessId::of(pid, &pidfd)).unwrap();
         let read: ProcessId = serde_json::from_str(&text).unwrap();
         assert!(read.open().is_some(), "{text}");
+        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        poll(&mut ended, None).unwrap();
+        assert!(read.open().is_none(), "it has ended, and was not reaped");
         end(child);
         assert!(read.open().is_none());
     }

@@ -13,7 +13,7 @@ use oci_spec::runtime::Spec;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, ProcessId};
+use super::{Bindings, Id, ProcessId};
 use crate::options::{Check, RunOptions};
 use crate::time::now;
 
@@ -148,6 +148,9 @@ pub struct Status {
     /// What it has in each network that the caller has made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub networks: BTreeMap<String, EndpointState>,
+    /// Its ports, and what leads to them from the host.
+    #[serde(default, skip_serializing_if = "Bindings::is_empty")]
+    pub ports: Bindings,
     /// How often it was started again by its policy.
     pub restart_count: u32,
     /// How it feels, where that is checked.
@@ -251,12 +254,18 @@ impl Status {
         self.error.clear();
     }
 
+    /// Nobody reaches it any more.
+    pub fn unreachable(&mut self) {
+        self.networks.clear();
+        self.ports.0.clear();
+    }
+
     /// The payload has ended now.
     pub fn ended(&mut self, code: i32) {
         self.status = "exited".into();
         self.pid = 0;
         self.process = None;
-        self.networks.clear();
+        self.unreachable();
         self.exit_code = Some(code);
         self.finished_at = Some(now());
     }

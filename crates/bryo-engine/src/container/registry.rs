@@ -2,15 +2,21 @@
 //! Finding, making and holding containers.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bryo_image::store::Image;
-use rustix::fs::FlockOperation;
+use bryo_sys::lock;
 
 use super::names::{self, Names};
 use super::{Id, ProcessId, Record, Status};
 use crate::error::{Error, Kind, Result};
+
+/// The file in which a container is written down; a directory without one is none.
+const RECORD: &str = "container.json";
+
+/// The file that its supervisor has locked.
+const LOCK: &str = "lock";
 
 /// The directories that hold containers and their names.
 #[derive(Debug, Clone)]
@@ -52,7 +58,7 @@ impl Containers {
             }
             other => other.map_err(|e| Error::io("cannot make", &dir, e))?,
         }
-        let lock = match lock_file(&dir) {
+        let lock = match lock_file(&dir, true) {
             Ok(lock) => lock,
             Err(e) => {
                 let _ = std::fs::remove_dir_all(&dir);
@@ -116,24 +122,36 @@ impl Containers {
 
     /// Reads one record, with the state that the kernel knows and the name that it has now.
     fn read(&self, id: &Id) -> Result<Record> {
-        let path = self.containers.join(id.as_str()).join("container.json");
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
-        let mut record: Record = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display())))?;
-        if let Some(name) = self.names.of(id, &record.name) {
-            record.name = name;
+        let lives = |record: &Record| record.state.process.as_ref().and_then(ProcessId::open).is_some();
+        let alone = |record: &Record| record.state.is_active() && !self.is_held(id) && !lives(record);
+        let mut record = self.read_files(id)?;
+        if alone(&record) {
+            // Its supervisor may have written the end down after this was read, and before it gave the lock back.
+            record = self.read_files(id)?;
         }
-        let state = std::fs::read(self.containers.join(id.as_str()).join("state.json"));
-        if let Some(state) = state.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            record.state = state;
-        }
-        let lives = || record.state.process.as_ref().and_then(ProcessId::open).is_some();
-        if !matches!(record.state.status.as_str(), "created" | "exited") && !self.is_held(id) && !lives() {
-            // Its supervisor was killed, and the container with it.
+        if alone(&record) {
+            // It was killed, and the container with it.
             record.state.status = "exited".into();
             record.state.pid = 0;
             record.state.process = None;
             record.state.exit_code.get_or_insert(137);
+            record.state.unreachable();
+        }
+        if let Some(name) = self.names.of(id, &record.name) {
+            record.name = name;
+        }
+        Ok(record)
+    }
+
+    /// Reads what is written down about a container.
+    fn read_files(&self, id: &Id) -> Result<Record> {
+        let path = self.containers.join(id.as_str()).join(RECORD);
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("cannot read", &path, e))?;
+        let mut record: Record = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::new(Kind::Corrupt, format!("{}: {e}", path.display())))?;
+        let state = std::fs::read(self.containers.join(id.as_str()).join("state.json"));
+        if let Some(state) = state.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            record.state = state;
         }
         Ok(record)
     }
@@ -161,9 +179,8 @@ impl Containers {
 
     /// Tells whether a process supervises a container.
     pub fn is_held(&self, id: &Id) -> bool {
-        let path = self.containers.join(id.as_str()).join("lock");
-        let Ok(file) = File::open(path) else { return false };
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+        let path = self.containers.join(id.as_str()).join(LOCK);
+        File::open(path).is_ok_and(|file| lock::is_taken(file).unwrap_or(false))
     }
 
     /// Tells whether a process supervises a container, made already or in the making, whose id begins with this.
@@ -173,14 +190,23 @@ impl Containers {
         ids.any(|id| id.as_str().starts_with(beginning) && self.is_held(&id))
     }
 
-    /// Takes hold of a container that nobody supervises, to remove it.
+    /// Takes hold of a container that does not run, to start or to remove it.
     ///
     /// # Errors
     ///
-    /// [`Kind::Running`] when somebody does.
+    /// [`Kind::Running`] when somebody supervises it, or when its payload has outlived who did;
+    /// [`Kind::NoSuchContainer`] when it is gone.
     pub fn hold(&self, record: &Record) -> Result<Held> {
-        let lock = lock_file(&self.containers.join(record.id.as_str()))?;
-        Ok(self.held(record.id.clone(), record.name.clone(), lock))
+        let lock = match lock_file(&self.containers.join(record.id.as_str()), false) {
+            Err(e) if e.kind() == Kind::Running => return Err(running(&record.name)),
+            other => other?,
+        };
+        let held = self.held(record.id.clone(), record.name.clone(), lock);
+        let now = self.read(&record.id);
+        if now.is_ok_and(|now| now.state.process.as_ref().and_then(ProcessId::open).is_some()) {
+            return Err(running(&record.name));
+        }
+        Ok(held)
     }
 
     /// Returns the ids of directories that nobody supervises and that are of no use: without a record, or of a
@@ -188,7 +214,13 @@ impl Containers {
     pub fn abandoned(&self) -> Vec<Id> {
         let Ok(entries) = std::fs::read_dir(&self.containers) else { return Vec::new() };
         let ids = entries.filter_map(|e| Id::parse(&e.ok()?.file_name().to_string_lossy()));
-        ids.filter(|id| !self.is_held(id) && self.read(id).map_or(true, |r| r.auto_remove)).collect()
+        ids.filter(|id| !self.is_held(id) && self.read(id).map_or(true, |record| self.is_over(&record))).collect()
+    }
+
+    /// Tells whether a container that nobody supervises was to go away when it ended: it has been started, and is not
+    /// about to be started again.
+    pub fn is_over(&self, record: &Record) -> bool {
+        record.auto_remove && record.state.status != "created" && !self.is_kept(&record.id)
     }
 
     /// Tells whether a container was to go away when it ended, has ended, and is there all the same.
@@ -204,7 +236,7 @@ impl Containers {
     pub fn hold_abandoned(&self, id: &Id) -> Result<Option<Held>> {
         let dir = self.containers.join(id.as_str());
         let name = self.read(id).map(|r| r.name).unwrap_or_default();
-        match lock_file(&dir) {
+        match lock_file(&dir, true) {
             Ok(lock) => Ok(Some(self.held(id.clone(), name, lock))),
             Err(e) if e.kind() == Kind::Running || !dir.exists() => Ok(None),
             Err(e) => Err(e),
@@ -256,7 +288,7 @@ impl Held {
         if self.dir.join("state.json").exists() {
             self.write_state(&record.state)?;
         }
-        self.write_file("container.json", record)
+        self.write_file(RECORD, record)
     }
 
     /// Writes the state alone.
@@ -287,22 +319,43 @@ impl Held {
 
     /// Removes the directory and the name. The layer must be gone, or empty but for the launcher's own directories.
     pub fn discard(self) {
-        // The name last: it is nobody's only when the directory is gone.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        /// How often somebody may put something into the directory while it is being removed.
+        const TRIES: u32 = 16;
+        // First what makes it a container: without the lock, which goes with the rest, it would look as if it had been
+        // killed. The name last: it is nobody's only when the directory is gone.
+        let _ = std::fs::remove_file(self.dir.join(RECORD));
+        for _ in 0..TRIES {
+            match std::fs::remove_dir_all(&self.dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => (),
+                _ => break,
+            }
+        }
         self.names.release(&self.id, &self.name);
         drop(self.lock);
     }
 }
 
-fn lock_file(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(|e| Error::io("cannot open", &path, e))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(Kind::Running, "the container is running")),
-        Err(e) => Err(Error::io("cannot lock", &path, e.into())),
+/// Locks a directory. A lock file that is gone by the time it is locked was removed with its directory; where there may
+/// be none yet it is made.
+fn lock_file(dir: &Path, make: bool) -> Result<File> {
+    let path = dir.join(LOCK);
+    let none = || Error::new(Kind::NoSuchContainer, "no such container: it was removed");
+    let file = match OpenOptions::new().write(true).create(make).truncate(false).mode(0o600).open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(none()),
+        other => other.map_err(|e| Error::io("cannot open", &path, e))?,
+    };
+    if !lock::take(&file)? {
+        return Err(running("it"));
     }
+    let same = |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    match (file.metadata(), std::fs::metadata(&path)) {
+        (Ok(own), Ok(there)) if same(&own, &there) => Ok(file),
+        _ => Err(none()),
+    }
+}
+
+fn running(name: &str) -> Error {
+    Error::new(Kind::Running, format!("container {name} is running"))
 }
 
 fn private_dir(path: &Path) -> std::io::Result<()> {

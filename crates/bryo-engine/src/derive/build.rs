@@ -8,7 +8,7 @@
 //! The layers are opened first, with the ids of the caller, since the store lies where nobody else may enter. Nothing
 //! of the image is executed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ use super::adopt::{Adoption, Rule, SERVICES};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
 use super::tree::{Tree, kind};
-use super::{entries, places};
+use super::{entries, implied, places};
 use crate::error::{Error, Kind, Result};
 use crate::users::{self, Accounts, User, Wanted};
 
@@ -63,8 +63,18 @@ pub(super) struct Job<'a> {
 /// Makes the layer, or leaves nothing of it.
 pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private))?;
+    let changed = check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private));
+    changed.map_err(|e| match e.errno() {
+        // As in a container's own start: a security module lets the namespace be made and refuses what it is for.
+        Errno::PERM | Errno::ACCESS => {
+            let why = format!("cannot mount in the new user namespace: {e}");
+            Error::new(Kind::Launch(bryo_launch::Kind::MountDenied), why)
+        }
+        _ => Error::from(e),
+    })?;
     let lowers = job.layers.iter().rev().map(|path| directory(path)).collect::<Result<Vec<_>>>()?;
+    let lists = job.layers.iter().rev().map(|path| Ok(bryo_image::unpack::implied(path)?));
+    let lists = if job.foreign { Vec::new() } else { lists.collect::<Result<Vec<_>>>()? };
     let target = directory(job.target)?;
     inside.become_root()?;
     // Now, since a change of ids takes it back: without the parent there is nobody to put the layer in its place.
@@ -72,7 +82,9 @@ pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
     check("prctl", || "PR_SET_PDEATHSIG".into(), killed)?;
     rustix::process::umask(Mode::empty());
     check("mkdirat", || CONTENT.into(), rustix::fs::mkdirat(&target, CONTENT, Mode::from_raw_mode(0o755)))?;
-    let result = content(job, lowers, &target);
+    let result = implied::described(&lowers, &lists)
+        .map_err(Into::into)
+        .and_then(|described| content(job, lowers, described, &target));
     if result.is_err() {
         // The caller does not own what is in it. What cannot be removed is swept up by the next worker.
         let _ = bryo_sys::tree::remove(&target, CONTENT.as_bytes());
@@ -80,7 +92,12 @@ pub(super) fn build(inside: &Inside, job: &Job<'_>) -> Result<Facts> {
     result
 }
 
-fn content(job: &Job<'_>, mut lowers: Vec<OwnedFd>, target: &OwnedFd) -> Result<Facts> {
+fn content(
+    job: &Job<'_>,
+    mut lowers: Vec<OwnedFd>,
+    described: BTreeMap<PathBuf, Attributes>,
+    target: &OwnedFd,
+) -> Result<Facts> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = check("openat", || CONTENT.into(), rustix::fs::openat(target, CONTENT, flags, Mode::empty()))?;
     let root = match lowers.len() {
@@ -88,7 +105,8 @@ fn content(job: &Job<'_>, mut lowers: Vec<OwnedFd>, target: &OwnedFd) -> Result<
         1 => lowers.remove(0),
         _ => Overlay { lowers: &lowers, upper: None }.mount(Attr::RDONLY | Attr::NODEV | Attr::NOSUID)?,
     };
-    let tree = Tree::new(root, job.foreign);
+    let mut tree = Tree::new(root, job.foreign);
+    tree.described = described;
     let layer = Layer::new(made, job.map.is_single());
     Builder { job, tree: &tree, layer }.run()
 }
@@ -121,6 +139,7 @@ impl Builder<'_> {
         }
         self.own_directories(&user)?;
         self.mount_points()?;
+        self.describe()?;
         files.complete(self.tree, &mut self.layer, (&user, &services), &accounts)?;
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
         Ok(Facts {
@@ -250,6 +269,16 @@ impl Builder<'_> {
         }
         for path in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"].map(Path::new) {
             self.file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Puts directories right that layers only imply.
+    fn describe(&mut self) -> Result<()> {
+        for (path, attributes) in &self.tree.described {
+            if !self.layer.has(path) {
+                self.layer.directory(self.tree, path, *attributes)?;
+            }
         }
         Ok(())
     }

@@ -53,6 +53,7 @@ enum Cause {
     UnknownUser,
     NotMapped,
     NoSpace,
+    MountDenied,
     Identity,
     Io,
 }
@@ -232,6 +233,7 @@ impl Cause {
             Kind::Identity(bryo_identity::Kind::NotMapped) => Self::NotMapped,
             Kind::Identity(_) => Self::Identity,
             Kind::NoSpace => Self::NoSpace,
+            Kind::Launch(bryo_launch::Kind::MountDenied) => Self::MountDenied,
             _ => Self::Io,
         }
     }
@@ -243,6 +245,7 @@ impl Cause {
             Self::NotMapped => Kind::Identity(bryo_identity::Kind::NotMapped),
             Self::Identity => Kind::Identity(bryo_identity::Kind::System),
             Self::NoSpace => Kind::NoSpace,
+            Self::MountDenied => Kind::Launch(bryo_launch::Kind::MountDenied),
             Self::Io => Kind::Io,
         }
     }

@@ -18,6 +18,7 @@ mod build;
 mod cache;
 mod entries;
 mod facts;
+mod implied;
 mod layer;
 mod places;
 mod tree;

@@ -4,7 +4,7 @@
 //! Guarantees: nothing outside the tree is ever looked at (each lookup is the kernel's, with `RESOLVE_IN_ROOT`), and
 //! nothing but directories and regular files is opened: a FIFO or a device in the image cannot hold anybody up.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -13,6 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use bryo_sys::root::Root;
 use bryo_sys::{Errno, Result, check};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
+
+use super::layer::Attributes;
 
 /// How many symbolic links one path may go through. Source: `path_resolution(7)`.
 const LINKS_MAX: u32 = 40;
@@ -26,6 +28,8 @@ pub(super) struct Tree {
     root: Root,
     /// A directory of the host, whose owners are not in the map.
     pub foreign: bool,
+    /// What directories should be that the overlay shows otherwise, by real path.
+    pub described: BTreeMap<PathBuf, Attributes>,
 }
 
 /// Where a path ends, with every link followed.
@@ -52,7 +56,7 @@ pub(super) fn kind(stat: &Stat) -> FileType {
 impl Tree {
     /// Takes the tree below an open directory.
     pub fn new(root: OwnedFd, foreign: bool) -> Self {
-        Self { root: Root::from_fd(root), foreign }
+        Self { root: Root::from_fd(root), foreign, described: BTreeMap::new() }
     }
 
     /// Looks at a path without following a link in its last component.
@@ -65,7 +69,11 @@ impl Tree {
             Err(e) if e.errno() == Errno::NOENT => Ok(None),
             Err(e) => Err(e),
             Ok(fd) => {
-                let stat = check("fstat", || path.display().to_string(), rustix::fs::fstat(&fd))?;
+                let mut stat = check("fstat", || path.display().to_string(), rustix::fs::fstat(&fd))?;
+                if let Some(described) = self.described.get(path) {
+                    (stat.st_uid, stat.st_gid) = (described.uid, described.gid);
+                    stat.st_mode = (stat.st_mode & !0o7777) | described.mode;
+                }
                 Ok(Some((fd, stat)))
             }
         }

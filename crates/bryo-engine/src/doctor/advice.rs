@@ -72,6 +72,8 @@ pub enum Cause {
     TunClosed,
     /// The host has no default route.
     NoRoute,
+    /// A port of the host that was to be published is one of root's.
+    LowPort(u16),
     /// The kernel is too old.
     OldKernel,
     /// The file system of the store is full.
@@ -171,6 +173,7 @@ impl Cause {
             Self::NoTun => ("/dev/net/tun is missing", LOOPBACK),
             Self::TunClosed => ("/dev/net/tun is closed to the ids of containers", LOOPBACK),
             Self::NoRoute => ("this host has no default route", LOOPBACK),
+            Self::LowPort(_) => ("net.ipv4.ip_unprivileged_port_start keeps the port for root", "publishing low ports"),
             Self::OldKernel => ("this kernel is older than 5.12", NOTHING_RUNS),
             Self::StoreFull => ("the file system of the store is full", "pulling images and starting containers"),
             Self::StoreClosed => ("the store cannot be written by you", "images, containers and volumes"),
@@ -249,6 +252,13 @@ impl Cause {
             Self::NoTun => "sudo modprobe tun && sudo chmod 666 /dev/net/tun".into(),
             Self::TunClosed => "sudo chmod 666 /dev/net/tun".into(),
             Self::NoRoute => "ip route   # connect this machine; a line must begin with \"default\"".into(),
+            Self::LowPort(port) => {
+                let high = port.saturating_add(8000);
+                format!(
+                    "host port {high}; or: sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}; or a redirect by \
+                     the firewall: sudo iptables -t nat -A PREROUTING -p tcp --dport {port} -j REDIRECT --to-ports {high}"
+                )
+            }
             Self::OldKernel => "boot Linux 5.12 or newer".into(),
             Self::StoreFull => "bryo gc && bryo rmi IMAGE   # what broke off, and what no other image needs".into(),
             Self::StoreClosed => {
@@ -285,6 +295,8 @@ mod tests {
         assert_eq!(remedy(Cause::NoRange), "sudo usermod --add-subuids 165536-231071 --add-subgids 165536-231071 ada");
         assert!(remedy(Cause::AppArmor).contains("profile bryo /usr/local/bin/bryo flags=(unconfined) { userns, }"));
         assert!(remedy(Cause::RuntimeDirectory).contains("-o 1000 -g 1001 /run/user/1000"));
+        assert!(remedy(Cause::LowPort(443)).contains("ip_unprivileged_port_start=443; or a redirect"));
+        assert!(remedy(Cause::LowPort(443)).contains("--dport 443 -j REDIRECT --to-ports 8443"));
         assert_eq!(remedy(Cause::NoManager), "sudo loginctl enable-linger ada");
         assert!(
             remedy(Cause::NoGroup).contains("echo +\\$c >cgroup") && remedy(Cause::NoGroup).contains("1000:1001 ada")

@@ -99,6 +99,7 @@ fn cause(failure: &Failure, host: &Host) -> Option<Cause> {
         Layer::Network(bryo_net::Kind::NoTun) => Some(Cause::NoTun),
         Layer::Network(bryo_net::Kind::TunClosed) => Some(Cause::TunClosed),
         Layer::Network(bryo_net::Kind::NoRoute) => Some(Cause::NoRoute),
+        Layer::Network(bryo_net::Kind::LowPort(port)) => Some(Cause::LowPort(port)),
         Layer::Image(bryo_image::Kind::NoSpace) => Some(Cause::StoreFull),
         Layer::Image(bryo_image::Kind::Identity) => Some(identity_without_errno(host)),
         Layer::Cgroup(kind) => group(kind),

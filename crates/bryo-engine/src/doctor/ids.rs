@@ -73,7 +73,7 @@ fn new_mounts(patient: &Patient<'_>, failed: Option<&Failed>) -> Check {
     let (id, title) = ("mounts", "mounts in user namespaces");
     match failed {
         None => Check::ok(id, title, "mounted a tmpfs and a new /proc").vital(),
-        Some(failed) if matches!(failed.step, Step::Tmpfs | Step::Proc) => {
+        Some(failed) if matches!(failed.step, Step::Private | Step::Tmpfs | Step::Proc) => {
             let cause = diagnose::late(failed.step == Step::Proc);
             Check::new(id, title, State::Missing, &failed.message).advised(cause.advice(&patient.person)).vital()
         }

@@ -17,6 +17,7 @@ use bryo_sys::exec::exit_now;
 use bryo_sys::mount::{Attr, NewFs, clone_tree, set_idmap};
 use bryo_sys::{Errno, check};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::MountPropagationFlags;
 use rustix::pipe::PipeFlags;
 
 /// How a step failed.
@@ -39,6 +40,8 @@ pub(super) enum Step {
     Map,
     /// Becoming root inside.
     Become,
+    /// Taking the mounts out of the host's sight.
+    Private,
     /// Mounting a file system in memory.
     Tmpfs,
     /// Mounting a new `/proc`.
@@ -54,10 +57,11 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Namespace,
         Self::Map,
         Self::Become,
+        Self::Private,
         Self::Tmpfs,
         Self::Proc,
         Self::Directories,
@@ -80,6 +84,10 @@ pub(super) fn mounts(host: &Host) -> Tried {
         Namespaces::MOUNT | Namespaces::PID | Namespaces::NET | Namespaces::IPC | Namespaces::UTS | Namespaces::CGROUP;
     in_child(Request { map: &map, helpers: None, namespaces: all }, |inside| {
         entered(&inside)?;
+        // The one call that is mount(2)'s own, of which security modules know.
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private))
+            .map_err(|e| Step::Private.failed(&e))?;
         mount("tmpfs").map_err(|e| Step::Tmpfs.failed(&e))?;
         mount("proc").map_err(|e| Step::Proc.failed(&e))
     })

@@ -3,18 +3,20 @@
 //!
 //! Reads take no lock, and what is not asked for is not looked at.
 
+mod label;
 mod pattern;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+pub use label::LabelFilter;
 pub use pattern::Pattern;
 
 use crate::Engine;
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, Source};
+use crate::options::{Network, Restart, Source};
 
 /// What is to be listed.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +37,7 @@ pub enum Filter {
     /// The name, with or without the slash that Docker's API puts before it.
     Name(Pattern),
     /// A label, with any value or with this one.
-    Label(String, Option<String>),
+    Label(LabelFilter),
     /// The state, by its word.
     Status(String),
     /// The image, or one that it was made from.
@@ -50,12 +52,19 @@ pub enum Filter {
     Volume(String),
     /// The network.
     Network(String),
-    /// What its health check says; none of them has one.
+    /// What its health check says; `none` for one that has none.
     Health(String),
+    /// The restart policy, by its name.
+    Restart(String),
+    /// Whether its restart policy wants it to run after a boot. Podman's name for it.
+    StartsOnBoot(bool),
 }
 
 /// The words for states that can be asked for.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+
+/// The names of restart policies.
+const POLICIES: [&str; 4] = ["no", "on-failure", "always", "unless-stopped"];
 
 /// The words for what health checks say.
 const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
@@ -73,7 +82,7 @@ impl FromStr for Filter {
         Ok(match key {
             "id" => Self::Id(Pattern::parse(value)?),
             "name" => Self::Name(Pattern::parse(value)?),
-            "label" => Self::label(value),
+            "label" => Self::Label(LabelFilter::new(value)),
             "status" => Self::Status(one_of(&STATES)?),
             "ancestor" => Self::Ancestor(owned),
             "exited" => Self::Exited(value.parse().map_err(|_| bad("expected a number".into()))?),
@@ -82,8 +91,11 @@ impl FromStr for Filter {
             "volume" => Self::Volume(owned),
             "network" => Self::Network(owned),
             "health" => Self::Health(one_of(&HEALTH)?),
+            "restart-policy" => Self::Restart(one_of(&POLICIES)?),
+            "should-start-on-boot" => Self::StartsOnBoot(one_of(&["true", "false"])? == "true"),
             _ => {
-                let known = "id, name, label, status, ancestor, exited, before, since, volume, network and health";
+                let known = "id, name, label, status, ancestor, exited, before, since, volume, network, health, \
+                    restart-policy and should-start-on-boot";
                 return Err(bad(format!("{known} are known")));
             }
         })
@@ -91,13 +103,6 @@ impl FromStr for Filter {
 }
 
 impl Filter {
-    fn label(text: &str) -> Self {
-        match text.split_once('=') {
-            Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-            None => Self::Label(text.to_owned(), None),
-        }
-    }
-
     /// Tells whether it asks for containers that do not run.
     fn wants_all(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Exited(_))
@@ -163,12 +168,24 @@ impl Engine {
         })
     }
 
+    /// Tells whether a container is started when the machine is: one that has run, and whose policy is to go on; one that
+    /// was stopped only if its policy is to come back all the same. Source: Docker's restart policies.
+    fn starts_on_boot(&self, record: &Record) -> bool {
+        let wanted = match record.options.restart {
+            Restart::Always => true,
+            Restart::UnlessStopped => !self.containers.is_stopped(&record.id),
+            Restart::No | Restart::OnFailure(_) => false,
+        };
+        wanted && record.state.started_at.is_some()
+    }
+
     /// Tells whether a record fits: any condition of each kind, and every label.
     fn fits(&self, record: &Record, conditions: &[Condition<'_>]) -> bool {
         let mut kinds: BTreeMap<usize, bool> = BTreeMap::new();
         for (n, condition) in conditions.iter().enumerate() {
             let holds = match condition {
                 Condition::Network(network) => self.networks_of(record).iter().any(|name| name == network),
+                Condition::Plain(Filter::StartsOnBoot(wanted)) => self.starts_on_boot(record) == *wanted,
                 other => other.holds(record),
             };
             *kinds.entry(condition.kind(n)).or_default() |= holds;
@@ -201,7 +218,9 @@ impl Condition<'_> {
                 Filter::Status(_) => 6,
                 Filter::Exited(_) => 7,
                 Filter::Volume(_) => 8,
-                Filter::Label(..) => 10 + position,
+                Filter::Restart(_) => usize::MAX,
+                Filter::StartsOnBoot(_) => usize::MAX - 1,
+                Filter::Label(_) => 10 + position,
                 _ => 9,
             },
         }
@@ -219,14 +238,17 @@ impl Condition<'_> {
         match filter {
             Filter::Id(pattern) => pattern.is_in(record.id.as_str()),
             Filter::Name(pattern) => pattern.is_in(&record.name) || pattern.is_in(&format!("/{}", record.name)),
-            Filter::Label(key, value) => {
-                record.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| found == value))
-            }
+            Filter::Label(label) => label.holds(&record.labels),
             Filter::Status(word) => record.state.status == *word,
             Filter::Exited(code) => record.state.status == "exited" && record.state.exit_code == Some(*code),
             Filter::Volume(text) => has_mount(record, text),
-            Filter::Health(word) => word == "none",
-            Filter::Network(_) | Filter::Ancestor(_) | Filter::Before(_) | Filter::Since(_) => false,
+            Filter::Health(word) => record.state.health.as_ref().map_or("none", |health| &health.status) == word,
+            Filter::Restart(name) => record.options.restart.name() == name,
+            Filter::Network(_)
+            | Filter::Ancestor(_)
+            | Filter::Before(_)
+            | Filter::Since(_)
+            | Filter::StartsOnBoot(_) => false,
         }
     }
 }
@@ -242,7 +264,7 @@ fn descends(record: &Record, id: &str, layers: &[String]) -> bool {
 fn has_mount(record: &Record, text: &str) -> bool {
     record.options.mounts.iter().any(|mount| {
         let named = match &mount.source {
-            Source::Volume(name) => name == text,
+            Source::Volume(name) | Source::Anonymous(name) => name == text,
             Source::Bind(path) => path == Path::new(text),
             Source::Tmpfs { .. } => false,
         };
@@ -256,9 +278,13 @@ mod tests {
 
     #[test]
     fn filters_are_strict() {
-        assert_eq!("label=a=b=c".parse::<Filter>().unwrap(), Filter::Label("a".into(), Some("b=c".into())));
-        assert_eq!("label=a".parse::<Filter>().unwrap(), Filter::Label("a".into(), None));
+        assert_eq!("label=a=b=c".parse::<Filter>().unwrap(), Filter::Label(LabelFilter::new("a=b=c")));
         assert_eq!("exited=137".parse::<Filter>().unwrap(), Filter::Exited(137));
+        assert_eq!("restart-policy=always".parse::<Filter>().unwrap(), Filter::Restart("always".into()));
+        assert_eq!("should-start-on-boot=false".parse::<Filter>().unwrap(), Filter::StartsOnBoot(false));
+        for bad in ["restart-policy=often", "should-start-on-boot=maybe"] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
         for bad in ["", "name", "status=happy", "exited=x", "health=fine", "nosuch=1", "name=[", "expose=80"] {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }

@@ -95,7 +95,15 @@ impl Clients {
 
     /// Says how the payload ended, and lets everybody go who was attached; who was not may be about to.
     pub fn farewell(&mut self, code: i32) {
-        // The last words come first.
+        // What was said before comes first, and then the last word must find room itself.
+        self.drain();
+        self.tell(&Message::Exit(code));
+        self.drain();
+        self.0.retain(|client| !client.attached);
+    }
+
+    /// Waits until nobody is without room, or has run out of time.
+    fn drain(&mut self) {
         while let (true, Some(deadline)) = (self.hold_up(), self.deadline()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds: Vec<PollFd<'_>> =
@@ -104,8 +112,6 @@ impl Clients {
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             self.serve(&ready);
         }
-        self.tell(&Message::Exit(code));
-        self.0.retain(|client| !client.attached);
     }
 
     fn tell(&mut self, message: &Message<'_>) {
@@ -119,6 +125,13 @@ impl Clients {
     fn forget(&mut self) {
         let now = Instant::now();
         self.0.retain(|c| !c.gone && c.waiting.as_ref().is_none_or(|(_, since)| now < *since + PATIENCE));
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Not left to the end of the descriptor, of which the guardian has a copy.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 }
 

@@ -24,28 +24,27 @@ pub(crate) mod wire;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use bryo_image::store::Pin;
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
 use bryo_sys::exec::exit_now;
-use rustix::event::PollFlags;
+use bryo_sys::signal::next;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::Engine;
 use crate::container::{Health, Held, Record};
 use crate::error::{Error, Kind, Result};
-use crate::options::{LogDriver, Network};
+use crate::life::no_spec;
+use crate::options::Network;
 use crate::plan::Planned;
 use crate::run::{Live, Slot};
+use crate::volumes::Claims;
 
 use clients::Clients;
 use health::Checker;
 use log::Writer;
 use relay::{Ears, Ending, Rounds};
-
-/// The name of the file that says that a container is to stay stopped.
-pub(crate) const STOPPED: &str = "stopped";
 
 /// How long a payload has to end when its container does not say. Source: Docker's `--stop-timeout`.
 pub(crate) const GRACE: u64 = 10;
@@ -53,12 +52,13 @@ pub(crate) const GRACE: u64 = 10;
 /// A container that is to be supervised.
 pub(crate) struct Subject<'a> {
     pub held: Held,
+    /// Without its spec, which is the plan's.
     pub record: Record,
     pub planned: Planned,
     pub network: Network,
     pub slot: Option<Slot>,
-    /// Keeps the layers until the record names them.
-    pub pin: Pin,
+    /// Keep layers and volumes until the record names them.
+    pub claims: Claims,
     /// One who sees all of the output.
     pub client: Option<OwnedFd>,
     /// Signals that were blocked, to be read.
@@ -101,24 +101,43 @@ pub(crate) fn start(engine: &Engine, subject: Subject<'_>) -> std::result::Resul
         }
         Ok(Fork::Parent { pidfd, .. }) => {
             drop(tell);
-            // The container is the monitor's now: only the descriptors are let go here.
-            drop(subject);
-            Ok(outcome(&told, &pidfd))
+            // The container is the monitor's now: only descriptors are let go here.
+            outcome(&told, &pidfd, &subject.inbox).map_err(|error| failed(error, subject))
         }
         Err(e) => Err(failed(e, subject)),
     }
 }
 
-/// Waits until the container runs or the monitor has ended.
-fn outcome(told: &OwnedFd, monitor: &OwnedFd) -> Started {
+/// Waits until the container runs or the monitor has ended. A signal that ends the command is one that ends the start,
+/// of which the monitor then tells.
+fn outcome(told: &OwnedFd, monitor: &OwnedFd, inbox: &OwnedFd) -> bryo_sys::Result<Started> {
+    loop {
+        let mut fds = [PollFd::new(told, PollFlags::IN), PollFd::new(inbox, PollFlags::IN)];
+        let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+        check("poll", || "2 descriptors".into(), polled)?;
+        if !fds[0].revents().is_empty() {
+            break;
+        }
+        while let Some(signal) = next(inbox)? {
+            if let Some(signal) = Signal::from_named_raw(signal).filter(|signal| asks_to_end(*signal)) {
+                // The only failure left with a valid descriptor is that it has ended.
+                let _ = rustix::process::pidfd_send_signal(monitor, signal);
+            }
+        }
+    }
     if rustix::io::retry_on_intr(|| rustix::io::read(told, &mut [0; 1])) == Ok(1) {
-        return Started::Running;
+        return Ok(Started::Running);
     }
     let ended = rustix::io::retry_on_intr(|| {
         rustix::process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(monitor)), WaitIdOptions::EXITED)
     });
     // One that was killed could not tell why.
-    Started::Failed(ended.ok().flatten().and_then(|status| status.exit_status()).unwrap_or(125))
+    Ok(Started::Failed(ended.ok().flatten().and_then(|status| status.exit_status()).unwrap_or(125)))
+}
+
+/// Tells whether a signal to a command, or to a monitor, is one that asks it to end.
+fn asks_to_end(signal: Signal) -> bool {
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal)
 }
 
 /// A monitor at work.
@@ -129,8 +148,9 @@ struct Monitor<'a> {
     planned: Planned,
     network: Network,
     _slot: Option<Slot>,
-    pin: Option<Pin>,
+    claims: Option<Claims>,
     clients: Clients,
+    log: Option<Writer>,
     inbox: OwnedFd,
     listener: OwnedFd,
     note: Option<&'a dyn Fn(&str)>,
@@ -138,16 +158,17 @@ struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     fn new(engine: &'a Engine, subject: Subject<'a>) -> std::result::Result<Self, Box<Unstarted>> {
-        let Subject { held, record, planned, network, slot, pin, client, inbox, note } = subject;
+        let Subject { held, record, planned, network, slot, claims, client, inbox, note } = subject;
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
-        let listener = session.and_then(|_| wire::listen(held.dir()));
-        let listener = match listener {
-            Ok(listener) => listener,
+        let log = &record.options.log;
+        let opened = session.and_then(|_| Ok((wire::listen(held.dir())?, Writer::for_container(held.dir(), log)?)));
+        let (listener, log) = match opened {
+            Ok(opened) => opened,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
         let clients = client.map(Clients::first).unwrap_or_default();
-        let (pin, note) = (Some(pin), Some(note));
-        Ok(Self { engine, held, record, planned, network, _slot: slot, pin, clients, inbox, listener, note })
+        let (claims, note) = (Some(claims), Some(note));
+        Ok(Self { engine, held, record, planned, network, _slot: slot, claims, clients, log, inbox, listener, note })
     }
 
     /// Lives until the container is not to be started again, and ends as its last run did: a service manager may be
@@ -178,10 +199,15 @@ impl<'a> Monitor<'a> {
         let note = self.note.take();
         let live = self.launch(note.unwrap_or(&|_| ()))?;
         live.describe(&mut self.record);
-        let _ = std::fs::remove_file(self.held.dir().join(STOPPED));
+        self.held.clear_stopped();
+        self.record.spec.clone_from(&self.planned.plan.spec);
         self.held.write(&self.record)?;
-        if let Some(pin) = self.pin.take() {
-            pin.release();
+        // Only whoever enters to look after its health needs it once more.
+        if self.record.health_check.is_none() {
+            self.record.spec = no_spec();
+        }
+        if let Some(claims) = self.claims.take() {
+            claims.release();
         }
         bryo_sys::fd::let_go()?;
         check("write", || "started".into(), rustix::io::write(tell, b"s"))?;
@@ -195,17 +221,15 @@ impl<'a> Monitor<'a> {
 
     /// Sees the container to the end of its last run.
     fn supervise(&mut self, mut live: Live) -> Result<(i32, OwnedFd)> {
-        let log = &self.record.options.log;
-        let mut log = match log.driver {
-            LogDriver::Local => Some(Writer::open(self.held.dir(), log)?),
-            LogDriver::None => None,
-        };
         loop {
             let began = Instant::now();
-            let (code, namespace, asked) = self.one_run(live, log.as_mut())?;
+            let (code, namespace, asked) = self.one_run(live)?;
             self.record.state.ended(code);
             let restart = self.record.options.restart;
-            if asked || self.is_stopped() || !restart.again(code, self.record.state.restart_count) {
+            if asked
+                || self.engine.containers.is_stopped(&self.record.id)
+                || !restart.again(code, self.record.state.restart_count)
+            {
                 return Ok((code, namespace));
             }
             self.record.state.restart_count += 1;
@@ -217,14 +241,14 @@ impl<'a> Monitor<'a> {
     }
 
     /// Sees one run of the payload to its end.
-    fn one_run(&mut self, mut live: Live, log: Option<&mut Writer>) -> Result<(i32, OwnedFd, bool)> {
+    fn one_run(&mut self, mut live: Live) -> Result<(i32, OwnedFd, bool)> {
         let streams = live.running.take_streams();
         let ending = ending(&self.record);
         let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
         let checker = self.record.health_check.clone().map(Checker::new);
         self.record.state.health = checker.is_some().then(Health::starting);
         let mut rounds = HealthRounds { engine: self.engine, held: &self.held, record: &mut self.record, checker };
-        let asked = relay::run(live.running.pidfd(), streams, log, &mut ears, &mut rounds, ending)?;
+        let asked = relay::run(live.running.pidfd(), streams, self.log.as_mut(), &mut ears, &mut rounds, ending)?;
         let (code, namespace) = live.wait(&mut self.record.state)?;
         Ok((code, namespace, asked))
     }
@@ -236,9 +260,9 @@ impl<'a> Monitor<'a> {
             self.record.state.status = "restarting".into();
             self.held.write_state(&self.record.state)?;
             self.clients.farewell(code);
-            let flag = self.held.dir().join(STOPPED);
+            let (containers, id) = (&self.engine.containers, &self.record.id);
             let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
-            if relay::pause(&mut ears, pause, || flag.exists())? || flag.exists() {
+            if relay::pause(&mut ears, pause, || containers.is_stopped(id))? || containers.is_stopped(id) {
                 return Ok(None);
             }
             match self.launch(&|_| ()) {
@@ -258,15 +282,13 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    fn is_stopped(&self) -> bool {
-        self.held.dir().join(STOPPED).exists()
-    }
-
     /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
     /// finds the container as it is.
     fn over(mut self, code: i32, namespace: OwnedFd) -> Result<()> {
-        if self.record.options.remove {
+        if self.record.options.remove && !self.engine.containers.is_kept(&self.record.id) {
+            self.held.tell_waiting(code);
             self.engine.remove_ended(self.held, namespace, &self.planned)?;
+            self.engine.remove_anonymous_volumes(&self.record.options)?;
         } else {
             self.record.state.ended(code);
             self.held.write_state(&self.record.state)?;

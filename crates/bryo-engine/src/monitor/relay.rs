@@ -15,10 +15,14 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::termios::Winsize;
 
+use super::asks_to_end;
 use super::clients::{Clients, Wish};
 use super::log::{Stream, Writer};
 use super::wire::CHUNK;
 use crate::error::Result;
+
+/// How long after its start a container has said what it says at a start, and its monitor can make itself small.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Everything a monitor listens to.
 #[derive(Debug)]
@@ -80,18 +84,20 @@ pub(super) fn run(
 ) -> Result<bool> {
     let mut payload = Payload::new(payload, streams);
     let mut asked: Option<Instant> = None;
+    let mut tidy = Some(Instant::now() + SETTLED);
     let mut ended = false;
     let mut buffer = vec![0; CHUNK];
     while !(ended && payload.outputs.is_empty()) {
+        let tidies = tidy.take_if(|at| Instant::now() >= *at).is_some();
         let round = rounds.deadline().filter(|_| !ended);
-        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended), round].into_iter().flatten().min();
-        let ready = wait(&payload, ears, &*rounds, ended, deadline)?;
+        let deadline = [ears.clients.deadline(), asked.filter(|_| !ended), round, tidy].into_iter().flatten().min();
+        let ready = wait(&payload, ears, &*rounds, ended, deadline, tidies)?;
         if !ended {
             rounds.step()?;
         }
         if ready.signal {
             while let Some(number) = next(ears.inbox)? {
-                if asks_to_end(number) && asked.is_none() {
+                if asked.is_none() && Signal::from_named_raw(number).is_some_and(asks_to_end) {
                     let _ = rustix::process::pidfd_send_signal(payload.pidfd, ending.signal);
                     asked = Some(Instant::now() + ending.grace);
                 }
@@ -131,7 +137,7 @@ pub(super) fn pause(ears: &mut Ears<'_>, length: Duration, mut changed: impl FnM
         }
         if !flags[0].is_empty() {
             while let Some(number) = next(ears.inbox)? {
-                if asks_to_end(number) {
+                if Signal::from_named_raw(number).is_some_and(asks_to_end) {
                     return Ok(true);
                 }
             }
@@ -140,16 +146,13 @@ pub(super) fn pause(ears: &mut Ears<'_>, length: Duration, mut changed: impl FnM
     Ok(false)
 }
 
-fn asks_to_end(signal: i32) -> bool {
-    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal)
-}
-
 fn wait(
     payload: &Payload<'_>,
     ears: &Ears<'_>,
     rounds: &dyn Rounds,
     ended: bool,
     deadline: Option<Instant>,
+    tidies: bool,
 ) -> Result<Ready> {
     let mut fds = vec![PollFd::new(ears.inbox, PollFlags::IN), PollFd::new(ears.listener, PollFlags::IN)];
     if !ended {
@@ -165,6 +168,10 @@ fn wait(
     fds.extend(ears.clients.waits_for(takes_input).map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     let first_round = fds.len();
     fds.extend(rounds.waits_for().into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+    if tidies {
+        // What a start needs and a supervisor does not. Where it stays the container is none the worse.
+        let _ = bryo_sys::memory::give_back();
+    }
     poll(&mut fds, deadline)?;
     let found = |n: usize| !fds[n].revents().is_empty();
     let flags = |range: std::ops::Range<usize>| fds[range].iter().map(PollFd::revents).collect::<Vec<_>>();

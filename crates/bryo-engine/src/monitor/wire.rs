@@ -78,7 +78,13 @@ pub(crate) fn send(socket: impl AsFd, message: &[u8]) -> rustix::io::Result<()> 
 
 /// Receives a message into a buffer of `CHUNK` bytes and one more; nothing when the peer has gone.
 pub(crate) fn receive<'a>(socket: impl AsFd, buffer: &'a mut [u8]) -> rustix::io::Result<Option<Message<'a>>> {
-    let (n, _) = rustix::io::retry_on_intr(|| rustix::net::recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()))?;
+    let n = loop {
+        match rustix::net::recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()) {
+            // A peer that ended with a message of ours unread resets the connection, once, ahead of its last words.
+            Err(Errno::INTR | Errno::CONNRESET) => (),
+            other => break other?.0,
+        }
+    };
     if n == 0 {
         return Ok(None);
     }
@@ -139,6 +145,16 @@ mod tests {
         for bad in [&b""[..], b"A", b"W12", b"Z", b"EE"] {
             assert_eq!(Message::decode(bad), None);
         }
+    }
+
+    #[test]
+    fn last_words_are_heard_whatever_was_not_read() {
+        let (one, two) = bryo_sys::fd::message_pair().unwrap();
+        send(&one, &Message::Input(b"never read").encode()).unwrap();
+        send(&two, &Message::Exit(3).encode()).unwrap();
+        drop(two);
+        assert_eq!(receive(&one, &mut [0; 8]), Ok(Some(Message::Exit(3))));
+        assert_eq!(receive(&one, &mut [0; 8]), Ok(None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod limits;
 mod mount;
 mod notify;
 mod parse;
+mod port;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,9 +24,11 @@ pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
 pub use life::{Log, LogDriver, Restart, duration, stop_signal};
 pub use limits::{Limits, Pids, Swap};
+pub(crate) use mount::volume_name;
 pub use mount::{Mount, Source};
 pub use notify::SdNotify;
 pub use parse::{add_host, capability, env_file, key_value, security_option, size, sysctl, ulimit};
+pub use port::{Port, Publish, expose, publish};
 
 /// Everything that can be asked of one container. It is kept with it, so that it can be started again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -75,6 +78,12 @@ pub struct RunOptions {
     pub networks: Vec<Endpoint>,
     /// The container whose network it shares.
     pub network_of: Option<String>,
+    /// Ports to publish.
+    pub publish: Vec<Publish>,
+    /// Publishes every port that the image or the caller exposes.
+    pub publish_all: bool,
+    /// Ports that the container serves.
+    pub expose: Vec<Port>,
     /// Extra lines of `/etc/hosts`: name and address.
     pub hosts: Vec<(String, String)>,
     /// Name servers, search domains and options that replace the host's.

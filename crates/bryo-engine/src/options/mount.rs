@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::Id;
 use crate::error::{Error, Kind, Result};
 use crate::options::parse::size;
 
@@ -30,6 +31,8 @@ pub enum Source {
     Bind(PathBuf),
     /// A named volume.
     Volume(String),
+    /// A volume without a name of the caller's: it goes with the container.
+    Anonymous(String),
     /// Memory: size in bytes and mode, if they were given.
     Tmpfs {
         /// The most it holds, in bytes.
@@ -41,9 +44,24 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Makes an anonymous volume, whose name nobody else has.
+    fn anonymous() -> Self {
+        Self::Anonymous(Id::random().as_str().to_owned())
+    }
+
+    /// Returns the name of the volume that it is, if it is one.
+    pub fn volume(&self) -> Option<&str> {
+        match self {
+            Self::Volume(name) | Self::Anonymous(name) => Some(name),
+            Self::Bind(_) | Self::Tmpfs { .. } => None,
+        }
+    }
+}
+
 impl Mount {
     /// Parses `-v [SOURCE:]TARGET[:OPTIONS]`. A source with a slash is a path (relative ones are resolved against
-    /// `here`), one without is a volume's name.
+    /// `here`), one without is a volume's name; without a source the volume is anonymous.
     ///
     /// # Errors
     ///
@@ -52,13 +70,14 @@ impl Mount {
         let bad = |why: &str| Error::new(Kind::InvalidOption, format!("invalid volume {text:?}: {why}"));
         let parts: Vec<&str> = text.split(':').collect();
         let (source, target, options) = match parts.as_slice() {
-            [_] => return Err(bad("an anonymous volume would be lost; give it a name, or use --tmpfs")),
-            [source, target] => (*source, *target, ""),
-            [source, target, options] => (*source, *target, *options),
-            _ => return Err(bad("expected SOURCE:TARGET[:OPTIONS]")),
+            [target] => (None, *target, ""),
+            [source, target] => (Some(*source), *target, ""),
+            [source, target, options] => (Some(*source), *target, *options),
+            _ => return Err(bad("expected [SOURCE:]TARGET[:OPTIONS]")),
         };
-        let mut mount =
-            Self { source: parse_source(source, here)?, target: target_path(target)?, read_only: false, me: false };
+        let target = target_path(target)?;
+        let source = source.map_or_else(|| Ok(Source::anonymous()), |source| parse_source(source, here))?;
+        let mut mount = Self { source, target, read_only: false, me: false };
         for option in options.split(',').filter(|o| !o.is_empty()) {
             match option {
                 "ro" | "readonly" => mount.read_only = true,
@@ -106,7 +125,7 @@ impl Mount {
             ("bind", Some(source)) => Source::Bind(bind_path(source, here)?),
             ("bind", None) => return Err(bad("source is missing")),
             ("volume", Some(source)) => Source::Volume(volume_name(source)?),
-            ("volume", None) => return Err(bad("an anonymous volume would be lost; name it with source=")),
+            ("volume", None) => Source::anonymous(),
             ("tmpfs", None) => Source::Tmpfs { size: limit, mode, exec: false },
             ("tmpfs", Some(_)) => return Err(bad("tmpfs has no source")),
             (other, _) => return Err(bad(&format!("unknown type {other:?}: bind, volume and tmpfs are known"))),
@@ -216,10 +235,23 @@ mod tests {
     }
 
     #[test]
+    fn a_target_alone_is_an_anonymous_volume() {
+        let one = volume("/data").unwrap();
+        let other = Mount::parse_mount("target=/data,readonly", Path::new("/")).unwrap();
+        for mount in [&one, &other] {
+            assert_eq!(mount.target, Path::new("/data"));
+            assert!(mount.source.volume().is_some_and(|name| name.len() == 64), "{mount:?}");
+            assert!(matches!(mount.source, Source::Anonymous(_)));
+        }
+        assert_ne!(one.source, other.source);
+        assert!(other.read_only && !one.read_only);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for bad in [
             "",
-            "/usr",
+            "rel",
             "/usr:rel",
             "/usr:/a/../b",
             "/usr:/",
@@ -240,7 +272,7 @@ mod tests {
         for bad in [
             "type=bind,target=/x",
             "type=what,target=/x",
-            "target=/x",
+            "source=x",
             "type=tmpfs,source=a,target=/x",
             "type=bind,source=/usr,target=/x,bind-propagation=shared",
             "type=tmpfs,target=/x,tmpfs-mode=9",

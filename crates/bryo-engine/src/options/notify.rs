@@ -14,28 +14,26 @@ pub enum SdNotify {
     Conmon,
     /// The payload: it gets a socket.
     Container,
+    /// bryo, as soon as the first health check has succeeded.
+    Healthy,
     /// Nobody.
     Ignore,
 }
 
 impl SdNotify {
-    /// Parses `conmon`, `container` or `ignore`.
+    /// Parses `conmon`, `container`, `healthy` or `ignore`.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unsupported`] for `healthy`, [`Kind::InvalidOption`] for anything else.
+    /// [`Kind::InvalidOption`] for anything else.
     pub fn parse(text: &str) -> Result<Self> {
         match text {
             "conmon" | "" => Ok(Self::Conmon),
             "container" => Ok(Self::Container),
             "ignore" => Ok(Self::Ignore),
-            "healthy" => {
-                let why = "--sdnotify healthy: health checks are not run by this version; \
-                    leave it out, or use container where the program itself says that it is ready";
-                Err(Error::new(Kind::Unsupported, why))
-            }
+            "healthy" => Ok(Self::Healthy),
             other => {
-                let why = format!("invalid --sdnotify {other:?}: conmon, container and ignore are known");
+                let why = format!("invalid --sdnotify {other:?}: conmon, container, healthy and ignore are known");
                 Err(Error::new(Kind::InvalidOption, why))
             }
         }

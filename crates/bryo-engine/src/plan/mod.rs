@@ -8,6 +8,7 @@ mod capabilities;
 mod files;
 pub mod host;
 mod mounts;
+mod ports;
 mod process;
 mod spec;
 #[cfg(test)]
@@ -24,7 +25,9 @@ use oci_spec::image::ImageConfiguration;
 use crate::container::Id;
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
-use crate::options::{Network, RunOptions, Source};
+use crate::options::{Network, RunOptions};
+
+pub use ports::Ports;
 
 /// Everything a plan is made from.
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub struct Planned {
     pub forward_dns: bool,
     /// Whom the container's own resolver asks for names that its networks have not.
     pub upstreams: Vec<IpAddr>,
+    /// The ports that are published or exposed.
+    pub ports: Ports,
     /// Notes, one line each: what was asked for and has no effect.
     pub notes: Vec<String>,
     /// What was relaxed, in the words of the command line.
@@ -110,8 +115,10 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let (mounts, volumes) = mounts::of(&input)?;
     let process = process::of(&input, &capabilities)?;
     let spec = spec::assemble(&input, process, mounts, &capabilities)?;
-    let notes = capabilities.without_effect.clone();
-    let relaxed = relaxed(input.options, input.facts.uid);
+    let mut notes = capabilities.without_effect.clone();
+    let ports = ports::of(&input, &mut notes)?;
+    let mut relaxed = relaxed(input.options, input.facts.uid);
+    relaxed.extend((!ports.published.is_empty()).then(|| "--publish".to_owned()));
     let state =
         if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
     let plan = Plan {
@@ -133,18 +140,14 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
             None => input.landlock,
         },
     };
-    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, notes, relaxed })
+    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, ports, notes, relaxed })
 }
 
-/// Named volumes in the launcher's terms.
+/// Volumes in the launcher's terms.
 fn volumes(input: &Input<'_>) -> Vec<Volume> {
-    let volume = |mount: &crate::options::Mount| match &mount.source {
-        Source::Volume(name) => Some(Volume {
-            directory: input.volumes.join(name),
-            target: mount.target.clone(),
-            read_only: mount.read_only,
-        }),
-        _ => None,
+    let volume = |mount: &crate::options::Mount| {
+        let directory = input.volumes.join(mount.source.volume()?);
+        Some(Volume { directory, target: mount.target.clone(), read_only: mount.read_only })
     };
     let mut volumes: Vec<Volume> = input.options.mounts.iter().filter_map(volume).collect();
     volumes.sort_by_key(|volume| volume.target.components().count());

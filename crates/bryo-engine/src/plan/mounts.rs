@@ -40,7 +40,7 @@ fn outermost_first(asked: &[crate::options::Mount]) -> Vec<&crate::options::Moun
 
 /// Volumes come last, after the image's content below them was looked at; what lies in one would be hidden by it.
 fn visible(asked: &crate::options::Mount, volumes: &[Volume]) -> Result<()> {
-    let within = |v: &&Volume| asked.target.starts_with(&v.target) && !matches!(asked.source, Source::Volume(_));
+    let within = |v: &&Volume| asked.target.starts_with(&v.target) && asked.source.volume().is_none();
     match volumes.iter().find(within) {
         None => Ok(()),
         Some(volume) => {
@@ -82,7 +82,7 @@ fn asked_for(asked: &crate::options::Mount) -> Result<Option<Mount>> {
     let target = absolute(&asked.target);
     let target = target.to_string_lossy();
     match &asked.source {
-        Source::Volume(_) => Ok(None),
+        Source::Volume(_) | Source::Anonymous(_) => Ok(None),
         Source::Bind(source) => {
             let options = ["rbind", "nosuid", "nodev"].into_iter().chain(read_only);
             bind(&target, &source.to_string_lossy(), options).map(Some)

@@ -456,3 +456,66 @@ fn limits_are_said_in_the_words_of_the_spec() {
     assert_eq!(resources.pids().unwrap().limit(), 50);
     assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new(":bryo:abababababab")));
 }
+
+fn published(words: &[&str]) -> Case {
+    let publish = words.iter().flat_map(|text| crate::options::publish(text).unwrap()).collect();
+    Case::new(RunOptions { publish, ..RunOptions::default() })
+}
+
+#[test]
+fn published_ports_have_what_the_image_exposes_beside_them() {
+    let mut case = published(&["8080:80", "127.0.0.1::53/udp"]);
+    case.options.expose = crate::options::expose("7000-7001").unwrap();
+    case.config.set_exposed_ports(Some(vec!["80/tcp".into(), "443".into(), "wat".into()]));
+    let ports = case.done().ports;
+    assert!(ports.published.iter().eq(case.options.publish.iter().map(|publish| &publish.0)));
+    let exposed: Vec<String> = ports.exposed.iter().map(ToString::to_string).collect();
+    assert_eq!(exposed, ["53/udp", "80/tcp", "443/tcp", "7000/tcp", "7001/tcp"]);
+    assert_eq!(case.done().relaxed, ["--publish"]);
+    // What the image says that is no port matters when it is to be published.
+    case.options.publish_all = true;
+    assert_eq!(case.plan().unwrap_err().kind(), Kind::InvalidOption);
+    case.config.set_exposed_ports(Some(vec!["80/tcp".into(), "443".into()]));
+    let containers: Vec<u16> = case.done().ports.published.iter().map(|w| w.container).collect();
+    assert_eq!(containers, [80, 53, 443, 7000, 7001]);
+}
+
+#[test]
+fn ports_are_published_on_the_private_network_only() {
+    let mut case = published(&["8080:80"]);
+    for network in [Network::None, Network::Container] {
+        case.network = network;
+        assert_eq!(case.plan().unwrap_err().kind(), Kind::InvalidOption);
+    }
+    case.network = Network::Host;
+    let planned = case.done();
+    assert!(planned.ports == Ports::default() && planned.relaxed.is_empty());
+    assert!(planned.notes[0].contains("discarded"), "{:?}", planned.notes);
+    case.options.publish.clear();
+    assert!(case.done().notes.is_empty());
+}
+
+#[test]
+fn ports_that_contradict_each_other_are_refused() {
+    let kind = |words: &[&str]| published(words).plan().map_err(|e| e.kind()).err();
+    for twice in [
+        ["8080:80", "8080:81"],
+        ["8080:80", "127.0.0.1:8080:80"],
+        ["0.0.0.0:8080:80", "127.0.0.1:8080:80"],
+        ["8080:80", "8080:80"],
+    ] {
+        assert_eq!(kind(&twice), Some(Kind::InvalidOption), "{twice:?}");
+    }
+    for impossible in [["127.0.0.1:8080:80", "[::1]:8080:81"], ["53:53/udp", "54:53/udp"], ["53/udp", "53/udp"]] {
+        assert_eq!(kind(&impossible), Some(Kind::Unsupported), "{impossible:?}");
+    }
+    for possible in [
+        ["8080:80", "8081:80"],
+        ["8080:80/tcp", "8080:80/udp"],
+        ["127.0.0.1:8080:80", "[::1]:8080:80"],
+        ["80", "80"],
+        ["8000-8001:80", "8000-8001:80"],
+    ] {
+        assert_eq!(kind(&possible), None, "{possible:?}");
+    }
+}

@@ -20,11 +20,13 @@ use bryo_launch::relay::Caller;
 use crate::Engine;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
 use crate::notify::{Door, Notifier};
 use crate::options::{Network, RunOptions, SdNotify};
 use crate::plan::Planned;
 use crate::time::now;
+use crate::volumes::Claims;
 
 use group::Group;
 use guardian::Guardian;
@@ -99,6 +101,8 @@ impl Engine {
             Ok(ended) => self.finish(held, ended, options.remove),
             Err(error) => {
                 self.clean_failed(held, made);
+                // What cannot be removed now is found by the next prune.
+                let _ = self.remove_anonymous_volumes(options);
                 Err(error)
             }
         }
@@ -113,6 +117,7 @@ impl Engine {
         (held, pin): (&Held, Pin),
         inbox: &OwnedFd,
     ) -> Result<Ended> {
+        let volumes = self.make_volumes(request.options)?;
         let (mut planned, slot) = self.plan(request.options, &prepared, id, Some(held))?;
         let door = request.speaks_for_itself().then(|| Door::open(held.dir())).transpose()?;
         door.iter().try_for_each(|door| door.show(&mut planned))?;
@@ -126,13 +131,15 @@ impl Engine {
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }
+        // What nobody could ask for afterwards is not kept, and goes through without a copy.
+        let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
-        pin.release();
+        Claims { pin, volumes }.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
-        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref())?;
+        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref(), log)?;
         let (code, namespace) = live.wait(&mut record.state)?;
         drop(slot);
         request.tell(Notifier::stopping);
@@ -165,8 +172,10 @@ impl Engine {
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
-        if remove {
+        if remove && !self.containers.is_kept(&record.id) {
+            held.tell_waiting(code);
             self.remove_ended(held, namespace, &planned)?;
+            self.remove_anonymous_volumes(&record.options)?;
         } else {
             record.state.ended(code);
             held.write_state(&record.state)?;
@@ -250,6 +259,7 @@ impl Live {
     pub fn describe(&self, record: &mut Record) {
         record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
+        record.state.ports.clone_from(&self.network.ports);
         record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
         record.limits.clone_from(&self.limits);
         record.state.started(self.running.pid(), self.running.pidfd());

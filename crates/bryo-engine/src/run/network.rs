@@ -4,12 +4,14 @@
 //! What was asked for is had, or the container does not start. What is only the default may be missing on a host: the
 //! container starts with its own loopback then, and one line says why and what mends it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use bryo_launch::{Starting, relay};
 use bryo_net::pasta::{self, Attached, Pasta};
+use bryo_net::publish::{Forward, reserve};
 
+use crate::container::Bindings;
 use crate::doctor;
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions};
@@ -18,17 +20,22 @@ use crate::plan::Planned;
 /// How long `pasta` may take: a hundred times what it needs on a small machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often ports are chosen anew when somebody else has taken one in the moment between the choice and its use.
+const ATTEMPTS: u32 = 3;
+
 /// A container's connection. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Connected {
     /// What the record says: `private`, `none`, `host`, or `loopback` where a private one could not be had.
     pub word: &'static str,
+    /// The container's ports, and what leads to them from the host.
+    pub ports: Bindings,
     _pasta: Option<Attached>,
 }
 
 impl Connected {
     fn without_pasta(word: &'static str) -> Self {
-        Self { word, _pasta: None }
+        Self { word, ports: Bindings::default(), _pasta: None }
     }
 }
 
@@ -46,9 +53,10 @@ pub(super) fn connect(
         Network::Container => return Ok(Connected::without_pasta("container")),
         Network::Private => (),
     }
+    let asked = options.network.is_some() || !options.networks.is_empty() || !planned.ports.published.is_empty();
     match private(starting, planned) {
-        Ok(pasta) => Ok(Connected { word: "private", _pasta: pasta }),
-        Err(Failed::Network(error)) if options.network.is_none() && options.networks.is_empty() => {
+        Ok(connected) => Ok(connected),
+        Err(Failed::Network(error)) if !asked => {
             note(&unconnected(&error));
             Ok(Connected::without_pasta("loopback"))
         }
@@ -65,17 +73,42 @@ enum Failed {
     Start(Error),
 }
 
-/// Attaches `pasta`; there is none when process 1 has ended meanwhile, of which its release tells the reason.
-fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Option<Attached>, Failed> {
-    let map = &planned.plan.ids;
-    let pasta = Pasta::find(map).map_err(Failed::Network)?;
+impl From<bryo_net::Error> for Failed {
+    fn from(error: bryo_net::Error) -> Self {
+        Self::Network(error)
+    }
+}
+
+fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Connected, Failed> {
+    let pasta = Pasta::find(&planned.plan.ids)?;
     let network = starting.take_network_namespace().map_err(|e| Failed::Start(e.into()))?;
-    let user = starting.user_namespace();
-    let request = pasta::Request { user, network: network.as_fd(), map, forward_dns: planned.forward_dns };
-    let attaching = pasta.attach(request).map_err(Failed::Network)?;
+    let mut attempt = 1;
+    loop {
+        // A port that is in use, and not only was for a moment, fails here.
+        let reserved = reserve(&planned.ports.published, pasta.families())?;
+        match attach(&pasta, starting, network.as_fd(), planned, &reserved.forwards) {
+            Err(Failed::Network(e)) if e.kind() == bryo_net::Kind::PortInUse && attempt < ATTEMPTS => attempt += 1,
+            attached => {
+                let ports = Bindings::of(&planned.ports.exposed, &reserved.forwards, pasta.families());
+                return Ok(Connected { word: "private", ports, _pasta: attached? });
+            }
+        }
+    }
+}
+
+/// Attaches `pasta`; there is none when process 1 has ended meanwhile, of which its release tells the reason.
+fn attach(
+    pasta: &Pasta,
+    starting: &Starting,
+    network: BorrowedFd<'_>,
+    planned: &Planned,
+    forwards: &[Forward],
+) -> std::result::Result<Option<Attached>, Failed> {
+    let (user, map, forward_dns) = (starting.user_namespace(), &planned.plan.ids, planned.forward_dns);
+    let attaching = pasta.attach(pasta::Request { user, network, map, forward_dns, forwards })?;
     // Others wait for the payload, as all signals do that are sent before it runs.
     let ending = relay::ending().descriptor().map_err(|e| Failed::Start(e.into()))?;
-    let attached = attaching.ready(&[ending.as_fd(), starting.pidfd()], PATIENCE).map_err(Failed::Network)?;
+    let attached = attaching.ready(&[ending.as_fd(), starting.pidfd()], PATIENCE)?;
     if attached.is_none()
         && let Some(signal) = bryo_sys::signal::next(&ending).map_err(|e| Failed::Start(e.into()))?
     {

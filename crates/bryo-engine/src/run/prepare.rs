@@ -2,12 +2,11 @@
 //! Everything a plan needs from the host and the store: the run user, the map, the layers.
 
 use std::cell::OnceCell;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
+use bryo_identity::InsideId;
 use bryo_identity::map::{IdMap, RunIds};
 use bryo_identity::rung::Rung;
-use bryo_identity::{HostId, InsideId};
 use bryo_launch::plan::RootFs;
 
 use super::slot::{self, Slot};
@@ -55,6 +54,15 @@ impl Image {
     /// Tells whether a name stands for a root that is no image.
     pub fn is_of_host(name: &str) -> bool {
         matches!(name, "host:" | "host") || name.starts_with("rootfs:")
+    }
+
+    /// Tells whether a container's health is going to be checked, by its own words or by those of the image.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::options::HealthOptions::check`].
+    pub fn is_checked(&self, options: &RunOptions) -> Result<bool> {
+        Ok(options.health.check(self.healthcheck())?.is_some())
     }
 
     /// Returns how the image wants its health to be checked.
@@ -236,15 +244,12 @@ impl Engine {
             (Image::Host, _) => HostTree::probe().root(&prepared.facts),
             (_, Some(held)) => {
                 let scratch = held.layer()?;
-                self.give(&scratch, &prepared.ids).map_err(|e| Error::io("cannot give away", &scratch, e))?;
+                self.give(&scratch).map_err(|e| Error::io("cannot give away", &scratch, e))?;
                 RootFs::Overlay { lowers: prepared.lowers.clone(), scratch }
             }
             (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new() },
         };
-        let volumes = self.dirs.data.join("volumes");
-        if held.is_some() {
-            self.make_volumes(options, &prepared.ids, &volumes)?;
-        }
+        let volumes = self.volumes_dir();
         let host = HostFacts {
             resolver: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
             unified_cgroup: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
@@ -305,34 +310,6 @@ impl Engine {
                 let why = format!("cannot share {}: it is in the store, which is bryo's own", source.display());
                 return Err(Error::new(Kind::Source, why));
             }
-        }
-        Ok(())
-    }
-
-    /// On the root rung, gives a directory to root inside: in what is translated, the kernel lets nobody write into a
-    /// directory whose owner has no translation.
-    fn give(&self, directory: &std::path::Path, ids: &IdMap) -> std::io::Result<()> {
-        if self.host.rung() != Rung::Root {
-            return Ok(());
-        }
-        let (uid, gid) = (ids.host_uid(InsideId::ROOT), ids.host_gid(InsideId::ROOT));
-        std::os::unix::fs::chown(directory, uid.map(HostId::get), gid.map(HostId::get))
-    }
-
-    /// Makes the directories of named volumes: open to the ids of containers, below one that only the caller enters.
-    fn make_volumes(&self, options: &RunOptions, ids: &IdMap, volumes: &std::path::Path) -> Result<()> {
-        for mount in &options.mounts {
-            let Source::Volume(name) = &mount.source else { continue };
-            let directory = volumes.join(name);
-            let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(volumes);
-            made.and_then(|()| match std::fs::DirBuilder::new().mode(0o777).create(&directory) {
-                // It is an older one, or another starter has just made it and is not as far as the next lines.
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-                made => made,
-            })
-            .and_then(|()| std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o777)))
-            .and_then(|()| self.give(&directory, ids))
-            .map_err(|e| Error::io("cannot make volume", &directory, e))?;
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 
 use std::os::fd::OwnedFd;
 
-use bryo_launch::relay::{self, Aside, Seen};
+use bryo_launch::relay::{self, Aside, Seen, Source};
 use bryo_launch::{Running, Streams};
 
 use super::Request;
 use crate::error::Result;
+use crate::monitor::log::{Stream, Writer};
 use crate::notify::Door;
 
 /// What the payload said on the terminal about having been refused something.
@@ -25,12 +26,14 @@ impl From<Seen> for Hints {
     }
 }
 
+/// Relays; what the payload says is kept if there is a log.
 pub(super) fn relay(
     running: &Running,
     streams: Streams,
     request: &Request<'_>,
     inbox: &OwnedFd,
     door: Option<&Door>,
+    log: Option<Writer>,
 ) -> Result<Hints> {
     let spoken = door.zip(request.notifier);
     let pass = || spoken.iter().for_each(|(door, notifier)| door.pass(notifier));
@@ -41,5 +44,13 @@ pub(super) fn relay(
         inbox,
         aside: door.map(|door| Aside { fd: door.fd(), act: &pass }),
     };
-    Ok(relay::run(running.pidfd(), streams, &options)?.into())
+    let mut log = log;
+    let mut tap = log.as_mut().map(|log| {
+        |source: Source, bytes: &[u8]| match source {
+            Source::Stdout => log.write(Stream::Stdout, bytes),
+            Source::Stderr => log.write(Stream::Stderr, bytes),
+        }
+    });
+    let tap = tap.as_mut().map(|tap| tap as relay::Tap<'_>);
+    Ok(relay::run(running.pidfd(), streams, &options, tap)?.into())
 }

@@ -7,7 +7,7 @@
 //! For speed, a file costs four or five system calls: its parent stays open between members, and modes, owners and
 //! times of directories are set once at the end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -23,8 +23,10 @@ use super::tree::{self, Tree, failed};
 use crate::error::{Error, Kind, Result};
 
 /// What was applied.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Applied {
+    /// The directories that the archive has no member for, only members in them.
+    pub implied: BTreeSet<Vec<u8>>,
     pub entries: u64,
     pub devices_skipped: u64,
     pub xattrs_dropped: u64,
@@ -69,6 +71,7 @@ pub(super) fn apply(input: impl BufRead, root: OwnedFd, options: Options) -> Res
     }
     applier.finish_directories()?;
     applier.applied.entries = applier.reader.entries();
+    applier.applied.implied = applier.tree.implied;
     Ok(applier.applied)
 }
 
@@ -194,6 +197,7 @@ impl<R: BufRead> Applier<R> {
         let dir = dir.map_err(fail)?;
         let found = rustix::fs::fstat(&dir).map_err(fail)?;
         self.tree.remember(path.as_bytes(), dir);
+        self.tree.implied.remove(path.as_bytes());
         self.directories.insert(path.as_bytes().to_vec(), (found.st_ino, metadata));
         Ok(())
     }

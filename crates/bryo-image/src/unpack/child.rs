@@ -27,7 +27,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::apply::{self, Options};
 use super::protocol::{self, Outcome, Reply, Request, Task};
 use super::stream::{self, Source};
-use super::{LayerReport, export, usage};
+use super::{LayerReport, export, implied, usage};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
@@ -156,7 +156,7 @@ fn unpack(source: &Source, name: &str, input: OwnedFd, layers: &OwnedFd, squash:
     let mut applied = apply::Applied::default();
     let result = stream::run(source, input, |blocks| {
         applied = apply::apply(blocks, root, options)?;
-        Ok(())
+        implied::write(temporary.as_fd(), &applied.implied)
     });
     match result {
         Ok(report) => Ok(LayerReport {

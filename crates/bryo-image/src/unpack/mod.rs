@@ -18,6 +18,7 @@ mod apply;
 mod child;
 mod entry;
 mod export;
+mod implied;
 mod metadata;
 mod missing;
 mod pax;
@@ -31,6 +32,7 @@ mod worker;
 
 use serde::{Deserialize, Serialize};
 
+pub use implied::implied;
 pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};
 

@@ -5,7 +5,7 @@
 //! (`openat2(2)`, `RESOLVE_IN_ROOT`), so links in the archive mean what they will mean in the container; the
 //! last component is never followed. Faces: links planted by earlier members, and processes that swap names meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,12 +28,14 @@ const LINKS_MAX: usize = 40;
 pub(super) struct Tree {
     root: Rc<OwnedFd>,
     cache: HashMap<Vec<u8>, Rc<OwnedFd>>,
+    /// Directories that had to be made for what is in them, by the paths that led there.
+    pub implied: BTreeSet<Vec<u8>>,
 }
 
 impl Tree {
     /// Takes a directory as root.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root: Rc::new(root), cache: HashMap::new() }
+        Self { root: Rc::new(root), cache: HashMap::new(), implied: BTreeSet::new() }
     }
 
     /// Returns the root directory.
@@ -134,7 +136,10 @@ impl Tree {
     ) -> Result<OwnedFd> {
         let fail = |error| failed("make directory", prefix, error);
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => return self.resolve(prefix).map_err(fail),
+            Ok(()) => {
+                self.implied.insert(prefix.to_vec());
+                return self.resolve(prefix).map_err(fail);
+            }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(fail(error)),
         }

@@ -70,6 +70,8 @@ pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
     }
     become_user(process)?;
     process.caps.apply()?;
+    // A kernel that lets everything be dumped (`fs.suid_dumpable`) forgets it with every change of ids.
+    undumpable()?;
     // The change of ids cleared it; a container must not outlive its parent because it changed its user.
     if !process.manner.detached {
         die_with_parent()?;

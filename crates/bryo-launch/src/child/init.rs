@@ -9,10 +9,9 @@ use std::os::fd::OwnedFd;
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into};
 use bryo_sys::signal::{SignalSet, next};
-use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::child::{NOT_STARTED, confine, exec, streams};
+use crate::child::{NOT_STARTED, confine, exec};
 use crate::error::Result;
 use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
@@ -48,12 +47,8 @@ pub(super) fn run(process: &PreparedProcess, sync: ChildEnd) -> i32 {
 }
 
 fn confine_self(process: &PreparedProcess, sync: &ChildEnd) -> Result<OwnedFd> {
-    let null = streams::null(OFlags::RDWR)?;
     // The payload closing its output must be seen as the end of it.
-    check("dup2", || "0".into(), rustix::stdio::dup2_stdin(&null))?;
-    check("dup2", || "1".into(), rustix::stdio::dup2_stdout(&null))?;
-    check("dup2", || "2".into(), rustix::stdio::dup2_stderr(&null))?;
-    drop(null);
+    bryo_sys::fd::null_streams()?;
     confine::close_others(sync)?;
     confine::apply(process)?;
     confine::undumpable()?;

@@ -80,11 +80,11 @@ pub(crate) fn enter(prepared: &Prepared, container: BorrowedFd<'_>, sync: &Child
 
 fn connect(prepared: &Prepared, container: BorrowedFd<'_>, sync: &ChildEnd) -> Result<()> {
     confine::undumpable()?;
-    // The helper speaks first, over the same socket.
-    sync.wait_exec()?;
     if !prepared.process.manner.detached {
         confine::die_with_parent()?;
     }
+    // The helper speaks first, over the same socket.
+    sync.wait_exec()?;
     // Of a namespace that the container shares with the host there is nothing to join.
     join(container, prepared.namespaces - (Namespaces::USER | Namespaces::PID))?;
     let (ours, theirs) = streams::make(&prepared.process)?;

@@ -67,8 +67,8 @@ fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, prepared: &Prepared) -> R
         fs.set("mode", "0755")?;
         return Ok(fs.mount(Attr::NOSUID | Attr::NODEV)?);
     };
-    let own = |name: &str| -> Result<OwnedFd> {
-        let made = rustix::fs::mkdirat(scratch, name, Mode::from_raw_mode(0o755));
+    let own = |name: &str, mode| -> Result<OwnedFd> {
+        let made = rustix::fs::mkdirat(scratch, name, Mode::from_raw_mode(mode));
         match made {
             // A container that is started again keeps its layer.
             Ok(()) | Err(Errno::EXIST) => (),
@@ -78,7 +78,9 @@ fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, prepared: &Prepared) -> R
         let fd = rustix::fs::openat(scratch, name, flags, Mode::empty());
         check("openat", || name.into(), fd).context(Kind::RootFs, || "own layer".into())
     };
-    let overlay = Overlay { lowers, upper: Some((own("upper")?, own("work")?)) };
+    // The kernel makes a directory in the one to work in. The caller, whose directory is around both and closed to all
+    // others, can remove it without the help of a process in the namespace, which would be a good part of a short run.
+    let overlay = Overlay { lowers, upper: Some((own("upper", 0o755)?, own("work", 0o777)?)) };
     overlay.mount(Attr::NODEV | no_suid).map_err(|e| {
         let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
         Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, "cannot mount the layers", &e)

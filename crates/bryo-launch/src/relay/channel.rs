@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::watch::{Seen, Watch};
+use super::{Source, Tap};
 
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub(super) struct Channel<'a> {
     portion: usize,
     /// Looks at what passes, when it goes to a terminal.
     watch: Option<Watch>,
+    /// What is shown to who listens in, as what it is.
+    tapped: Option<Source>,
     /// Whether the end of input is typed, as on a terminal, instead of closed.
     terminal: bool,
 }
@@ -64,13 +67,15 @@ impl<'a> Channel<'a> {
     /// Carries the caller's input to the container.
     pub fn input(from: BorrowedFd<'a>, to: OwnedFd, terminal: bool) -> Self {
         let splices = !terminal && is_pipe_or_file(from);
-        Self { ends: Ends::In { from, to }, state: State::Empty, splices, portion: PIPE_BUF, watch: None, terminal }
+        let ends = Ends::In { from, to };
+        Self { ends, state: State::Empty, splices, portion: PIPE_BUF, watch: None, tapped: None, terminal }
     }
 
-    /// Carries the container's output to the caller.
-    pub fn output(from: OwnedFd, to: BorrowedFd<'a>) -> Self {
+    /// Carries the container's output to the caller; `tapped`, so that somebody can listen in.
+    pub fn output(from: OwnedFd, to: BorrowedFd<'a>, tapped: Option<Source>) -> Self {
         let file = kind(to) == Some(FileType::RegularFile);
-        let splices = is_pipe_or_file(to) && kind(from.as_fd()) == Some(FileType::Fifo);
+        // What the kernel moves by itself nobody sees.
+        let splices = tapped.is_none() && is_pipe_or_file(to) && kind(from.as_fd()) == Some(FileType::Fifo);
         let portion = if file { CHUNK } else { PIPE_BUF };
         Self {
             ends: Ends::Out { from, to },
@@ -78,6 +83,7 @@ impl<'a> Channel<'a> {
             splices,
             portion,
             watch: rustix::termios::isatty(to).then(Watch::default),
+            tapped,
             terminal: false,
         }
     }
@@ -107,14 +113,15 @@ impl<'a> Channel<'a> {
     }
 
     /// Does what is possible now. An error on either side ends the direction.
-    pub fn step(&mut self) {
+    pub fn step(&mut self, tap: &mut Option<Tap<'_>>) {
         let state = std::mem::replace(&mut self.state, State::Ready);
+        let reads = matches!(state, State::Ready);
         match self.next(state) {
             // A file opened for appending, say: copied from now on.
             Err(Errno::INVAL) if self.splices => self.splices = false,
             Ok(Some(state)) => {
-                if let (Some(watch), State::Holding(bytes, 0)) = (&mut self.watch, &state) {
-                    watch.look(bytes);
+                if let (true, State::Holding(bytes, _)) = (reads, &state) {
+                    self.look(bytes, tap);
                 }
                 self.state = state;
             }
@@ -122,6 +129,16 @@ impl<'a> Channel<'a> {
             Err(Errno::AGAIN | Errno::INTR) => self.state = State::Empty,
             // The end of input, a reader that has gone, a terminal whose last user has left (EIO).
             Ok(None) | Err(_) => self.close(),
+        }
+    }
+
+    /// Looks at what was just read.
+    fn look(&mut self, bytes: &[u8], tap: &mut Option<Tap<'_>>) {
+        if let Some(watch) = &mut self.watch {
+            watch.look(bytes);
+        }
+        if let (Some(tap), Some(source)) = (tap, self.tapped) {
+            tap(source, bytes);
         }
     }
 

@@ -64,6 +64,18 @@ impl std::fmt::Debug for Aside<'_> {
     }
 }
 
+/// Which of the container's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One who listens in: is shown what the container says before the caller is.
+pub type Tap<'a> = &'a mut dyn FnMut(Source, &[u8]);
+
 /// The signals that a caller blocks before the start, so that none is lost, and that [`run`] passes on.
 ///
 /// Left out are those that stop a job, so that the shell's job control goes on working, and those that a fault of the
@@ -92,18 +104,19 @@ pub fn ending() -> SignalSet {
 
 const ENDING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
-/// Relays until the payload, given by its pidfd, has ended and its output is passed on.
+/// Relays until the payload, given by its pidfd, has ended and its output is passed on. With a tap, every byte of the
+/// output is copied through this process; without, the kernel moves it where it can.
 ///
 /// # Errors
 ///
 /// Only when waiting itself fails; a stream that breaks ends its direction, as a pipe would.
-pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>) -> Result<Seen> {
+pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>, mut tap: Option<Tap<'_>>) -> Result<Seen> {
     let raw = match (&streams.console, options.interactive) {
         (Some(_), true) => RawTerminal::enter(options.caller.stdin)?,
         _ => None,
     };
     let console = streams.console.as_ref().map(OwnedFd::try_clone).transpose().ok().flatten();
-    let mut channels = channels(streams, options);
+    let mut channels = channels(streams, options, tap.is_some());
     let mut ended = false;
     loop {
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
@@ -114,7 +127,7 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>) -> 
         let ready = wait(payload, options, &channels, ended)?;
         for (channel, flags) in channels.iter_mut().zip(&ready.channels) {
             if !flags.is_empty() {
-                channel.step();
+                channel.step(&mut tap);
             }
         }
         ended |= ready.ended;
@@ -159,8 +172,9 @@ fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>]
     Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty(), aside })
 }
 
-fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {
+fn channels<'a>(streams: Streams, options: &Options<'a>, tapped: bool) -> Vec<Channel<'a>> {
     let caller = options.caller;
+    let (stdout, stderr) = (tapped.then_some(Source::Stdout), tapped.then_some(Source::Stderr));
     let mut channels = Vec::with_capacity(3);
     if let Some(console) = streams.console {
         // Nobody else has it. A terminal that says it has room may mean less than what is written, and would wait.
@@ -168,11 +182,11 @@ fn channels<'a>(streams: Streams, options: &Options<'a>) -> Vec<Channel<'a>> {
         if options.interactive {
             channels.extend(console.try_clone().ok().map(|c| Channel::input(caller.stdin, c, true)));
         }
-        channels.push(Channel::output(console, caller.stdout));
+        channels.push(Channel::output(console, caller.stdout, stdout));
     }
     channels.extend(streams.stdin.map(|s| Channel::input(caller.stdin, s, false)));
-    channels.extend(streams.stdout.map(|s| Channel::output(s, caller.stdout)));
-    channels.extend(streams.stderr.map(|s| Channel::output(s, caller.stderr)));
+    channels.extend(streams.stdout.map(|s| Channel::output(s, caller.stdout, stdout)));
+    channels.extend(streams.stderr.map(|s| Channel::output(s, caller.stderr, stderr)));
     channels
 }
 

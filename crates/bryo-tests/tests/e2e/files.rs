@@ -262,6 +262,26 @@ fn a_declared_volume_and_the_state_directories_are_the_run_users() {
 }
 
 #[test]
+fn a_directory_that_a_layer_does_not_describe_stays_what_it_was() {
+    for user in User::all() {
+        let home = Home::new(&user);
+        let tar = bryo_tests::tar::Tar::default;
+        let below = tar().dir("tmp/", 0o1777).dir("opt/", 0o700).dir("opt/in/", 0o750).dir("gone/", 0o700).finish();
+        let above =
+            tar().file("tmp/x", 0o644, b"").file("opt/in/deep/x", 0o644, b"").file(".wh.gone", 0o644, b"").finish();
+        let again = tar().file("gone/x", 0o644, b"").file("opt/in/y", 0o644, b"").finish();
+        let file = home.path.join("implied.tar");
+        let layers = vec![busybox_layer(), below, above, again];
+        Image::new("localhost/implied:1", layers, json!({"Env": [path()]})).archive(&file);
+        home.load(&file);
+        let modes = ["stat", "-c", "%n %a", "/tmp", "/opt", "/opt/in", "/opt/in/deep", "/gone"];
+        let seen = home.run(&[&["--user", "root", "--read-only", "localhost/implied:1"], &modes[..]].concat()).ok();
+        let expected = "/tmp 1777\n/opt 700\n/opt/in 750\n/opt/in/deep 755\n/gone 755";
+        assert_eq!(seen, expected, "{}", user.name);
+    }
+}
+
+#[test]
 fn no_mount_may_cover_what_confines() {
     let Some(user) = User::ordinary() else { return };
     let home = Home::shared(&user);

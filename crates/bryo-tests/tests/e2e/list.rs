@@ -134,6 +134,22 @@ fn sizes_are_what_was_written_and_what_that_is_with_the_layers() {
     }
 }
 
+#[test]
+fn health_is_told_and_filtered_by() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    let check = ["--health-cmd", "test -e /tmp/well", "--health-interval", "100ms", "--health-retries", "1"];
+    let _runs = Detached::run(&home, "runs", &[&check[..], &[BUSYBOX, "sleep", "300"]].concat());
+    let status = |word: &str| {
+        eventually(word, || Some(home.bryo(&["ps", "--format", "{{.Status}}"]).ok()).filter(|s| s.ends_with(word)));
+    };
+    status(" (unhealthy)");
+    home.bryo(&["exec", "runs", "touch", "/tmp/well"]).ok();
+    status(" (healthy)");
+    assert_eq!(names(&home, &["--filter", "health=healthy"]), ["runs"]);
+    assert_eq!(names(&home, &["--filter", "health=none"]), [""; 0]);
+}
+
 /// What a killed `run --rm` leaves is no container, and does not keep its name.
 #[test]
 fn what_was_to_go_away_is_not_listed() {

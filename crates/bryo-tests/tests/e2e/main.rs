@@ -5,6 +5,7 @@
 //! say so loudly and are counted.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod attach;
 mod bad_input;
 mod config;
 mod confinement;
@@ -13,18 +14,26 @@ mod crash;
 mod demo;
 mod doctor;
 mod escapes;
+mod exec;
 mod exits;
+mod faults;
 mod files;
 mod full_disk;
 mod handbook;
 mod host_system;
 mod identity;
+mod life;
+mod limits;
 mod list;
 mod loaders;
+mod logs;
 mod network;
 mod networks;
+mod ports;
 mod proxies;
 mod pull;
+mod quadlet;
+mod restart;
 mod run;
 mod services;
 mod stdio;
@@ -34,6 +43,7 @@ mod systemd;
 mod tty;
 mod unpack;
 mod users;
+mod volume_commands;
 mod volumes;
 
 /// A module that nobody names is a test that never runs.

@@ -205,3 +205,24 @@ fn the_clock_and_the_processes_are_the_containers_own() {
     let seen = home.run(&[BUSYBOX, "sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).ok();
     assert!(seen.parse::<u32>().unwrap() <= 3, "{seen}");
 }
+
+#[test]
+fn one_container_takes_the_place_of_another_by_name() {
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::shared(&user);
+    let name = format!("web-{}", mark());
+    let run = |flags: &[&str]| home.bryo(&[&["run", "--network", "none", "--init"], flags].concat());
+    let first = run(&["-d", "--name", &name, BUSYBOX, "sleep", "600"]).ok();
+    run(&["--name", &name, BUSYBOX, "true"]).fails(125, &[&name]);
+    // What only begins like an id is another's name.
+    run(&["--rm", "--replace", "--name", &first[..12], BUSYBOX, "true"]).ok();
+    assert_eq!(home.bryo(&["inspect", "--format", "{{.State.Status}}", &name]).ok(), "running");
+    let second = run(&["-d", "--replace", "--name", &name, BUSYBOX, "sleep", "600"]).ok();
+    assert_ne!(first, second);
+    home.bryo(&["inspect", &first]).fails(1, &["no such"]);
+    run(&["--replace", BUSYBOX, "true"]).fails(125, &["--name"]);
+    home.bryo(&["create", "--replace", "--name", &name, BUSYBOX, "true"]).ok();
+    home.bryo(&["inspect", &second]).fails(1, &["no such"]);
+    home.bryo(&["stop", "--ignore", &name, "nobody-of-that-name"]).ok();
+    home.bryo(&["rm", &name]).ok();
+}

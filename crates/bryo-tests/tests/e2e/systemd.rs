@@ -107,7 +107,7 @@ fn a_failure_starts_it_again_and_leaves_nothing() {
     machine.systemctl(&["stop", "web"]);
     assert_eq!(left(&machine, &user), "");
     // Killed without a chance to clean up, it is replaced.
-    unit(&machine, "web.service", &(service(&user, "", "sleep 600") + "Restart=on-failure\nRestartSec=100ms\n"));
+    unit(&machine, "web.service", &(service(&user, "--init", "sleep 600") + "Restart=on-failure\nRestartSec=100ms\n"));
     machine.systemctl(&["start", "web"]);
     let first = machine.property("web", "MainPID");
     machine.systemctl(&["kill", "--signal=KILL", "--kill-whom=all", "web"]);
@@ -184,7 +184,7 @@ fn nothing_is_mounted_on_the_host() {
         let bryo = |words: &[&str]| machine.run_as(user, &[&["/opt/bryo"], words].concat()).ok();
         bryo(&["load", "-q", "-i", "/opt/busybox.tar"]);
         let before = mounts();
-        assert!(before.lines().any(|line| line.contains(" / / ") && line.contains(" shared:")), "{before}");
+        assert!(before.lines().any(|line| line.contains(" / rw,relatime shared:")), "{before}");
         bryo(&["run", "-d", "--name", "a", "--network", "none", "-v", "data:/data", BUSYBOX, "sleep", "600"]);
         assert_eq!(bryo(&["run", "--rm", "--network", "none", BUSYBOX, "echo", "b"]), "b");
         assert_eq!(mounts(), before);

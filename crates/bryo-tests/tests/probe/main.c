@@ -41,9 +41,14 @@ int main(int argc, char **argv) {
         printf("%u %u\n", (unsigned)geteuid(), (unsigned)getegid());
         return 0;
     }
+    if (argc > 2 && strcmp(argv[1], "serve") == 0) return serve(argc - 2, argv + 2);
     if (argc > 2 && strcmp(argv[1], "read") == 0) {
         int fd = open(argv[2], O_RDONLY | O_CLOEXEC);
         printf("read %s\n", fd < 0 ? errno_name(errno) : "ok");
+        return 0;
+    }
+    if (argc > 2 && strcmp(argv[1], "watch") == 0) {
+        watch(atoi(argv[2]));
         return 0;
     }
     // With real power the tries would come true. Only a user namespace's root may try them.

@@ -18,9 +18,14 @@ void fact(const char *name, const char *value);
 // Turns a system call's result into an attempt's.
 int result(long returned);
 
+// Lies in wait for other processes, so many seconds.
+void watch(int seconds);
+
 void filesystem_attempts(void);
 void identity_attempts(void);
 void kernel_attempts(void);
 void namespace_attempts(void);
 void facts(void);
+// Serves ports, `80/tcp 53/udp`, until it is ended.
+int serve(int count, char **words);
 #endif

@@ -77,8 +77,8 @@ pub(super) struct General {
     /// Remove another container that has the name, whether it runs or not
     #[arg(long)]
     pub(super) replace: bool,
-    /// Who tells systemd that a service is ready: conmon (bryo, when the program runs), container (the program itself)
-    /// or ignore
+    /// Who tells systemd that a service is ready: conmon (bryo, when the program runs), healthy (bryo, when a health check
+    /// has succeeded), container (the program itself) or ignore
     #[arg(long, value_name = "MODE")]
     sdnotify: Option<String>,
     /// Show what would be started, and start nothing
@@ -421,8 +421,8 @@ impl LimitFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkFlags {
-    /// private: outwards only; none: loopback only; host: the host's own; container:NAME: that one's; or networks of
-    /// bryo network create: NAME[,ALIAS...]
+    /// private: outwards, and inwards what is published; none: loopback only; host: the host's own; container:NAME: that
+    /// one's; or networks of bryo network create: NAME[,ALIAS...]
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
     /// Name by which others find it in its network
@@ -431,6 +431,15 @@ pub(super) struct NetworkFlags {
     /// Address in its network
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<String>,
+    /// Publish a port, or a range: [[ADDRESS:]HOST:]PORT[/udp]; without HOST at a free port
+    #[arg(long, short, value_name = "PORT")]
+    publish: Vec<String>,
+    /// Publish every port that the image exposes, each at a free port
+    #[arg(long, short = 'P')]
+    publish_all: bool,
+    /// Port that the command serves, for --publish-all and lists: PORT[/udp]
+    #[arg(long, value_name = "PORT")]
+    expose: Vec<String>,
     /// Host name
     #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<String>,
@@ -446,14 +455,18 @@ pub(super) struct NetworkFlags {
     /// Option of the resolver
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// Accepted: a port that is only exposed has no effect
-    #[arg(long, hide = true, value_name = "PORT")]
-    expose: Vec<String>,
 }
 
 impl NetworkFlags {
     pub(super) fn apply(self, options: &mut RunOptions) -> Result<()> {
         Networking { networks: self.network, aliases: self.network_alias, address: self.ip }.apply(options)?;
+        for text in &self.publish {
+            options.publish.extend(options::publish(text)?);
+        }
+        options.publish_all = self.publish_all;
+        for text in &self.expose {
+            options.expose.extend(options::expose(text)?);
+        }
         options.hostname = given(self.hostname).map(values::hostname).transpose()?;
         for text in &self.add_host {
             options.hosts.push(values::host_line(text)?);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's flags that this version does not carry out.
 //!
-//! A limit that is not enforced, a port that is not open or a device that is not there would be found out too late, so
-//! each of these is understood, and refuses to start with its reason. Values that ask for nothing (`--memory 0`,
-//! `--restart no`, `--pid private`) are accepted.
+//! A limit that is not enforced or a device that is not there would be found out too late, so each of these is
+//! understood, and refuses to start with its reason. Values that ask for nothing (`--memory 0`, `--restart no`,
+//! `--pid private`) are accepted.
 
 use bryo_engine::error::{Error, Kind, Result};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -82,7 +82,6 @@ const REAL_TIME: &str = "control groups of version 2 have no such limit; use --c
 const BLOCK: &str = "limits of single devices are not enforced by this version; use --blkio-weight for a share of all";
 const OOM: &str = "the kernel's choice when memory runs out cannot be changed by this version; leave it out";
 const CGROUP: &str = "the place and the content of control groups are not for the caller to choose; leave it out";
-const PUBLISH: &str = "this version publishes no ports; leave it out, or use --network host to listen on the host";
 const ADDRESS: &str = "of the addresses only the IPv4 one can be chosen: --ip; leave it out";
 const PEERS: &str = "containers find one another in a network: bryo network create NAME, and --network NAME for both";
 const DEVICE: &str = "a device of the host cannot be handed to a user namespace by this version; leave it out";
@@ -93,8 +92,6 @@ const WINDOWS: &str = "it has a meaning on Windows only; leave it out";
 /// All of them.
 pub(super) const REFUSED: &[Refusal] = &[
     Refusal::value("attach", ATTACH).short('a'),
-    Refusal::value("publish", PUBLISH).short('p'),
-    Refusal::switch("publish-all", PUBLISH).short('P'),
     Refusal::value("ip6", ADDRESS),
     Refusal::value("mac-address", ADDRESS),
     Refusal::value("link-local-ip", ADDRESS),

@@ -2,7 +2,7 @@
 use super::refused::REFUSED;
 use super::*;
 
-use bryo_engine::options::{self, Limits, Network, Pids, Pull, Seccomp, Source, Swap};
+use bryo_engine::options::{self, Limits, Network, Pids, Pull, SdNotify, Seccomp, Source, Swap};
 
 fn parse(flags: &[&str]) -> std::result::Result<RunArgs, clap::Error> {
     let command = RunArgs::augment_args(Command::new("run"));
@@ -43,8 +43,13 @@ fn flags_of_the_container_have_dockers_meaning() {
         (&["--pull=missing"], |o| o.pull == Some(Pull::Missing)),
         (&["--pull=never"], |o| o.pull == Some(Pull::Never)),
         (&["--platform", "linux/arm64"], |o| o.platform.as_deref() == Some("linux/arm64")),
+        (&["--sdnotify", "container"], |o| o.sdnotify == SdNotify::Container),
+        (&["--sdnotify=healthy"], |o| o.sdnotify == SdNotify::Healthy),
+        (&["--sdnotify", "ignore"], |o| o.sdnotify == SdNotify::Ignore),
+        (&["--sdnotify="], |o| o.sdnotify == SdNotify::Conmon),
+        (&["--replace", "--name", "web"], |o| o.name.as_deref() == Some("web")),
         (&["--cidfile", "id"], |o| o.cidfile.as_deref() == Some(Path::new("/tmp/id"))),
-        (&["--no-healthcheck", "--expose", "80", "--stop-signal", "INT", "--stop-timeout", "3"], |_| true),
+        (&["--no-healthcheck", "--stop-signal", "INT", "--stop-timeout", "3"], |_| true),
         (&["-l", "a=b", "--label", "c"], |o| o.labels["a"] == "b" && o.labels["c"].is_empty()),
         (&["--annotation", "a=b"], |o| o.annotations["a"] == "b"),
     ]);
@@ -125,6 +130,12 @@ fn flags_of_confinement_and_network_have_dockers_meaning() {
         (&["--network", "none"], |o| o.network == Some(Network::None)),
         (&["--net=host"], |o| o.network == Some(Network::Host)),
         (&["--network=bridge"], |o| o.network == Some(Network::Private)),
+        (&["-p", "80", "--publish=127.0.0.1:8080:80/udp"], |o| {
+            o.publish.iter().map(ToString::to_string).eq(["80/tcp", "127.0.0.1:8080:80/udp"]) && !o.publish_all
+        }),
+        (&["-p8080-8082:80-82"], |o| o.publish.len() == 3),
+        (&["-P"], |o| o.publish_all),
+        (&["-P=false", "--expose", "80-81", "--expose=53/udp"], |o| !o.publish_all && o.expose.len() == 3),
         (&["-h", "box"], |o| o.hostname.as_deref() == Some("box")),
         (&["--add-host", "db:10.0.0.1"], |o| o.hosts == [("db".to_owned(), "10.0.0.1".to_owned())]),
         (&["--dns", "9.9.9.9", "--dns-search", "a.b", "--dns-opt", "ndots:1", "--dns-option=rotate"], |o| {
@@ -197,8 +208,7 @@ fn every_refused_flag_says_why() {
 #[test]
 fn the_known_ways_to_ask_in_vain_are_refused() {
     for flags in [
-        &["-p", "80:80"][..],
-        &["-P"],
+        &["-p", "80:80/sctp"][..],
         &["--memory-swappiness", "10"],
         &["--device-read-bps", "/dev/sda:1m"],
         &["--device", "/dev/fuse"],
@@ -240,6 +250,8 @@ fn values_that_are_not_understood_are_refused() {
         &["--network", "w/at"],
         &["--net-alias", "a"],
         &["--ip", "10.0.0.9"],
+        &["-p", "80:wat"],
+        &["--expose", "80:80"],
         &["--user", "u", "-w", "relative"],
         &["-e", "=x"],
         &["-e", "a b=c"],
@@ -264,6 +276,8 @@ fn values_that_are_not_understood_are_refused() {
         &["--pids-limit", "many"],
         &["--cpuset-cpus", "all"],
         &["--cgroups", "split"],
+        &["--replace"],
+        &["--sdnotify", "never"],
     ] {
         assert_eq!(options(flags).expect_err("refused").kind(), Kind::InvalidOption, "{flags:?}");
     }
@@ -305,7 +319,7 @@ fn the_help_shows_what_works_and_only_that() {
     ] {
         assert!(help.contains(shown), "{shown:?} is not in\n{help}");
     }
-    for hidden in ["--memory-swappiness", "--expose", "[default", "possible values"] {
+    for hidden in ["--memory-swappiness", "[default", "possible values"] {
         assert!(!help.contains(hidden), "{hidden:?} is in\n{help}");
     }
 }

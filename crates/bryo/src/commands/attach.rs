@@ -38,6 +38,8 @@ impl Verb for Attach {
         let record = engine.containers().find(&self.container)?;
         let options = AttachOptions {
             input: !self.no_stdin && record.options.interactive,
+            // What was started in the background may be typed to by one after the other, as in Docker.
+            ends_input: false,
             proxy_signals: self.sig_proxy != Some(false),
             detach_keys: self.detach_keys.as_deref().map(Keys::parse).transpose()?.unwrap_or_default(),
         };

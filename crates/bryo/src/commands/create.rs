@@ -51,7 +51,7 @@ impl Verb for Create {
         if let (true, Some(name)) = (replace, &options.name) {
             engine.make_way(name)?;
         }
-        let created = engine.create(&options, image, None, &start::note)?;
+        let created = engine.create(&options, image, &start::note)?;
         output::print(&format!("{}\n", created.id))?;
         Ok(ExitCode::SUCCESS)
     }

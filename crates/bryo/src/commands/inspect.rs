@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `bryo inspect`: everything about containers and images, as JSON of Docker's shape.
+//! `bryo inspect`: everything about containers, images and volumes, as JSON of Docker's shape.
 
 use std::process::ExitCode;
 
-use bryo_engine::container::Containers;
+use bryo_engine::Engine;
 use bryo_engine::error::Kind;
 use bryo_image::reference::Reference;
 use bryo_image::store::{ImageRecord, Store};
@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output::{self, template};
 
-/// Show everything about containers or images
+/// Show everything about containers, images or volumes
 #[derive(Debug, clap::Args)]
 pub struct Inspect {
     /// Look for this kind only
@@ -38,12 +38,19 @@ pub struct InspectContainer {
     what: What,
 }
 
+/// Show everything about volumes
+#[derive(Debug, clap::Args)]
+pub struct InspectVolume {
+    #[command(flatten)]
+    what: What,
+}
+
 #[derive(Debug, clap::Args)]
 struct What {
     /// Format as json, or by a template such as '{{.Id}}'
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Containers or images, by name or id
+    /// What is meant, by name or id
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
@@ -55,11 +62,13 @@ enum Sort {
     Container,
     /// An image
     Image,
+    /// A volume
+    Volume,
 }
 
 impl Verb for Inspect {
     const NAME: &'static str = "inspect";
-    const ABOUT: &'static str = "Show everything about containers or images";
+    const ABOUT: &'static str = "Show everything about containers, images or volumes";
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         self.what.run(context, self.kind)
@@ -84,15 +93,23 @@ impl Verb for InspectContainer {
     }
 }
 
+impl Verb for InspectVolume {
+    const NAME: &'static str = "inspect";
+    const ABOUT: &'static str = "Show everything about volumes";
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        self.what.run(context, Some(Sort::Volume))
+    }
+}
+
 impl What {
     /// Prints what was found also when something was not.
     fn run(&self, context: &Context, kind: Option<Sort>) -> Result<ExitCode> {
-        let store = context.store()?;
-        let containers = Containers::new(&context.data()?);
+        let engine = context.engine()?;
         let mut found = Vec::new();
         let mut failure = None;
         for name in &self.names {
-            match find(&store, &containers, name, kind) {
+            match find(&engine, name, kind) {
                 Ok(value) => found.push(value),
                 Err(error) => {
                     failure.replace(error).inspect(Error::print);
@@ -108,25 +125,34 @@ impl What {
     }
 }
 
-fn find(store: &Store, containers: &Containers, name: &str, kind: Option<Sort>) -> Result<Value> {
-    if kind != Some(Sort::Image) {
-        match containers.find(name) {
+/// Finds a container, else an image, else a volume.
+fn find(engine: &Engine, name: &str, kind: Option<Sort>) -> Result<Value> {
+    let wanted = |sort: Sort| kind.is_none_or(|kind| kind == sort);
+    let show = |value: serde_json::Result<Value>| value.map_err(|e| Error::message(format!("show {name}: {e}")));
+    if wanted(Sort::Container) {
+        match engine.containers().find(name) {
             Ok(record) => {
-                let mut value =
-                    serde_json::to_value(&record).map_err(|error| Error::message(format!("show {name}: {error}")))?;
+                let mut value = show(serde_json::to_value(&record))?;
                 // Where Docker's API has it.
-                value["NetworkSettings"]["Networks"] = json!(record.state.networks);
+                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": record.state.networks});
                 return Ok(value);
             }
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}
             Err(error) => return Err(error.into()),
         }
     }
-    match store.find(name) {
-        Ok(record) => image(store, &record),
-        Err(error) if error.kind() == bryo_image::Kind::NotFound && kind.is_none() => {
-            let hint = "bryo ps -a for containers, bryo images for images";
-            Err(Error::message(format!("find {name:?}: no such container or image")).hint(hint))
+    if wanted(Sort::Image) {
+        match engine.store().find(name) {
+            Ok(record) => return image(engine.store(), &record),
+            Err(error) if error.kind() == bryo_image::Kind::NotFound && kind.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match engine.volume(name) {
+        Ok(volume) => show(serde_json::to_value(volume)),
+        Err(error) if error.kind() == Kind::NoSuchVolume && kind.is_none() => {
+            let hint = "bryo ps -a for containers, bryo images for images, bryo volume ls for volumes";
+            Err(Error::message(format!("find {name:?}: no such container, image or volume")).hint(hint))
         }
         Err(error) => Err(error.into()),
     }

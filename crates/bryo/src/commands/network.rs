@@ -40,6 +40,9 @@ pub struct CreateNetwork {
     /// Driver: bridge is the only one
     #[arg(long, short, value_name = "DRIVER", default_value = "bridge", hide_default_value = true)]
     driver: String,
+    /// Leaves a network that is there already as it is
+    #[arg(long)]
+    ignore: bool,
     /// Accepted: every container may be connected
     #[arg(long, hide = true)]
     attachable: bool,
@@ -61,10 +64,14 @@ impl Verb for CreateNetwork {
             return Err(Error::message(format!("--driver {}: bridge is the only driver", self.driver)));
         }
         let labels = self.label.iter().map(|text| key_value("label", text)).collect::<std::result::Result<_, _>>()?;
-        let Self { name, subnet, gateway, internal, .. } = self;
-        let wanted = Wanted { name, subnet, gateway, internal, labels };
-        let made = context.engine()?.networks().create(wanted)?;
-        output::print(&format!("{}\n", made.id))?;
+        let Self { name, subnet, gateway, internal, ignore, .. } = self;
+        let engine = context.engine()?;
+        let wanted = Wanted { name: name.clone(), subnet, gateway, internal, labels };
+        let id = match engine.networks().create(wanted) {
+            Err(error) if ignore && error.kind() == Kind::NameInUse => engine.networks().find(&name)?.id,
+            made => made?.id,
+        };
+        output::print(&format!("{id}\n"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

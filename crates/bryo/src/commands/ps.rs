@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Verb;
+use crate::commands::port;
 use crate::context::Context;
 use crate::errors::Result;
 use crate::output::{self, human, template};
@@ -113,14 +114,14 @@ impl Ps {
         const COMMAND: usize = 20;
         let identity = &record.identity;
         let labels: Vec<String> = record.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let volumes = record.options.mounts.iter().filter(|m| matches!(m.source, Source::Volume(_))).count();
+        let volumes = record.options.mounts.iter().filter(|m| m.source.volume().is_some()).count();
         json!({
             "ID": self.id(record),
             "Image": record.image,
             "Command": format!("\"{}\"", self.cut(&record.command.join(" "), COMMAND)),
             "CreatedAt": human::time(&record.created),
             "RunningFor": human::ago(Some(&record.created)),
-            "Ports": "",
+            "Ports": port::column(&record.state.ports),
             "State": record.state.status,
             "Status": status(record),
             "Size": sizes.map_or_else(String::new, size),
@@ -139,7 +140,7 @@ impl Ps {
         /// How much of a name is shown, as Docker does.
         const NAME: usize = 15;
         let names = record.options.mounts.iter().filter_map(|mount| match &mount.source {
-            Source::Volume(name) => Some(self.cut(name, NAME)),
+            Source::Volume(name) | Source::Anonymous(name) => Some(self.cut(name, NAME)),
             Source::Bind(path) => Some(self.cut(&path.to_string_lossy(), NAME)),
             Source::Tmpfs { .. } => None,
         });
@@ -159,7 +160,11 @@ fn status(record: &Record) -> String {
     let up = || format!("Up {}", human::ago(state.started_at.as_deref()).replace(" ago", ""));
     let ended = |word: &str, code: i32| format!("{word} ({code}) {}", human::ago(state.finished_at.as_deref()));
     match (state.status.as_str(), state.exit_code) {
-        ("running", _) => up(),
+        ("running", _) => match state.health.as_ref().map(|health| health.status.as_str()) {
+            None => up(),
+            Some("starting") => up() + " (health: starting)",
+            Some(word) => format!("{} ({word})", up()),
+        },
         ("paused", _) => up() + " (Paused)",
         ("restarting", code) => ended("Restarting", code.unwrap_or_default()),
         ("created", None) => "Created".to_owned(),

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::Engine;
 use clap::Args;
 
 use crate::cli::Verb;
@@ -19,6 +20,9 @@ pub struct Rm {
     /// Ends containers that run, and passes over those that do not exist
     #[arg(short, long)]
     force: bool,
+    /// Removes their anonymous volumes too
+    #[arg(short, long)]
+    volumes: bool,
 }
 
 impl Verb for Rm {
@@ -29,7 +33,7 @@ impl Verb for Rm {
         let engine = context.engine()?;
         let mut failed = false;
         for name in &self.containers {
-            match engine.remove_by_name(name, self.force) {
+            match self.remove(&engine, name) {
                 Ok(()) => output::print(&format!("{}\n", output::line(name)))?,
                 Err(error) => {
                     Error::from(error).print();
@@ -38,5 +42,16 @@ impl Verb for Rm {
             }
         }
         if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+    }
+}
+
+impl Rm {
+    fn remove(&self, engine: &Engine, name: &str) -> bryo_engine::error::Result<()> {
+        let record = engine.containers().find(name);
+        engine.remove_by_name(name, self.force)?;
+        match record {
+            Ok(record) if self.volumes => engine.remove_anonymous_volumes(&record.options),
+            _ => Ok(()),
+        }
     }
 }

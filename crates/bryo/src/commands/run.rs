@@ -8,7 +8,7 @@ use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys};
 use bryo_engine::monitor::Started;
 use bryo_engine::notify::Notifier;
-use bryo_engine::options::{Pull, Restart, RunOptions};
+use bryo_engine::options::{Pull, RunOptions, SdNotify};
 use bryo_engine::run::{Hints, Image, Request, check_architecture};
 use bryo_launch::relay::{Caller, size_of};
 
@@ -32,9 +32,8 @@ impl Verb for RunArgs {
         let variable = |name: &str| std::env::var(name).ok();
         let options = self.options(&Environment { here: &here, variable: &variable })?;
         let notifier = service::notifier(&options)?;
-        if detach || options.restart != Restart::No {
-            service::foreground_only(&options, notifier.as_ref())?;
-        }
+        let monitored = detach || service::is_monitored(&options);
+        service::check(&options, notifier.as_ref(), detach, monitored)?;
         if let (Some(notifier), true) = (&notifier, detach && !dry_run) {
             return service::background(context, notifier);
         }
@@ -57,7 +56,12 @@ impl Verb for RunArgs {
         if detach {
             return background(&engine, &options, image);
         }
-        if options.restart != Restart::No || (options.tty && options.interactive) {
+        let waits = notifier.is_some() && options.sdnotify == SdNotify::Healthy;
+        if waits && !image.is_checked(&options)? {
+            let why = "--sdnotify healthy: the container has no health check; nothing was started";
+            return Err(Error::message(why).hint("--health-cmd COMMAND"));
+        }
+        if monitored || waits {
             return attached(&engine, &options, image, keys, notifier.as_ref());
         }
         let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
@@ -73,7 +77,7 @@ impl Verb for RunArgs {
 
 /// Starts a container by itself and prints its id.
 fn background(engine: &Engine, options: &RunOptions, image: Image) -> Result<ExitCode> {
-    let created = engine.create(options, image, None, &note)?;
+    let created = engine.create_to_start(options, image, None, &note)?;
     let id = created.id.clone();
     match engine.start_created(created, None, &note)? {
         Started::Running => {
@@ -94,17 +98,22 @@ fn attached(
     notifier: Option<&Notifier>,
 ) -> Result<ExitCode> {
     let size = size_of(std::io::stdin().as_fd()).or_else(|| size_of(std::io::stdout().as_fd()));
-    let created = engine.create(options, image, size, &note)?;
+    let created = engine.create_to_start(options, image, size, &note)?;
     let record = created.record().clone();
-    let attach = AttachOptions { input: options.interactive, proxy_signals: !options.no_signal_proxy, detach_keys };
-    start::attached(engine, &record, &attach, |client, _| {
-        let started = engine.start_created(created, Some(client), &note)?;
-        if let (Started::Running, Some(notifier)) = (&started, notifier)
-            && let Err(error) = notifier.started(std::process::id(), &record, true)
-        {
-            note(&error.to_string());
-        }
-        Ok(started)
+    let attach = AttachOptions {
+        input: options.interactive,
+        ends_input: true,
+        proxy_signals: !options.no_signal_proxy,
+        detach_keys,
+    };
+    std::thread::scope(|scope| {
+        start::attached(engine, &record, &attach, |client, _| {
+            let started = engine.start_created(created, Some(client), &note)?;
+            if let (Started::Running, Some(notifier)) = (&started, notifier) {
+                service::started(scope, engine, &record, notifier);
+            }
+            Ok(started)
+        })
     })
 }
 

@@ -8,6 +8,7 @@ use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys, Left};
 use bryo_engine::container::Record;
 use bryo_engine::error::Kind;
+use bryo_engine::list::{Filter, Listing};
 use bryo_engine::monitor::Started;
 use bryo_launch::relay::{Caller, size_of};
 use clap::Args;
@@ -22,8 +23,14 @@ use crate::output;
 #[derive(Debug, Args)]
 pub struct Start {
     /// Names, ids, or beginnings of ids
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present_any = ["all", "filter"], value_name = "CONTAINER")]
     containers: Vec<String>,
+    /// Starts all that do not run, in the order in which they were made
+    #[arg(long, conflicts_with_all = ["containers", "attach", "interactive"])]
+    all: bool,
+    /// Starts all that fit, as "bryo ps" has it: restart-policy=, should-start-on-boot=, name=, label=...
+    #[arg(short, long, value_name = "FILTER", conflicts_with_all = ["containers", "attach", "interactive"])]
+    filter: Vec<String>,
     /// Shows what the container says, until it ends, and ends with its exit code
     #[arg(short, long)]
     attach: bool,
@@ -52,6 +59,7 @@ impl Verb for Start {
             let keys = self.detach_keys.as_deref().map(Keys::parse).transpose()?.unwrap_or_default();
             let options = AttachOptions {
                 input: self.interactive && record.options.interactive,
+                ends_input: true,
                 proxy_signals: self.sig_proxy != Some(false),
                 detach_keys: keys,
             };
@@ -59,33 +67,52 @@ impl Verb for Start {
                 Ok(engine.start(&record, Some(client), size, &note)?)
             });
         }
-        let mut failed = false;
-        for name in &self.containers {
-            match start(&engine, name) {
-                Ok(Started::Running) => output::print(&format!("{}\n", output::line(name)))?,
-                Ok(Started::Failed(_)) => failed = true,
-                // This may be the process that was to supervise the container: it tells, and ends.
-                Err(error) => return Err(error),
-            }
+        start_each(&self.names(&engine)?, |name| {
+            let record = engine.containers().find(name)?;
+            start(&engine, &record)
+        })
+    }
+}
+
+impl Start {
+    /// Returns the containers to start: those that were named, or those that fit.
+    fn names(self, engine: &Engine) -> Result<Vec<String>> {
+        if !self.all && self.filter.is_empty() {
+            return Ok(self.containers);
         }
-        if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+        let filters = self.filter.iter().map(|text| text.parse()).collect::<std::result::Result<Vec<Filter>, _>>()?;
+        let found = engine.list(&Listing { all: true, last: None, filters })?;
+        // Those that others share something with were made before them.
+        Ok(found.into_iter().rev().filter(|record| !record.state.is_active()).map(|record| record.name).collect())
     }
 }
 
 /// Starts one container; one that runs is left alone, as Docker does.
-fn start(engine: &Engine, name: &str) -> Result<Started> {
-    let found = engine.containers().find(name);
-    let record = match found {
-        Ok(record) => record,
-        Err(error) => {
-            Error::from(error).print();
-            return Ok(Started::Failed(1));
-        }
-    };
-    match engine.start(&record, None, None, &note) {
+pub(super) fn start(engine: &Engine, record: &Record) -> Result<Started> {
+    match engine.start(record, None, None, &note) {
         Err(error) if error.kind() == Kind::Running => Ok(Started::Running),
         other => Ok(other?),
     }
+}
+
+/// Starts containers one after the other and prints their names. One that fails does not keep the others from their
+/// turn; the exit code is that of a failure then.
+pub(super) fn start_each(names: &[String], start: impl Fn(&str) -> Result<Started>) -> Result<ExitCode> {
+    let own = rustix::process::getpid();
+    let mut failed = false;
+    for name in names {
+        match start(name) {
+            Ok(Started::Running) => output::print(&format!("{}\n", output::line(name)))?,
+            Ok(Started::Failed(_)) => failed = true,
+            // The process that was to supervise the container: it tells, and ends.
+            Err(error) if rustix::process::getpid() != own => return Err(error),
+            Err(error) => {
+                error.print();
+                failed = true;
+            }
+        }
+    }
+    if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// Starts a container with the caller attached, and ends as it does.

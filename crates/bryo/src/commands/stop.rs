@@ -3,14 +3,15 @@
 
 use std::process::ExitCode;
 
-use bryo_engine::monitor::Started;
+use bryo_engine::Engine;
+use bryo_engine::error::Kind;
 use bryo_engine::options::stop_signal;
 use clap::Args;
 use rustix::process::Signal;
 
 use crate::cli::Verb;
 use crate::commands::each::each;
-use crate::commands::start::note;
+use crate::commands::start::{start, start_each};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -27,6 +28,9 @@ pub struct Stop {
     /// Signal that asks it to end
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
+    /// Passes over containers that do not exist
+    #[arg(short, long)]
+    ignore: bool,
 }
 
 /// Flags of `bryo restart`.
@@ -68,6 +72,10 @@ fn signal(text: &str) -> Result<Signal> {
     bryo_engine::options::numbered(number).ok_or_else(|| Error::message(format!("invalid signal {text:?}")))
 }
 
+fn missing(engine: &Engine, name: &str) -> bool {
+    engine.containers().find(name).is_err_and(|error| error.kind() == Kind::NoSuchContainer)
+}
+
 impl Verb for Stop {
     const NAME: &'static str = "stop";
     const ABOUT: &'static str = "Ask containers to end, and kill those that do not";
@@ -75,7 +83,9 @@ impl Verb for Stop {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let signal = self.signal.as_deref().map(signal).transpose()?;
-        each(&engine, &self.containers, |record| Ok(engine.stop(record, signal, self.grace())?))
+        let there = |name: &&String| !self.ignore || !missing(&engine, name);
+        let names: Vec<String> = self.containers.iter().filter(there).cloned().collect();
+        each(&engine, &names, |record| Ok(engine.stop(record, signal, self.grace())?))
     }
 }
 
@@ -86,24 +96,11 @@ impl Verb for Restart {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let signal = self.stop.signal.as_deref().map(signal).transpose()?;
-        let mut failed = false;
-        for name in &self.stop.containers {
-            let stopped = engine.containers().find(name).and_then(|record| {
-                engine.stop(&record, signal, self.stop.grace())?;
-                engine.containers().find(record.id.as_str())
-            });
-            match stopped {
-                Ok(record) => match engine.start(&record, None, None, &note)? {
-                    Started::Running => output::print(&format!("{}\n", output::line(name)))?,
-                    Started::Failed(_) => failed = true,
-                },
-                Err(error) => {
-                    Error::from(error).print();
-                    failed = true;
-                }
-            }
-        }
-        if failed { Err(Error::Reported) } else { Ok(ExitCode::SUCCESS) }
+        start_each(&self.stop.containers, |name| {
+            let record = engine.containers().find(name)?;
+            engine.stop_to_start(&record, signal, self.stop.grace())?;
+            start(&engine, &record)
+        })
     }
 }
 

@@ -17,8 +17,8 @@ impl Engine {
     /// # Errors
     ///
     /// The first failure, after everything was tried.
-    pub(crate) fn sweep_volumes(&self) -> Result<()> {
-        let Ok(volumes) = std::fs::read_dir(self.dirs.data.join("volumes")) else { return Ok(()) };
+    pub(super) fn sweep_unfinished(&self) -> Result<()> {
+        let Ok(volumes) = std::fs::read_dir(self.volumes_dir()) else { return Ok(()) };
         let swept = volumes.filter_map(|volume| Some(self.sweep_volume(&volume.ok()?.path())));
         // All of them, whatever comes of one.
         swept.collect::<Vec<_>>().into_iter().collect()
