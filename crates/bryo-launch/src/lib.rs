@@ -4,7 +4,7 @@
 //! Guarantees: the process is confined exactly as the [`plan::Plan`] says, or it never runs. Trusts the plan's
 //! author. Faces the root file system's content before the payload runs, and the payload after.
 //!
-//! The path through the crate: `prepare` refuses what cannot be done, [`start`] clones the child, `child` builds and
+//! The path through the crate: `prepare` refuses what cannot be done, [`start()`] clones the child, `child` builds and
 //! confines it while `sync` carries the conversation, and [`relay`] moves bytes and signals while it runs. [`enter`]
 //! brings another process into a container that runs, by the same last stages.
 

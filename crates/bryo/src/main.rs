@@ -7,6 +7,9 @@
 //! The process has one thread until the children that need it so exist (see `context`), and does nothing before the
 //! command that the command at hand does not need: `run` is measured in single milliseconds.
 
+// Comments on flags are the help that is shown: brackets mean what can be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod args;
 mod cli;
 mod commands;

@@ -105,7 +105,7 @@ impl<'a> Base<'a> {
     }
 }
 
-/// Returns the ids that the map must have before [`derive`] is called: numbers are what they are, names are looked for
+/// Returns the ids that the map must have before [`derive()`] is called: numbers are what they are, names are looked for
 /// among the ids that every map has.
 ///
 /// # Errors

@@ -71,7 +71,7 @@ impl HostTree {
         tree
     }
 
-    /// Returns the root that [`mounts`] fills.
+    /// Returns the root that `mounts` fills.
     pub fn root(&self, facts: &Facts) -> RootFs {
         let mut directories: Vec<(PathBuf, u32)> =
             ["/proc", "/sys", "/dev", "/run", "/var", "/home"].iter().map(|d| (PathBuf::from(d), 0o755)).collect();

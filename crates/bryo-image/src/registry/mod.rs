@@ -13,7 +13,7 @@
 //! its errors have lost the headers, so that `Retry-After` cannot be obeyed; it follows a redirect from HTTPS
 //! to HTTP; and it fetches the `urls` that a manifest names. Each of those is a requirement here.
 //!
-//! The interface is synchronous. Every thread that transfers has a [`Session`] with a runtime of its own:
+//! The interface is synchronous. Every thread that transfers has a `Session` with a runtime of its own:
 //! socket, hash and file are then driven by one thread, without any hand-over between threads per buffer.
 
 mod auth;
