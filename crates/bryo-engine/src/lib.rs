@@ -12,6 +12,8 @@ mod ending;
 mod engine;
 pub mod error;
 pub mod exec;
+pub mod info;
+mod inspect;
 mod life;
 pub mod list;
 pub mod logs;

@@ -100,6 +100,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<export::Export>(),
     Entry::of::<gc::Gc>(),
     Entry::of::<df::Df>(),
+    Entry::of::<info::Info>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
     Entry::of::<quadlet::Quadlet>(),
@@ -178,7 +179,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<volume::Prune>(),
         ],
     ),
-    ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
+    ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<info::Info>(), Entry::of::<gc::Prune>()]),
 ];
 
 /// Flags that stand before the command.

@@ -170,6 +170,14 @@ pub fn stop_signal(text: &str) -> Result<i32> {
     real_time.filter(|n| (first..=last).contains(n)).ok_or_else(bad)
 }
 
+/// Returns a signal's name, as [`stop_signal`] reads it.
+pub fn signal_name(number: i32) -> String {
+    match SIGNALS.iter().find(|(_, known)| known.as_raw() == number) {
+        Some((name, _)) => format!("SIG{name}"),
+        None => number.to_string(),
+    }
+}
+
 /// The names of `signal(7)`.
 const SIGNALS: [(&str, Signal); 31] = [
     ("HUP", Signal::HUP),

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use bryo_sys::signal::numbered;
 pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
-pub use life::{Log, LogDriver, Restart, duration, stop_signal};
+pub use life::{Log, LogDriver, Restart, duration, signal_name, stop_signal};
 pub use limits::{Limits, Pids, Swap};
 pub(crate) use mount::volume_name;
 pub use mount::{Mount, Source};

@@ -22,6 +22,7 @@ mod full_disk;
 mod handbook;
 mod host_system;
 mod identity;
+mod inspect;
 mod life;
 mod limits;
 mod list;

@@ -131,12 +131,7 @@ fn find(engine: &Engine, name: &str, kind: Option<Sort>) -> Result<Value> {
     let show = |value: serde_json::Result<Value>| value.map_err(|e| Error::message(format!("show {name}: {e}")));
     if wanted(Sort::Container) {
         match engine.containers().find(name) {
-            Ok(record) => {
-                let mut value = show(serde_json::to_value(&record))?;
-                // Where Docker's API has it.
-                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": record.state.networks});
-                return Ok(value);
-            }
+            Ok(record) => return Ok(engine.inspect(&record)?),
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}
             Err(error) => return Err(error.into()),
         }

@@ -15,6 +15,7 @@ pub mod gc;
 pub mod history;
 pub mod images;
 pub mod import;
+pub mod info;
 pub mod inspect;
 pub mod load;
 pub mod logs;

@@ -27,7 +27,10 @@ impl Verb for Version {
         let platform = bryo_image::registry::Platform::host();
         let text = match &self.format {
             Some(format) => {
-                template::one(format, &json!({"Version": version, "Os": platform.os, "Arch": platform.architecture}))?
+                let mut about = json!({"Version": version, "Os": platform.os, "Arch": platform.architecture});
+                // Docker and Podman have two programs, and scripts ask for the version of either.
+                (about["Client"], about["Server"]) = (about.clone(), about.clone());
+                template::one(format, &about)?
             }
             None => format!("bryo {version} ({platform})\n"),
         };

@@ -100,7 +100,7 @@ pub type Titles<'a> = &'a [(&'a str, &'a str)];
 /// As [`Template::parse`] and [`Template::fill`].
 pub fn list(format: &str, values: &[Value], titles: Titles<'_>) -> Result<String> {
     if format == "json" {
-        return Ok(values.iter().map(|value| super::json::compact(value) + "\n").collect());
+        return Ok(values.iter().map(|value| super::json::compact(&plain(value)) + "\n").collect());
     }
     let (format, tabular) = match format.strip_prefix("table ") {
         Some(rest) => (rest, true),
@@ -114,6 +114,15 @@ pub fn list(format: &str, values: &[Value], titles: Titles<'_>) -> Result<String
     let titles = template.titles(titles);
     let titles: Vec<&str> = titles.split('\t').collect();
     Ok(super::table(&titles, lines.iter().map(|line| line.split('\t').map(str::to_owned).collect())))
+}
+
+/// Leaves out what is there for `.Label "key"` only: in Docker that is a function and no field.
+fn plain(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("Label");
+    }
+    value
 }
 
 /// Formats one thing for `--format`: `json`, or a template, with a line end.
