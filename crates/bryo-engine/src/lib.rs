@@ -5,6 +5,7 @@ mod agent;
 pub mod attach;
 pub mod config;
 pub mod container;
+pub mod copy;
 pub mod demo;
 pub mod derive;
 pub mod doctor;

@@ -73,6 +73,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "logs",
         "ps",
         "port",
+        "cp",
         "rename",
         "rm",
         "pull",

@@ -20,7 +20,7 @@ mod entries;
 mod facts;
 mod layer;
 mod places;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 

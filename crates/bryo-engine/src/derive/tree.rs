@@ -22,7 +22,7 @@ const OVERFLOW: u32 = 65534;
 
 /// The tree.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: Root,
     /// A directory of the host, whose owners are not in the map.
     pub foreign: bool,
@@ -30,7 +30,7 @@ pub(super) struct Tree {
 
 /// Where a path ends, with every link followed.
 #[derive(Debug)]
-pub(super) struct Real {
+pub(crate) struct Real {
     /// An absolute path without links and dots.
     pub path: PathBuf,
     /// What is there, if anything is.
@@ -45,7 +45,7 @@ impl Real {
 }
 
 /// Returns what kind of file this is.
-pub(super) fn kind(stat: &Stat) -> FileType {
+pub(crate) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod config;
 mod confinement;
 mod connecting;
+mod copy;
 mod crash;
 mod demo;
 mod doctor;
