@@ -3,6 +3,7 @@
 
 mod agent;
 pub mod attach;
+pub mod changes;
 pub mod config;
 pub mod container;
 pub mod copy;

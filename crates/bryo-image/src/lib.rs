@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod carry;
+pub mod changes;
 mod copy;
 pub mod digest;
 pub mod error;

@@ -8,6 +8,7 @@ pub mod cp;
 pub mod create;
 pub mod demo;
 pub mod df;
+pub mod diff;
 pub mod doctor;
 pub mod each;
 pub mod exec;
