@@ -52,6 +52,9 @@ impl Engine {
         }
         if signal == record.stop_signal() {
             self.stay_stopped(record, false)?;
+            self.signal(record, signal)?;
+            self.wake(record);
+            return Ok(());
         }
         self.signal(record, signal)
     }
@@ -128,6 +131,7 @@ impl Engine {
                 Ok(_) if ended.is_some() && ended != now.state.process => return Ok(()),
                 Ok(process) => {
                     self.stay_stopped(&now, ending.kept)?;
+                    self.wake(&now);
                     end_process(&process, ending)?;
                     if ended.is_none() {
                         (begin, ended) = (Instant::now(), now.state.process);

@@ -14,6 +14,7 @@ mod ending;
 mod engine;
 pub mod error;
 pub mod exec;
+mod freeze;
 mod life;
 pub mod list;
 pub mod logs;

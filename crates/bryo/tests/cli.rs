@@ -68,6 +68,8 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "restart",
         "kill",
         "wait",
+        "pause",
+        "unpause",
         "exec",
         "attach",
         "logs",

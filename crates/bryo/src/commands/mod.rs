@@ -22,6 +22,7 @@ pub mod load;
 pub mod logs;
 pub mod man;
 pub mod network;
+pub mod pause;
 pub mod port;
 pub mod ps;
 pub mod pull;
