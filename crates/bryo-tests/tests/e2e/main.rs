@@ -7,6 +7,7 @@
 
 mod attach;
 mod bad_input;
+mod changes;
 mod config;
 mod confinement;
 mod connecting;
