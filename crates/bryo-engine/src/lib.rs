@@ -24,6 +24,7 @@ pub mod networks;
 pub mod notify;
 pub mod options;
 pub mod plan;
+pub mod processes;
 pub mod profile;
 pub mod run;
 pub mod sizes;

@@ -75,6 +75,8 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "logs",
         "ps",
         "port",
+        "top",
+        "stats",
         "cp",
         "diff",
         "commit",

@@ -32,6 +32,7 @@ mod logs;
 mod network;
 mod networks;
 mod ports;
+mod processes;
 mod proxies;
 mod pull;
 mod quadlet;
