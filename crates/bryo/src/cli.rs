@@ -134,7 +134,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<save::Save>(),
             Entry::of::<import::Import>(),
             Entry::of::<export::Export>(),
-            Entry::of::<gc::PruneImages>(),
+            Entry::of::<prune::PruneImages>(),
         ],
     ),
     (
@@ -164,6 +164,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<rename::Rename>(),
             Entry::of::<rm::Rm>(),
             Entry::of::<inspect::InspectContainer>(),
+            Entry::of::<prune::PruneContainers>(),
         ],
     ),
     (
@@ -193,7 +194,11 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<volume::Prune>(),
         ],
     ),
-    ("system", "Manage the store", &[Entry::of::<df::Df>(), Entry::of::<gc::Prune>()]),
+    (
+        "system",
+        "Manage the store",
+        &[Entry::of::<df::Df>(), Entry::of::<prune::PruneSystem>()],
+    ),
 ];
 
 /// Flags that stand before the command.

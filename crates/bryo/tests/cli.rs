@@ -266,4 +266,6 @@ fn prune_asks_and_takes_silence_for_no() {
     let caller = Caller::new();
     caller.fails(&["system", "prune"], 1, &["--force"]);
     caller.fails(&["image", "prune", "--all"], 1, &["--force"]);
+    caller.fails(&["container", "prune"], 1, &["--force"]);
+    caller.fails(&["container", "prune", "--filter", "name=x"], 1, &["name=x"]);
 }
