@@ -4,6 +4,7 @@
 mod agent;
 pub mod attach;
 pub mod changes;
+pub mod check;
 mod commit;
 pub mod config;
 pub mod container;

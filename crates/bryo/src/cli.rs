@@ -197,7 +197,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
     (
         "system",
         "Manage the store",
-        &[Entry::of::<df::Df>(), Entry::of::<prune::PruneSystem>()],
+        &[Entry::of::<df::Df>(), Entry::of::<prune::PruneSystem>(), Entry::of::<check::Check>()],
     ),
 ];
 

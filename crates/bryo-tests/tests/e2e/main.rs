@@ -34,6 +34,7 @@ mod networks;
 mod ports;
 mod processes;
 mod proxies;
+mod prune;
 mod pull;
 mod quadlet;
 mod restart;
