@@ -67,7 +67,9 @@ impl Engine {
         };
         let made = archive::commit(&self.store, &worker, &image, &mut layer, whole, &options);
         // The agent's own words say more.
-        made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))
+        let made = made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))?;
+        self.tell(record, "commit");
+        Ok(made)
     }
 
     /// Writes all of a container's files as one archive, as they are without its mounts; says what nobody in it may read.
@@ -89,7 +91,9 @@ impl Engine {
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let copy = output.as_fd().try_clone_to_owned();
         let copy = copy.map_err(|e| Error::io("cannot write", "archive".as_ref(), e))?;
-        agent::run(place, open, move |layers| Ok(export(layers, squash, File::from(copy))?))
+        let unreadable = agent::run(place, open, move |layers| Ok(export(layers, squash, File::from(copy))?))?;
+        self.tell(record, "export");
+        Ok(unreadable)
     }
 }
 

@@ -16,8 +16,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Engine;
-use crate::container::Record;
+use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
+use crate::events::Event;
 use crate::users::{self, Accounts, User, Wanted};
 
 /// What is to run, and how.
@@ -70,6 +71,11 @@ impl Engine {
             group: group.as_ref().map(AsFd::as_fd),
         };
         let mut entered = enter(&entry).map_err(|e| self.not_entered(record, e))?;
+        let run = Id::random();
+        let tell = |action: &str| Event::of(record, action).with("execID", run.as_str());
+        let command = options.command.join(" ");
+        let started = ["exec_create", "exec_start"].map(|action| tell(&format!("{action}: {command}")));
+        self.journal().write(&started);
         if options.detach {
             entered.leave();
             return Ok(0);
@@ -83,7 +89,9 @@ impl Engine {
             aside: None,
         };
         relay::run(entered.pidfd(), streams, &relayed, None)?;
-        Ok(entered.wait()?)
+        let code = entered.wait()?;
+        self.journal().write(&[tell("exec_die").with("exitCode", code.to_string())]);
+        Ok(code)
     }
 
     /// Says why a process could not enter: the container may have ended meanwhile.

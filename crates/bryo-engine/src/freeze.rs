@@ -40,7 +40,9 @@ impl Engine {
         if group.is_frozen() {
             return Err(Error::new(Kind::Paused, format!("container {} is already paused", record.name)));
         }
-        Ok(group.freeze()?)
+        group.freeze()?;
+        self.tell(record, "pause");
+        Ok(())
     }
 
     /// Lets the processes of a container go on.
@@ -53,7 +55,9 @@ impl Engine {
         if !record.is_frozen() {
             return Err(Error::new(Kind::NotPaused, format!("container {} is not paused", record.name)));
         }
-        Ok(self.group(record)?.thaw()?)
+        self.group(record)?.thaw()?;
+        self.tell(record, "unpause");
+        Ok(())
     }
 
     /// Lets a container go on that is asked to end: a frozen process hears of no signal but one.

@@ -15,6 +15,7 @@ pub mod doctor;
 mod ending;
 mod engine;
 pub mod error;
+pub mod events;
 pub mod exec;
 mod freeze;
 mod life;

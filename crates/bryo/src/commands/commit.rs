@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::events::Event;
 use bryo_image::archive::{Change, CommitOptions};
 use bryo_image::reference::Reference;
 use clap::Args;
@@ -52,6 +53,9 @@ impl Verb for Commit {
             limits: context.config()?.limits,
         };
         let image = engine.commit(&record, options, self.pause)?;
+        if image.reference.is_some() {
+            engine.journal().write(&[Event::of_image(&image, "tag")]);
+        }
         output::print(&format!("{}\n", image.id()))?;
         Ok(ExitCode::SUCCESS)
     }
