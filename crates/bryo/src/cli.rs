@@ -89,6 +89,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<port::Port>(),
     Entry::of::<top::Top>(),
     Entry::of::<stats::Stats>(),
+    Entry::of::<events::Events>(),
     Entry::of::<cp::Cp>(),
     Entry::of::<diff::Diff>(),
     Entry::of::<commit::Commit>(),
@@ -197,7 +198,12 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
     (
         "system",
         "Manage the store",
-        &[Entry::of::<df::Df>(), Entry::of::<prune::PruneSystem>(), Entry::of::<check::Check>()],
+        &[
+            Entry::of::<df::Df>(),
+            Entry::of::<events::Events>(),
+            Entry::of::<prune::PruneSystem>(),
+            Entry::of::<check::Check>(),
+        ],
     ),
 ];
 

@@ -77,6 +77,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "port",
         "top",
         "stats",
+        "events",
         "cp",
         "diff",
         "commit",

@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod doctor;
 mod escapes;
+mod events;
 mod exec;
 mod exits;
 mod faults;

@@ -13,6 +13,7 @@ pub mod df;
 pub mod diff;
 pub mod doctor;
 pub mod each;
+pub mod events;
 pub mod exec;
 pub mod export;
 pub mod gc;
