@@ -47,9 +47,7 @@ impl Engine {
     ///
     /// [`Kind::NotRunning`], [`Kind::UnknownUser`], and what keeps the process from running.
     pub fn exec(&self, record: &Record, options: &ExecOptions, caller: Caller<'_>) -> Result<i32> {
-        if record.state.status == "paused" {
-            return Err(Error::new(Kind::Paused, format!("container {} is paused", record.name)));
-        }
+        record.refuse_paused()?;
         let target = self.payload(record)?;
         let ids = record.identity.map()?;
         let spec = spec(record, options, &ids, Some(caller))?;

@@ -27,6 +27,14 @@ impl Record {
         let group = self.limits.cgroup.as_ref().and_then(|path| Handle::open(Path::new(path)).ok());
         group.is_some_and(|group| group.is_frozen())
     }
+
+    /// Refuses what needs a container whose processes run.
+    pub(crate) fn refuse_paused(&self) -> Result<()> {
+        match self.state.status.as_str() {
+            "paused" => Err(Error::new(Kind::Paused, format!("container {} is paused", self.name))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Engine {

@@ -129,7 +129,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Running`]; what keeps it from running, which is also written down. This may be the monitor, which is then
+    /// [`Kind::Running`], [`Kind::Paused`]; what keeps it from running, which is also written down. This may be the monitor, which is then
     /// to end as the caller would.
     pub fn start(
         &self,
@@ -172,6 +172,7 @@ impl Engine {
         let begin = Instant::now();
         loop {
             let now = self.containers.find(record.id.as_str())?;
+            now.refuse_paused()?;
             // Where it is said to run and does not, that is about to be written down.
             let runs = now.state.status == "restarting" || self.process(&now).is_ok();
             match self.containers.hold(&now) {
