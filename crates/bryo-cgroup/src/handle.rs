@@ -78,6 +78,11 @@ impl Handle {
         self.turn("0")
     }
 
+    /// Tells whether its processes are stopped, or about to be.
+    pub fn is_frozen(&self) -> bool {
+        self.group.read("cgroup.freeze").is_ok_and(|text| text.trim() == "1")
+    }
+
     fn turn(&self, to: &str) -> Result<()> {
         /// A process in the midst of disk traffic stops when that is over.
         const PATIENCE: Duration = Duration::from_secs(10);

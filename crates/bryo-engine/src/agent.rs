@@ -10,14 +10,14 @@
 //!
 //! | who | namespaces | ids and capabilities | may allocate | peer | exits |
 //! |---|---|---|---|---|---|
-//! | agent, child of the command | its own user namespace | the caller's until everything is open; then root inside, with capabilities over files only | yes: its parent had one thread | the parent, by a pipe | 0 with an answer on the pipe |
+//! | agent, child of the command | its own user namespace, a container's, or one with mounts of its own | the caller's until everything is open; then root inside, with capabilities over files only | yes: its parent had one thread | the parent, by a pipe | 0 with an answer on the pipe |
 //!
 //! It looks at trees that hostile programs have made, perhaps while they run. What it could do to the host if it were
 //! taken over is what the container can do: nothing.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bryo_identity::Helpers;
 use bryo_identity::map::IdMap;
@@ -39,6 +39,10 @@ const ANSWER_MAX: u64 = 1 << 30;
 pub(crate) enum Place<'a> {
     /// In a user namespace of its own.
     Own(&'a IdMap, Option<&'a Helpers>),
+    /// In one of its own, where it may mount.
+    Mounting(&'a IdMap, Option<&'a Helpers>),
+    /// Among the mounts of a container that runs, given by a process of it.
+    Container(&'a IdMap, BorrowedFd<'a>),
 }
 
 /// What an agent has found, or why it has not.
@@ -87,16 +91,34 @@ pub(crate) fn start<O, T: Serialize + DeserializeOwned>(
 ) -> Result<Agent<T>> {
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (ours, theirs) = check("pipe2", || "CLOEXEC".into(), pipe)?;
+    let mounts = !matches!(place, Place::Own(..));
+    let existing = matches!(place, Place::Container(..));
     let body = move |inside: Inside| {
-        // A descriptor or two for each container, or for each level of a deep tree.
-        let done = raise_limit().and_then(|()| open()).and_then(|opened| {
-            confine(&inside)?;
+        let opened = || -> Result<O> {
+            // A descriptor or two for each container, or for each level of a deep tree.
+            raise_limit()?;
+            if existing {
+                // What runs there must not look into this process. In a new namespace there is nobody, and whoever
+                // writes its maps must be able to.
+                undumpable()?;
+            } else if mounts {
+                private()?;
+            }
+            open()
+        };
+        let done = opened().and_then(|opened| {
+            confine(&inside, mounts)?;
             work(opened)
         });
         report(done, theirs)
     };
-    let Place::Own(map, helpers) = place;
-    let child = userns::spawn(Request { map, helpers, namespaces: Namespaces::empty() }, body)?;
+    let child = match place {
+        Place::Own(map, helpers) | Place::Mounting(map, helpers) => {
+            let namespaces = if mounts { Namespaces::MOUNT } else { Namespaces::empty() };
+            userns::spawn(Request { map, helpers, namespaces }, body)?
+        }
+        Place::Container(map, process) => userns::join(process.as_fd(), Namespaces::MOUNT, map, None, body)?,
+    };
     Ok(Agent { child, answer: ours, kind: std::marker::PhantomData })
 }
 
@@ -127,6 +149,18 @@ impl<T: DeserializeOwned> Agent<T> {
     }
 }
 
+/// Keeps what is mounted here from showing on the host, and the other way round.
+fn private() -> Result<()> {
+    use rustix::mount::MountPropagationFlags;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    Ok(check("mount", || "/, MS_REC|MS_PRIVATE".into(), rustix::mount::mount_change("/", private))?)
+}
+
+fn undumpable() -> Result<()> {
+    let set = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    Ok(check("prctl", || "PR_SET_DUMPABLE".into(), set)?)
+}
+
 fn raise_limit() -> Result<()> {
     let files = rustix::process::getrlimit(Resource::Nofile);
     let limit = Rlimit { current: files.maximum, maximum: files.maximum };
@@ -135,14 +169,18 @@ fn raise_limit() -> Result<()> {
 
 /// Becomes root inside and gives up the rest. The order: ids first, as that needs capabilities; the death signal after
 /// it, as a change of ids clears it.
-fn confine(inside: &Inside) -> Result<()> {
+fn confine(inside: &Inside, mounts: bool) -> Result<()> {
     inside.become_root()?;
     let killed = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     check("prctl", || "PR_SET_PDEATHSIG".into(), killed)?;
-    let undumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    check("prctl", || "PR_SET_DUMPABLE".into(), undumpable)?;
+    undumpable()?;
     check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))?;
     rustix::process::umask(rustix::fs::Mode::empty());
+    if mounts { Ok(()) } else { keep_file_rights() }
+}
+
+/// Gives up every capability but those over files. One that mounts does so when everything is in place.
+pub(crate) fn keep_file_rights() -> Result<()> {
     let kept = CapabilitySet::CHOWN
         | CapabilitySet::DAC_OVERRIDE
         | CapabilitySet::FOWNER

@@ -102,9 +102,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotRunning`]; [`Kind::Unsupported`] for one that runs in the foreground of somebody else.
+    /// [`Kind::NotRunning`], [`Kind::Paused`]; [`Kind::Unsupported`] for one that runs in the foreground of somebody else.
     pub fn attach(&self, record: &Record, caller: Caller<'_>, options: &AttachOptions) -> Result<Left> {
         self.process(record)?;
+        record.refuse_paused()?;
         let socket = wire::connect(&self.containers.dir(&record.id)).map_err(|_| {
             let why = format!("container {} belongs to a bryo run in a foreground; attach there", record.name);
             Error::new(Kind::Unsupported, why)

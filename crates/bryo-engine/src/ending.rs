@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::Engine;
 use crate::container::{ProcessId, Record};
 use crate::error::{Error, Kind, Result};
+use crate::events::Event;
 use crate::monitor::{self, wire};
 
 /// How long a container may take to be written down as ended, or to come into being. It is a matter of milliseconds
@@ -52,8 +53,13 @@ impl Engine {
         }
         if signal == record.stop_signal() {
             self.stay_stopped(record, false)?;
+            self.signal(record, signal)?;
+            self.wake(record);
+        } else {
+            self.signal(record, signal)?;
         }
-        self.signal(record, signal)
+        self.tell_kill(record, signal);
+        Ok(())
     }
 
     /// Asks a container to end, and kills it when it has not after a while; one that does not run is left as it is.
@@ -63,7 +69,7 @@ impl Engine {
     ///
     /// When the signals cannot be sent, or the container does not end.
     pub fn stop(&self, record: &Record, signal: Option<Signal>, grace: Option<u64>) -> Result<()> {
-        self.end(record, asked(record, signal, grace, false))
+        self.end_asked(record, asked(record, signal, grace, false))
     }
 
     /// Stops a container that is started again at once, and so stays when it ends even if it was to be removed.
@@ -72,7 +78,20 @@ impl Engine {
     ///
     /// As [`Engine::stop`].
     pub fn stop_to_start(&self, record: &Record, signal: Option<Signal>, grace: Option<u64>) -> Result<()> {
-        self.end(record, asked(record, signal, grace, true))
+        self.end_asked(record, asked(record, signal, grace, true))
+    }
+
+    /// Ends a container that is asked to, which is told of one that has run.
+    fn end_asked(&self, record: &Record, ending: Ending) -> Result<()> {
+        self.end(record, ending)?;
+        if record.state.is_active() {
+            self.tell(record, "stop");
+        }
+        Ok(())
+    }
+
+    fn tell_kill(&self, record: &Record, signal: Signal) {
+        self.journal().write(&[Event::of(record, "kill").with("signal", signal.as_raw().to_string())]);
     }
 
     /// Removes a container by name or id; with `force` one that runs is ended first, and one that does not exist is no
@@ -128,6 +147,8 @@ impl Engine {
                 Ok(_) if ended.is_some() && ended != now.state.process => return Ok(()),
                 Ok(process) => {
                     self.stay_stopped(&now, ending.kept)?;
+                    self.wake(&now);
+                    self.tell_kill(&now, ending.signal);
                     end_process(&process, ending)?;
                     if ended.is_none() {
                         (begin, ended) = (Instant::now(), now.state.process);

@@ -11,6 +11,7 @@ use bryo_launch::plan::Landlock;
 
 use crate::container::{Containers, Held, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::events::Event;
 use crate::networks::Networks;
 use crate::options::Network;
 
@@ -150,7 +151,21 @@ impl Engine {
     /// [`Kind::Running`] when it runs.
     pub fn remove(&self, record: &Record) -> Result<()> {
         let held = self.containers.hold(record)?;
-        self.discard(held, Some(record))
+        self.discard(held, Some(record))?;
+        self.tell(record, "destroy");
+        Ok(())
+    }
+
+    /// Gives a container another name, whether it runs or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Containers::rename`].
+    pub fn rename(&self, record: &Record, name: &str) -> Result<()> {
+        self.containers.rename(&record.id, name)?;
+        let renamed = Event::of(record, "rename").with("oldName", record.name.as_str()).with("name", name);
+        self.journal().write(&[renamed]);
+        Ok(())
     }
 
     /// Collects what dead processes left: directories without a record, containers that were to go away, data of volumes
@@ -203,6 +218,7 @@ impl Engine {
         }
         self.discard(held, record.as_ref())?;
         if let Some(record) = &record {
+            self.tell(record, "destroy");
             self.remove_anonymous_volumes(&record.options)?;
         }
         Ok(true)

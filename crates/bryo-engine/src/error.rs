@@ -37,6 +37,10 @@ pub enum Kind {
     Running,
     /// The container is not running.
     NotRunning,
+    /// The container is paused, and nothing can run in it.
+    Paused,
+    /// The container is not paused.
+    NotPaused,
     /// A file of the store is damaged.
     Corrupt,
     /// The disk is full.

@@ -16,8 +16,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Engine;
-use crate::container::Record;
+use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
+use crate::events::Event;
 use crate::users::{self, Accounts, User, Wanted};
 
 /// What is to run, and how.
@@ -46,10 +47,7 @@ impl Engine {
     ///
     /// [`Kind::NotRunning`], [`Kind::UnknownUser`], and what keeps the process from running.
     pub fn exec(&self, record: &Record, options: &ExecOptions, caller: Caller<'_>) -> Result<i32> {
-        if record.state.status == "paused" {
-            let why = format!("container {} is paused; unpause it first", record.name);
-            return Err(Error::new(Kind::NotRunning, why));
-        }
+        record.refuse_paused()?;
         let target = self.payload(record)?;
         let ids = record.identity.map()?;
         let spec = spec(record, options, &ids, Some(caller))?;
@@ -71,6 +69,11 @@ impl Engine {
             group: group.as_ref().map(AsFd::as_fd),
         };
         let mut entered = enter(&entry).map_err(|e| self.not_entered(record, e))?;
+        let run = Id::random();
+        let tell = |action: &str| Event::of(record, action).with("execID", run.as_str());
+        let command = options.command.join(" ");
+        let started = ["exec_create", "exec_start"].map(|action| tell(&format!("{action}: {command}")));
+        self.journal().write(&started);
         if options.detach {
             entered.leave();
             return Ok(0);
@@ -84,7 +87,9 @@ impl Engine {
             aside: None,
         };
         relay::run(entered.pidfd(), streams, &relayed, None)?;
-        Ok(entered.wait()?)
+        let code = entered.wait()?;
+        self.journal().write(&[tell("exec_die").with("exitCode", code.to_string())]);
+        Ok(code)
     }
 
     /// Says why a process could not enter: the container may have ended meanwhile.
@@ -100,13 +105,19 @@ impl Engine {
         if !record.options.init {
             return Ok(first);
         }
-        let child = || child_of_init(record.state.pid);
+        let child = || children(record.state.pid).first().copied().and_then(Pid::from_raw);
         let number = child();
         let opened = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
         // Asked again: then the number was the child's all the time, and that of its parent the container's.
         let not = || Error::new(Kind::NotRunning, format!("container {} is about to end", record.name));
         opened.filter(|_| number == child() && self.process(record).is_ok()).ok_or_else(not)
     }
+}
+
+/// Lists the children of a process of one thread.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|n| n.parse().ok()).collect()
 }
 
 /// Brings this process beside the container's control group, if it has one of its own, and returns the group.
@@ -193,18 +204,18 @@ fn become_user(process: &mut Process, user: &User, ids: &IdMap) -> Result<()> {
     Ok(())
 }
 
-/// Returns the payload below a small init, which is the first that the init has started.
-fn child_of_init(pid: i32) -> Option<Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
-}
-
 /// Looks a user up among the accounts that the container has now, whatever they have become.
 fn find_user(record: &Record, text: &str) -> Result<User> {
+    users::resolve(&Wanted::decide(Some(text), None, false)?, &[], &accounts(record)?)
+}
+
+/// Reads the accounts that a container has now.
+pub(crate) fn accounts(record: &Record) -> Result<Accounts> {
     /// Longer files of accounts are no files of accounts.
     const MOST: u64 = 1 << 20;
     let own = record.state.pid;
-    let pid = if record.options.init { child_of_init(own).map_or(own, |pid| pid.as_raw_nonzero().get()) } else { own };
+    // A small init lets nobody look at it, but the payload, which is the first that it has started, does.
+    let pid = if record.options.init { children(own).first().copied().unwrap_or(own) } else { own };
     let path = format!("/proc/{pid}/root");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).map(Root::from_fd);
@@ -219,6 +230,5 @@ fn find_user(record: &Record, text: &str) -> Result<User> {
         Ok(bytes)
     };
     // Numbers mean what they say, with or without an account.
-    let accounts = Accounts::parse(&read("/etc/passwd")?, &read("/etc/group")?);
-    users::resolve(&Wanted::decide(Some(text), None, false)?, &[], &accounts)
+    Ok(Accounts::parse(&read("/etc/passwd")?, &read("/etc/group")?))
 }

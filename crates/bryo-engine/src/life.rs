@@ -24,6 +24,8 @@ pub struct Created {
     record: Record,
     prepared: Prepared,
     claims: Claims,
+    /// Nobody has been told that it was made.
+    is_new: bool,
 }
 
 impl Created {
@@ -42,7 +44,10 @@ impl Engine {
     pub fn create(&self, options: &RunOptions, image: Image, note: &dyn Fn(&str)) -> Result<Created> {
         let created = self.create_to_start(options, image, None, note)?;
         match created.held.write(&created.record) {
-            Ok(()) => Ok(created),
+            Ok(()) => {
+                self.tell(&created.record, "create");
+                Ok(Created { is_new: false, ..created })
+            }
             Err(error) => {
                 let Created { held, record, claims, .. } = created;
                 drop(claims);
@@ -88,7 +93,7 @@ impl Engine {
             Image::Rootfs(_) | Image::Host => Ok(()),
         };
         match written.and_then(|()| self.make_volumes(options)) {
-            Ok(volumes) => Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes } }),
+            Ok(volumes) => Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes }, is_new: true }),
             Err(error) => Err(self.undo(held, &record, error)),
         }
     }
@@ -124,7 +129,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Running`]; what keeps it from running, which is also written down. This may be the monitor, which is then
+    /// [`Kind::Running`], [`Kind::Paused`]; what keeps it from running, which is also written down. This may be the monitor, which is then
     /// to end as the caller would.
     pub fn start(
         &self,
@@ -146,7 +151,8 @@ impl Engine {
         });
         let started = match prepared {
             Ok((claims, prepared)) => {
-                self.launch_apart(Created { id: record.id.clone(), held, record, prepared, claims }, client, note)
+                let id = record.id.clone();
+                self.launch_apart(Created { id, held, record, prepared, claims, is_new: false }, client, note)
             }
             Err(error) => Err(Box::new(Unstarted { error, held })),
         };
@@ -166,6 +172,7 @@ impl Engine {
         let begin = Instant::now();
         loop {
             let now = self.containers.find(record.id.as_str())?;
+            now.refuse_paused()?;
             // Where it is said to run and does not, that is about to be written down.
             let runs = now.state.status == "restarting" || self.process(&now).is_ok();
             match self.containers.hold(&now) {
@@ -185,7 +192,7 @@ impl Engine {
         client: Option<OwnedFd>,
         note: &dyn Fn(&str),
     ) -> std::result::Result<Started, Box<Unstarted>> {
-        let Created { id, held, record: old, prepared, claims } = created;
+        let Created { id, held, record: old, prepared, claims, is_new } = created;
         let (planned, slot) = match self.plan(&old.options, &prepared, &id, Some(&held)) {
             Ok(planned) => planned,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
@@ -203,7 +210,7 @@ impl Engine {
         // What a start needs and a monitor does not, it would keep for as long as the container runs.
         drop((prepared, old));
         record.spec = no_spec();
-        monitor::start(self, Subject { held, record, planned, network, slot, claims, client, inbox, note })
+        monitor::start(self, Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new })
     }
 }
 

@@ -190,6 +190,16 @@ impl IdMap {
         RunIds { uid: first(&self.uids), gid: first(&self.gids) }
     }
 
+    /// Returns the user inside that a host id is.
+    pub fn inside_uid(&self, host: HostId) -> Option<InsideId> {
+        inside_of(&self.uids, host)
+    }
+
+    /// Returns the group inside that a host id is.
+    pub fn inside_gid(&self, host: HostId) -> Option<InsideId> {
+        inside_of(&self.gids, host)
+    }
+
     /// Returns the host id of a user inside.
     pub fn host_uid(&self, inside: InsideId) -> Option<HostId> {
         host_of(&self.uids, inside)
@@ -213,6 +223,13 @@ fn host_of(mappings: &[Mapping], inside: InsideId) -> Option<HostId> {
     mappings.iter().find_map(|m| {
         let n = inside.get().checked_sub(m.inside.get())?;
         if n < m.count { m.host.offset(n) } else { None }
+    })
+}
+
+fn inside_of(mappings: &[Mapping], host: HostId) -> Option<InsideId> {
+    mappings.iter().find_map(|m| {
+        let n = host.get().checked_sub(m.host.get())?;
+        if n < m.count { m.inside.offset(n) } else { None }
     })
 }
 
@@ -331,6 +348,8 @@ mod tests {
         assert_eq!(render(&map.uids), "0 100000 65536\n");
         assert_eq!(map.host_uid(InsideId::NONROOT), HostId::new(165_532));
         assert_eq!(map.host_uid(InsideId::new(65536).unwrap()), None);
+        assert_eq!(map.inside_uid(HostId::new(165_532).unwrap()), Some(InsideId::NONROOT));
+        assert_eq!(map.inside_uid(HostId::new(165_536).unwrap()), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! This crate prints nothing and reads no environment; its caller passes every path in.
 
 pub mod archive;
+pub mod carry;
+pub mod changes;
 mod copy;
 pub mod digest;
 pub mod error;

@@ -120,6 +120,18 @@ pub fn unshare_network() -> Result<()> {
     check("unshare", || "CLONE_NEWNET".into(), made)
 }
 
+/// Moves this process into a mount namespace of its own, a copy of the one that it is in. Source: `unshare(2)`.
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace, `ENOSPC` when `user.max_mnt_namespaces` is used up.
+pub fn unshare_mounts() -> Result<()> {
+    // SAFETY: a new mount namespace leaves memory and descriptors as they are; root and working directory are those of
+    // the copy, which this process shares with no other thread.
+    let made = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) };
+    check("unshare", || "CLONE_NEWNS".into(), made)
+}
+
 /// Moves this process into a new cgroup namespace, whose root is the group that it is in. Source: `unshare(2)`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use bryo_engine::config::Config;
+use bryo_engine::events::Journal;
 use bryo_engine::options::Pull;
 use bryo_engine::{Dirs, Engine};
 use bryo_image::registry::RegistryOptions;
@@ -98,6 +99,15 @@ impl Context {
     /// If it is not there and cannot be made, or is not the caller's.
     pub fn store(&self) -> Result<Store> {
         Ok(Store::open(&self.data()?)?)
+    }
+
+    /// Returns the journal of what happens.
+    ///
+    /// # Errors
+    ///
+    /// If the environment does not say where it is.
+    pub fn journal(&self) -> Result<Journal> {
+        Ok(Journal::new(&self.data()?))
     }
 
     /// Opens the engine as the configuration wants it.

@@ -162,6 +162,7 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::Ambiguous => "more digits of the id",
         Kind::NameInUse => "another --name, or bryo rm NAME first",
         Kind::Running => "bryo rm --force, which ends it",
+        Kind::Paused => "bryo unpause NAME",
         Kind::NotRunning => "bryo ps -a, for what runs; bryo start NAME",
         Kind::NoCommand => "a command after the image's name",
         Kind::Network(bryo_net::Kind::PortInUse) => "another port of the host; ss -lntup shows who has which",

@@ -68,11 +68,19 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "restart",
         "kill",
         "wait",
+        "pause",
+        "unpause",
         "exec",
         "attach",
         "logs",
         "ps",
         "port",
+        "top",
+        "stats",
+        "events",
+        "cp",
+        "diff",
+        "commit",
         "rename",
         "rm",
         "pull",
@@ -142,6 +150,9 @@ fn failures_name_their_object_and_have_dockers_codes() {
         (&["tag", "x", "Not A Name"], 1, "Not A Name"),
         (&["push", "localhost/no:1"], 1, "localhost/no:1"),
         (&["save", "localhost/no:1"], 1, "localhost/no:1"),
+        (&["export", "localhost/no:1"], 1, "localhost/no:1"),
+        (&["commit", "no-such-container"], 1, "no-such-container"),
+        (&["diff", "no-such-container"], 1, "no-such-container"),
         (&["load", "-i", "/no/such/archive"], 1, "/no/such/archive"),
         (&["import", "/no/such/archive"], 1, "/no/such/archive"),
         (&["pull", "UPPER/case"], 125, "UPPER/case"),
@@ -256,4 +267,6 @@ fn prune_asks_and_takes_silence_for_no() {
     let caller = Caller::new();
     caller.fails(&["system", "prune"], 1, &["--force"]);
     caller.fails(&["image", "prune", "--all"], 1, &["--force"]);
+    caller.fails(&["container", "prune"], 1, &["--force"]);
+    caller.fails(&["container", "prune", "--filter", "name=x"], 1, &["name=x"]);
 }

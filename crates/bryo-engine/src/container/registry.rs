@@ -137,6 +137,9 @@ impl Containers {
             record.state.exit_code.get_or_insert(137);
             record.state.unreachable();
         }
+        if record.state.status == "running" && record.is_frozen() {
+            record.state.status = "paused".into();
+        }
         if let Some(name) = self.names.of(id, &record.name) {
             record.name = name;
         }

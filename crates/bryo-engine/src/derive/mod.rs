@@ -21,7 +21,7 @@ mod facts;
 mod implied;
 mod layer;
 mod places;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 

@@ -24,17 +24,17 @@ const OVERFLOW: u32 = 65534;
 
 /// The tree.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: Root,
     /// A directory of the host, whose owners are not in the map.
     pub foreign: bool,
     /// What directories should be that the overlay shows otherwise, by real path.
-    pub described: BTreeMap<PathBuf, Attributes>,
+    pub(super) described: BTreeMap<PathBuf, Attributes>,
 }
 
 /// Where a path ends, with every link followed.
 #[derive(Debug)]
-pub(super) struct Real {
+pub(crate) struct Real {
     /// An absolute path without links and dots.
     pub path: PathBuf,
     /// What is there, if anything is.
@@ -49,7 +49,7 @@ impl Real {
 }
 
 /// Returns what kind of file this is.
-pub(super) fn kind(stat: &Stat) -> FileType {
+pub(crate) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Subject<'a> {
     pub inbox: OwnedFd,
     /// Tells the caller something, until the container runs.
     pub note: &'a dyn Fn(&str),
+    /// Nobody has been told that the container was made.
+    pub is_new: bool,
 }
 
 /// How a start has gone, for the process that asked for it.
@@ -154,11 +156,12 @@ struct Monitor<'a> {
     inbox: OwnedFd,
     listener: OwnedFd,
     note: Option<&'a dyn Fn(&str)>,
+    is_new: bool,
 }
 
 impl<'a> Monitor<'a> {
     fn new(engine: &'a Engine, subject: Subject<'a>) -> std::result::Result<Self, Box<Unstarted>> {
-        let Subject { held, record, planned, network, slot, claims, client, inbox, note } = subject;
+        let Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new } = subject;
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
         let log = &record.options.log;
         let opened = session.and_then(|_| Ok((wire::listen(held.dir())?, Writer::for_container(held.dir(), log)?)));
@@ -168,7 +171,22 @@ impl<'a> Monitor<'a> {
         };
         let clients = client.map(Clients::first).unwrap_or_default();
         let (claims, note) = (Some(claims), Some(note));
-        Ok(Self { engine, held, record, planned, network, _slot: slot, claims, clients, log, inbox, listener, note })
+        let monitor = Self {
+            engine,
+            held,
+            record,
+            planned,
+            network,
+            _slot: slot,
+            claims,
+            clients,
+            log,
+            inbox,
+            listener,
+            note,
+            is_new,
+        };
+        Ok(monitor)
     }
 
     /// Lives until the container is not to be started again, and ends as its last run did: a service manager may be
@@ -181,14 +199,15 @@ impl<'a> Monitor<'a> {
         drop(tell);
         // Nobody listens to a failure any more; what it leaves is a state that says so.
         match self.supervise(live) {
-            Ok((code, namespace)) => {
-                let _ = self.over(code, namespace);
+            Ok((code, namespace, told)) => {
+                let _ = self.over(code, namespace, told);
                 Ok(code)
             }
             Err(error) => {
                 self.record.state.error = error.to_string();
                 self.record.state.ended(255);
                 let _ = self.held.write_state(&self.record.state);
+                self.engine.tell_end(&self.record, 255);
                 Ok(255)
             }
         }
@@ -202,6 +221,7 @@ impl<'a> Monitor<'a> {
         self.held.clear_stopped();
         self.record.spec.clone_from(&self.planned.plan.spec);
         self.held.write(&self.record)?;
+        self.engine.tell_start(&self.record, self.is_new);
         // Only whoever enters to look after its health needs it once more.
         if self.record.health_check.is_none() {
             self.record.spec = no_spec();
@@ -219,8 +239,8 @@ impl<'a> Monitor<'a> {
         self.engine.launch(&self.planned, self.network, &record.options, (&record.id, &record.name), note)
     }
 
-    /// Sees the container to the end of its last run.
-    fn supervise(&mut self, mut live: Live) -> Result<(i32, OwnedFd)> {
+    /// Sees the container to the end of its last run, and says whether that was told.
+    fn supervise(&mut self, mut live: Live) -> Result<(i32, OwnedFd, bool)> {
         loop {
             let began = Instant::now();
             let (code, namespace, asked) = self.one_run(live)?;
@@ -230,12 +250,13 @@ impl<'a> Monitor<'a> {
                 || self.engine.containers.is_stopped(&self.record.id)
                 || !restart.again(code, self.record.state.restart_count)
             {
-                return Ok((code, namespace));
+                return Ok((code, namespace, false));
             }
+            self.engine.tell_end(&self.record, code);
             self.record.state.restart_count += 1;
             match self.again(code, began.elapsed())? {
                 Some(next) => live = next,
-                None => return Ok((code, namespace)),
+                None => return Ok((code, namespace, true)),
             }
         }
     }
@@ -269,6 +290,7 @@ impl<'a> Monitor<'a> {
                 Ok(live) => {
                     live.describe(&mut self.record);
                     self.held.write_state(&self.record.state)?;
+                    self.engine.tell_start(&self.record, false);
                     return Ok(Some(live));
                 }
                 // What keeps it from starting now may be gone later, and counts as a run that failed.
@@ -284,14 +306,22 @@ impl<'a> Monitor<'a> {
 
     /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
     /// finds the container as it is.
-    fn over(mut self, code: i32, namespace: OwnedFd) -> Result<()> {
+    fn over(mut self, code: i32, namespace: OwnedFd, told: bool) -> Result<()> {
+        let tell = |record: &Record| {
+            if !told {
+                self.engine.tell_end(record, code)
+            }
+        };
         if self.record.options.remove && !self.engine.containers.is_kept(&self.record.id) {
+            tell(&self.record);
             self.held.tell_waiting(code);
             self.engine.remove_ended(self.held, namespace, &self.planned)?;
+            self.engine.tell(&self.record, "destroy");
             self.engine.remove_anonymous_volumes(&self.record.options)?;
         } else {
             self.record.state.ended(code);
             self.held.write_state(&self.record.state)?;
+            tell(&self.record);
             drop(self.held);
         }
         self.clients.farewell(code);
@@ -320,8 +350,12 @@ impl Rounds for HealthRounds<'_> {
         let Some(checker) = self.checker.as_mut().filter(|checker| checker.is_due()) else { return Ok(()) };
         // One that has just ended has no health, and its end is about to be noticed.
         let Ok(container) = self.engine.payload(self.record) else { return Ok(()) };
+        let before = self.record.state.health.as_ref().map(|health| health.status.clone());
         if checker.step(self.record, container.as_fd()) {
             self.held.write_state(&self.record.state)?;
+            if let Some(health) = self.record.state.health.as_ref().filter(|now| Some(&now.status) != before.as_ref()) {
+                self.engine.tell(self.record, &format!("health_status: {}", health.status));
+            }
         }
         Ok(())
     }

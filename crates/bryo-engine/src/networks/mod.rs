@@ -22,6 +22,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::Dirs;
 use crate::error::{Error, Kind, Result};
+use crate::events::{Event, Journal, Type};
 
 pub use definition::{Definition, Wanted, check_name};
 pub(crate) use join::{Membership, join};
@@ -32,6 +33,7 @@ pub struct Networks {
     data: PathBuf,
     runtime: PathBuf,
     lock: PathBuf,
+    journal: Journal,
 }
 
 /// No network or address is chosen by others as long as this is held.
@@ -44,6 +46,7 @@ impl Networks {
             data: dirs.data.join("networks"),
             runtime: dirs.runtime.join("networks"),
             lock: dirs.runtime.join("networks.lock"),
+            journal: Journal::new(&dirs.data),
         }
     }
 
@@ -72,7 +75,13 @@ impl Networks {
         };
         let definition = Definition::new(wanted, subnet)?;
         self.write(&definition)?;
+        self.tell(&definition, "create");
         Ok(definition)
+    }
+
+    fn tell(&self, network: &Definition, action: &str) {
+        let event = Event::now(Type::Network, action, network.id.as_str());
+        self.journal.write(&[event.with("name", network.name.as_str()).with("type", "bridge")]);
     }
 
     fn write(&self, definition: &Definition) -> Result<()> {
@@ -153,6 +162,7 @@ impl Networks {
         // What cannot be removed now is removed when the name is used again.
         let _ = std::fs::remove_dir_all(&old);
         let _ = std::fs::remove_dir_all(self.runtime.join(&network.name));
+        self.tell(&network, "destroy");
         Ok(network)
     }
 

@@ -136,6 +136,7 @@ impl Engine {
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
         live.describe(&mut record);
         held.write(&record)?;
+        self.tell_start(&record, true);
         Claims { pin, volumes }.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
@@ -173,12 +174,15 @@ impl Engine {
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
         if remove && !self.containers.is_kept(&record.id) {
+            self.tell_end(&record, code);
             held.tell_waiting(code);
             self.remove_ended(held, namespace, &planned)?;
+            self.tell(&record, "destroy");
             self.remove_anonymous_volumes(&record.options)?;
         } else {
             record.state.ended(code);
             held.write_state(&record.state)?;
+            self.tell_end(&record, code);
         }
         Ok(Outcome { code, hints })
     }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::Engine;
 use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
+use crate::events::{Event, Type};
 use crate::options::{Source, volume_name};
 use crate::time::now;
 
@@ -209,11 +210,14 @@ impl Engine {
         let named = filled.and_then(|()| {
             rustix::fs::renameat_with(CWD, &temporary, CWD, &path, RenameFlags::NOREPLACE).map_err(Into::into)
         });
-        if let Err(error) = named {
-            let _ = std::fs::remove_dir_all(&temporary);
-            // Somebody else was faster: theirs is as good.
-            if error.kind() != ErrorKind::AlreadyExists {
-                return Err(Error::io("cannot make volume", &path, error));
+        match named {
+            Ok(()) => self.journal().write(&[Event::now(Type::Volume, "create", name).with("driver", "local")]),
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&temporary);
+                // Somebody else was faster: theirs is as good.
+                if error.kind() != ErrorKind::AlreadyExists {
+                    return Err(Error::io("cannot make volume", &path, error));
+                }
             }
         }
         self.volume(name)

@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::agent::{self, Place};
 use crate::container::Id;
 use crate::error::{Error, Kind, Result};
+use crate::events::{Event, Type};
 use crate::options::RunOptions;
 
 impl Engine {
@@ -147,6 +148,8 @@ impl Engine {
         let temporary = self.volumes_dir().join(format!("{TEMPORARY}{}", Id::random()));
         std::fs::rename(&path, &temporary).map_err(|e| Error::io("cannot remove volume", &path, e))?;
         alone.release();
+        let gone = Event::now(Type::Volume, "destroy", volume.name.as_str()).with("driver", volume.driver.as_str());
+        self.journal().write(&[gone]);
         self.empty_out(&temporary)
     }
 

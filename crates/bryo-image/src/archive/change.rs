@@ -28,6 +28,8 @@ pub enum Change {
     Volume(String),
     /// The signal that stops it.
     StopSignal(String),
+    /// A variable that is taken away; no instruction of a Dockerfile says so.
+    NoEnv(String),
 }
 
 impl FromStr for Change {
@@ -70,6 +72,12 @@ impl Change {
             Self::Label(key, value) => member(config, "Labels", key, json!(value)),
             Self::Expose(port) => member(config, "ExposedPorts", port, json!({})),
             Self::Volume(dir) => member(config, "Volumes", dir, json!({})),
+            Self::NoEnv(key) => {
+                let own = |item: &Value| item.as_str().is_some_and(|item| item.split('=').next() == Some(key));
+                if let Some(list) = config.get_mut("Env").and_then(Value::as_array_mut) {
+                    list.retain(|item| !own(item));
+                }
+            }
             Self::Env(key, value) => {
                 let prefix = format!("{key}=");
                 let list = config.entry("Env").or_insert_with(|| json!([]));
@@ -132,6 +140,8 @@ mod tests {
         ] {
             text.parse::<Change>().unwrap().apply(&mut config);
         }
+        Change::Env("C".into(), "3".into()).apply(&mut config);
+        Change::NoEnv("C".into()).apply(&mut config);
         let expected = json!({
             "Cmd": ["nginx", "-g", "daemon off;"],
             "Entrypoint": ["/bin/sh", "-c", "echo hi"],

@@ -80,8 +80,7 @@ fn config(report: &LayerReport, options: &ImportOptions) -> Value {
         change.apply(&mut config);
     }
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let created = rfc3339(created);
+    let created = now();
     let message = options.message.as_deref().unwrap_or("imported");
     let mut document = json!({
         "created": created,
@@ -95,6 +94,11 @@ fn config(report: &LayerReport, options: &ImportOptions) -> Value {
         document["variant"] = json!(variant);
     }
     document
+}
+
+/// Returns the time now as configurations have it.
+pub(super) fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// Writes seconds since the epoch as a UTC date. The civil calendar repeats every 400 years of 146,097 days.

@@ -5,6 +5,7 @@
 //! only ever a key to look up, never a path to open. Trusts: the paths the caller gives. Faces: archives from anyone.
 
 mod change;
+mod commit;
 mod docker;
 mod import;
 mod layout;
@@ -16,6 +17,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use change::Change;
+pub use commit::{CommitOptions, commit};
 pub use import::{ImportOptions, import};
 pub use save::{SaveFormat, save, save_layout_dir, save_plain_dir};
 

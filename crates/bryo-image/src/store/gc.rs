@@ -83,9 +83,9 @@ pub struct LayerUsage {
 
 /// What the index reaches.
 #[derive(Debug, Default)]
-struct Marked {
-    blobs: BTreeSet<Digest>,
-    layers: BTreeSet<String>,
+pub(super) struct Marked {
+    pub blobs: BTreeSet<Digest>,
+    pub layers: BTreeSet<String>,
 }
 
 /// What the store had at a moment: blobs, and layers by id map and name.
@@ -205,7 +205,7 @@ impl Store {
         Ok(layers)
     }
 
-    fn mark(&self) -> Result<Marked> {
+    pub(super) fn mark(&self) -> Result<Marked> {
         let mut marked = Marked::default();
         for record in self.images()? {
             self.mark_manifest(&record.manifest, &record.media_type, 0, &mut marked)?;
@@ -245,7 +245,7 @@ impl Store {
     }
 
     /// Tells whether a layer stays. One that was derived from an image stays as long as that, or as it is in use.
-    fn is_wanted(&self, ownership_key: &str, name: &str, marked: &Marked) -> bool {
+    pub(super) fn is_wanted(&self, ownership_key: &str, name: &str, marked: &Marked) -> bool {
         let Some(id) = name.strip_prefix(DERIVED) else { return marked.layers.contains(name) };
         let image = || {
             let text = fs::read_to_string(self.layers_dir(ownership_key).join(name).join("image")).ok()?;
@@ -282,7 +282,10 @@ impl Store {
         Ok(())
     }
 
-    fn each_blob(&self, mut visit: impl FnMut(&Digest, &fs::Metadata, &std::path::Path) -> Result<()>) -> Result<()> {
+    pub(super) fn each_blob(
+        &self,
+        mut visit: impl FnMut(&Digest, &fs::Metadata, &std::path::Path) -> Result<()>,
+    ) -> Result<()> {
         for algorithm in ["sha256", "sha512"] {
             let dir = self.root.join("images/blobs").join(algorithm);
             let Ok(entries) = fs::read_dir(&dir) else { continue };
@@ -298,10 +301,13 @@ impl Store {
     }
 
     /// Lists the unpacked layers: id map, and hexadecimal diff id.
-    fn layer_names(&self) -> Result<Vec<(String, String)>> {
+    pub(super) fn layer_names(&self) -> Result<Vec<(String, String)>> {
         let mut names = Vec::new();
         let root = self.root.join("layers");
-        let keys = fs::read_dir(&root).map_err(|error| Error::io(format!("list {}", root.display()), error))?;
+        let keys = match fs::read_dir(&root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(names),
+            other => other.map_err(|error| Error::io(format!("list {}", root.display()), error))?,
+        };
         for key in keys.flatten() {
             for layer in fs::read_dir(key.path()).into_iter().flatten().flatten() {
                 let (key, name) = (key.file_name().into_string(), layer.file_name().into_string());

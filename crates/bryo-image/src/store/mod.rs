@@ -10,6 +10,7 @@
 //! compared on every use and small documents are hashed again, so that is an error, never a lie.
 
 mod blob;
+mod check;
 mod gc;
 mod image;
 mod index;
@@ -24,6 +25,7 @@ use rustix::fs::{FlockOperation, IFlags};
 use rustix::io::Errno;
 
 pub use blob::{BlobSlot, BlobWriter};
+pub use check::CheckReport;
 pub use gc::{DiskUsage, GcOptions, GcReport, ImageUsage, LayerUsage};
 pub use image::{History, Image, ImageSummary, Layer};
 pub use index::{ImageRecord, NewImage, Removed};

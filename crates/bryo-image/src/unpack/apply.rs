@@ -137,35 +137,9 @@ impl<R: BufRead> Applier<R> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = metadata.mode();
         let file = self.name(path, "create", |parent, name| rustix::fs::openat(parent, name, flags, mode))?;
-        let fail = |error| failed("write", path.as_bytes(), error);
-        match &member.sparse {
-            None => self.reader.each_piece(|piece| write_all(file.as_fd(), piece).map_err(fail))?,
-            Some(map) => self.sparse(file.as_fd(), map, path)?,
-        }
+        write_member(&mut self.reader, member, file.as_fd(), &path.display())?;
         self.applied.xattrs_dropped += metadata.set_on_file(file.as_fd(), &path.display())?;
         Ok(())
-    }
-
-    fn sparse(&mut self, file: BorrowedFd<'_>, map: &SparseMap, path: &RootPath) -> Result<()> {
-        let fail = |error| failed("write", path.as_bytes(), error);
-        let mut chunks = map.chunks.iter().copied();
-        let (mut offset, mut left) = (0, 0);
-        self.reader.each_piece(|mut piece| {
-            while !piece.is_empty() {
-                if left == 0 {
-                    // The map was checked: its chunks add up to the data.
-                    (offset, left) = chunks.next().ok_or_else(|| fail(Errno::NOENT))?;
-                }
-                let len = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
-                let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &piece[..len], offset));
-                let written = written.map_err(fail)?;
-                offset += written as u64;
-                left -= written as u64;
-                piece = &piece[written..];
-            }
-            Ok(())
-        })?;
-        rustix::fs::ftruncate(file, map.real_size).map_err(fail)
     }
 
     /// Makes a directory, or takes over an existing one: its attributes are set at the end.
@@ -311,6 +285,55 @@ impl<R: BufRead> Applier<R> {
         }
         Ok(())
     }
+}
+
+/// Writes a member's data into a file, where its map says if it has holes; returns the bytes that were written.
+pub(crate) fn write_member<R: BufRead>(
+    reader: &mut TarReader<R>,
+    member: &Member,
+    file: BorrowedFd<'_>,
+    path: &str,
+) -> Result<u64> {
+    let fail = |error: Errno| Error::io(format!("write {path}"), error);
+    let mut total = 0;
+    match &member.sparse {
+        None => reader.each_piece(|piece| {
+            total += piece.len() as u64;
+            write_all(file, piece).map_err(fail)
+        })?,
+        Some(map) => {
+            write_sparse(reader, map, file, &mut total).map_err(|error| error.within(format!("write {path}")))?
+        }
+    }
+    Ok(total)
+}
+
+fn write_sparse<R: BufRead>(
+    reader: &mut TarReader<R>,
+    map: &SparseMap,
+    file: BorrowedFd<'_>,
+    total: &mut u64,
+) -> Result<()> {
+    let fail = |error: Errno| Error::io("write a file with holes", error);
+    let mut chunks = map.chunks.iter().copied();
+    let (mut offset, mut left) = (0, 0);
+    reader.each_piece(|mut piece| {
+        *total += piece.len() as u64;
+        while !piece.is_empty() {
+            if left == 0 {
+                // The map was checked: its chunks add up to the data.
+                (offset, left) = chunks.next().ok_or_else(|| fail(Errno::NOENT))?;
+            }
+            let len = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &piece[..len], offset));
+            let written = written.map_err(fail)?;
+            offset += written as u64;
+            left -= written as u64;
+            piece = &piece[written..];
+        }
+        Ok(())
+    })?;
+    rustix::fs::ftruncate(file, map.real_size).map_err(fail)
 }
 
 fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {

@@ -138,7 +138,11 @@ fn perform(task: Task, fd: Option<OwnedFd>, layers: &OwnedFd, squash: bool) -> R
         Task::Export { layers: wanted } => {
             let output = File::from(fd.ok_or_else(missing)?);
             let roots = wanted.iter().map(|layer| open_layer(layers, layer)).collect::<Result<Vec<_>>>()?;
-            export::export(roots, squash, output)?;
+            let unreadable = export::export(roots, squash, output)?;
+            if unreadable.count > 0 {
+                // All of it belongs to the ids that this is.
+                return Err(Error::io(format!("open {:?}", unreadable.first), Errno::ACCESS));
+            }
             Ok(Outcome::Done)
         }
     }

@@ -10,7 +10,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// A path without empty, `.` and `..` components: relative to a root, and below it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct RootPath(Vec<u8>);
+pub(crate) struct RootPath(Vec<u8>);
 
 /// What a member's name asks for.
 #[derive(Debug, Eq, PartialEq)]

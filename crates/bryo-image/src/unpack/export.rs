@@ -3,43 +3,52 @@
 //!
 //! Done by hand rather than through a mount: the order is ours, hard links are found, and nothing is mounted.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use tar::{Builder, EntryType, Header};
+use serde::{Deserialize, Serialize};
 
 use super::tree::stat;
+use super::writer::{ArchiveWriter, attributes};
 use crate::error::{Error, Kind, Result};
 
 /// How deep a tree is read: a descriptor and some stack for each level.
-pub(super) const DEPTH_MAX: usize = 512;
+pub(crate) const DEPTH_MAX: usize = 512;
 
-/// Writes the merged layers, given bottom to top.
-pub(super) fn export(layers: Vec<OwnedFd>, squash: bool, output: File) -> Result<()> {
-    let mut export = Export {
-        builder: Builder::new(BufWriter::with_capacity(256 << 10, output)),
-        squash,
-        links: HashMap::new(),
-        path: Vec::new(),
-    };
-    export.directory(layers.into_iter().rev().collect())?;
-    let fail = |error| Error::io("write archive", error);
-    export.builder.into_inner().and_then(|mut output| output.flush()).map_err(fail)
+/// What nobody with the ids of a tree may read: files of a directory of the host that are their owner's alone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Unreadable {
+    /// How many files and directories.
+    pub count: u64,
+    /// The first of them.
+    pub first: String,
+}
+
+/// Writes the merged layers, given bottom to top, and says what was left out. With `squash` one id owns everything, which
+/// stands for root.
+///
+/// # Errors
+/// [`Kind::Limit`] for a tree that is too deep, [`Kind::Io`].
+pub fn export(layers: Vec<OwnedFd>, squash: bool, output: File) -> Result<Unreadable> {
+    let output = BufWriter::with_capacity(256 << 10, output);
+    let archive = ArchiveWriter::new(output, squash);
+    let mut export = Export { archive, path: Vec::new(), unreadable: Unreadable::default() };
+    // Opened once more: a descriptor that was given may be one that cannot be read.
+    let again = |layer: &OwnedFd| open_directory(layer.as_fd(), b".").map_err(|error| export.failed("open", error));
+    let layers = layers.iter().rev().map(again).collect::<Result<Vec<_>>>()?;
+    export.directory(layers)?;
+    export.archive.finish()?;
+    Ok(export.unreadable)
 }
 
 struct Export {
-    builder: Builder<BufWriter<File>>,
-    squash: bool,
-    /// Where a file of several names was written first.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    archive: ArchiveWriter<BufWriter<File>>,
     path: Vec<u8>,
+    unreadable: Unreadable,
 }
 
 impl Export {
@@ -72,41 +81,46 @@ impl Export {
         let Some(top) = at.first().map(|top| dirs[*top].as_fd()) else {
             return Ok(());
         };
-        let found = stat(top, name).map_err(|error| self.failed("stat", error))?;
+        let found = match stat(top, name) {
+            // A container that runs goes on meanwhile.
+            Err(Errno::NOENT) => return Ok(()),
+            other => other.map_err(|error| self.failed("stat", error))?,
+        };
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => {
                 if self.path.iter().filter(|byte| **byte == b'/').count() > DEPTH_MAX {
                     return Err(Error::new(Kind::Limit, "export: directories too deep"));
                 }
-                let merged = self.merged(name, at, dirs)?;
-                let xattrs = merged.first().map(|dir| self.xattrs(dir.as_fd())).transpose()?.unwrap_or_default();
-                let mut header = self.header(&found, EntryType::Directory);
-                self.append(&mut header, &xattrs, std::io::empty())?;
+                let Some(merged) = self.merged(name, at, dirs)? else { return Ok(()) };
+                let read = merged.first().map(|dir| attributes(dir.as_fd())).transpose();
+                let attributes = read.map_err(|error| self.failed("read attributes of", error))?.unwrap_or_default();
+                self.archive.directory(&self.path, &found, &attributes)?;
                 self.directory(merged)
             }
-            FileType::RegularFile => self.file(top, name, &found),
+            FileType::RegularFile => self.file(top, name),
             FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(top, name, Vec::new()).map_err(|error| self.failed("read", error))?;
-                self.append_link(&found, EntryType::Symlink, target.as_bytes())
+                self.archive.symlink(&self.path, &found, target.as_bytes())
             }
-            FileType::Fifo => {
-                let mut header = self.header(&found, EntryType::Fifo);
-                self.append(&mut header, &[], std::io::empty())
-            }
+            FileType::Fifo => self.archive.fifo(&self.path, &found),
             // Whiteouts and sockets.
             _ => Ok(()),
         }
     }
 
-    /// Opens the directories of one name that show through, top to bottom.
-    fn merged(&self, name: &[u8], at: &[usize], dirs: &[OwnedFd]) -> Result<Vec<OwnedFd>> {
+    /// Opens the directories of one name that show through, top to bottom; nothing where one may not be read.
+    fn merged(&mut self, name: &[u8], at: &[usize], dirs: &[OwnedFd]) -> Result<Option<Vec<OwnedFd>>> {
         let mut merged = Vec::new();
         for index in at {
             let dir = match open_directory(dirs[*index].as_fd(), name) {
                 Ok(dir) => dir,
                 // Something else below hides all that is further down.
                 Err(Errno::NOTDIR | Errno::LOOP) => break,
+                Err(Errno::ACCESS) => {
+                    self.leave_out();
+                    return Ok(None);
+                }
                 Err(error) => return Err(self.failed("open", error)),
             };
             let mut value = [0; 1];
@@ -116,92 +130,42 @@ impl Export {
                 break;
             }
         }
-        Ok(merged)
+        Ok(Some(merged))
     }
 
-    fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], found: &Stat) -> Result<()> {
-        if found.st_nlink > 1 {
-            let inode = (found.st_dev, found.st_ino);
-            if let Some(first) = self.links.get(&inode).cloned() {
-                return self.append_link(found, EntryType::Link, &first);
+    fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::LOOP) => return Ok(()),
+            Err(Errno::ACCESS) => {
+                self.leave_out();
+                return Ok(());
             }
-            self.links.insert(inode, self.path.clone());
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|error| self.failed("open", error))?;
-        let xattrs = self.xattrs(file.as_fd())?;
-        let mut header = self.header(found, EntryType::Regular);
-        let size = found.st_size.cast_unsigned();
-        header.set_size(size);
-        self.append(&mut header, &xattrs, File::from(file).take(size))
-    }
-
-    fn header(&self, found: &Stat, entry_type: EntryType) -> Header {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(entry_type);
-        header.set_size(0);
-        header.set_mode(found.st_mode & 0o7777);
-        // On the single rung, every file has the one id there is.
-        header.set_uid(if self.squash { 0 } else { found.st_uid.into() });
-        header.set_gid(if self.squash { 0 } else { found.st_gid.into() });
-        header.set_mtime(u64::try_from(found.st_mtime).unwrap_or_default());
-        header
-    }
-
-    fn append(&mut self, header: &mut Header, xattrs: &[(String, Vec<u8>)], data: impl Read) -> Result<()> {
-        if !xattrs.is_empty() {
-            let records = xattrs.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-            self.builder.append_pax_extensions(records).map_err(|error| self.write_failed(error))?;
-        }
-        let path = os_path(&self.path);
-        self.builder.append_data(header, path, data).map_err(|error| self.write_failed(error))
-    }
-
-    fn append_link(&mut self, found: &Stat, entry_type: EntryType, target: &[u8]) -> Result<()> {
-        let mut header = self.header(found, entry_type);
-        let (path, target) = (os_path(&self.path), os_path(target));
-        self.builder.append_link(&mut header, path, target).map_err(|error| self.write_failed(error))
-    }
-
-    fn xattrs(&self, fd: BorrowedFd<'_>) -> Result<Vec<(String, Vec<u8>)>> {
-        let mut names = vec![0; 64 << 10];
-        let len = match rustix::fs::flistxattr(fd, &mut names[..]) {
-            Ok(len) => len,
-            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            Err(error) => return Err(self.failed("list attributes of", error)),
+            other => other.map_err(|error| self.failed("open", error))?,
         };
-        let mut xattrs = Vec::new();
-        for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            let user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-            let Ok(text) = std::str::from_utf8(name) else { continue };
-            if !user && name != b"security.capability" {
-                continue;
-            }
-            let mut value = vec![0; 64 << 10];
-            let len = rustix::fs::fgetxattr(fd, name, &mut value[..])
-                .map_err(|error| self.failed("read an attribute of", error))?;
-            value.truncate(len);
-            xattrs.push((format!("SCHILY.xattr.{text}"), value));
+        let found = rustix::fs::fstat(&file).map_err(|error| self.failed("stat", error))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
+            || self.archive.hard_link(&self.path, &found)?
+        {
+            return Ok(());
         }
-        xattrs.sort();
-        Ok(xattrs)
+        let attributes = attributes(file.as_fd()).map_err(|error| self.failed("read attributes of", error))?;
+        self.archive.file(&self.path, &found, File::from(file), &attributes)
+    }
+
+    fn leave_out(&mut self) {
+        if self.unreadable.count == 0 {
+            self.unreadable.first = String::from_utf8_lossy(&self.path).into_owned();
+        }
+        self.unreadable.count += 1;
     }
 
     fn failed(&self, operation: &str, errno: Errno) -> Error {
         Error::io(format!("{operation} {:?}", String::from_utf8_lossy(&self.path)), errno)
     }
-
-    fn write_failed(&self, error: std::io::Error) -> Error {
-        Error::io(format!("write {:?} to archive", String::from_utf8_lossy(&self.path)), error)
-    }
 }
 
-pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn os_path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }

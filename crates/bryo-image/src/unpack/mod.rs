@@ -29,15 +29,22 @@ mod tar;
 mod tree;
 mod usage;
 mod worker;
+mod writer;
 
 use serde::{Deserialize, Serialize};
 
+pub use export::{Unreadable, export};
 pub use implied::implied;
 pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};
 
+pub(crate) use apply::write_member;
+pub(crate) use entry::RootPath;
+pub(crate) use export::{DEPTH_MAX, open_directory};
 pub(crate) use stream::sniff;
-pub(crate) use tar::{MemberKind, TarReader};
+pub(crate) use tar::{Member, MemberKind, TarReader};
+pub(crate) use tree::stat;
+pub(crate) use writer::{ArchiveWriter, attributes};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

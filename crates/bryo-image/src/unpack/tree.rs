@@ -175,7 +175,7 @@ fn open_in_root(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Resul
 }
 
 /// Returns a name's attributes, not following it.
-pub(super) fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
+pub(crate) fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 

@@ -7,13 +7,16 @@
 
 mod attach;
 mod bad_input;
+mod changes;
 mod config;
 mod confinement;
 mod connecting;
+mod copy;
 mod crash;
 mod demo;
 mod doctor;
 mod escapes;
+mod events;
 mod exec;
 mod exits;
 mod faults;
@@ -31,7 +34,9 @@ mod logs;
 mod network;
 mod networks;
 mod ports;
+mod processes;
 mod proxies;
+mod prune;
 mod pull;
 mod quadlet;
 mod restart;

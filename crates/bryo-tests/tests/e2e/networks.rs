@@ -340,19 +340,21 @@ fn a_killed_supervisor_takes_its_container_out_of_the_network() {
 fn networks_are_listed_and_removed() {
     let Some(user) = User::ordinary_without_images() else { return };
     let home = Home::new(&user);
-    let id = home.bryo(&["network", "create", "--label", "tier=back", "a"]).ok();
-    home.bryo(&["network", "create", "--internal", "--driver", "bridge", "b"]).ok();
+    // No name that an id could begin with.
+    let id = home.bryo(&["network", "create", "--label", "tier=back", "one"]).ok();
+    home.bryo(&["network", "create", "--internal", "--driver", "bridge", "two"]).ok();
     let list = |words: &[&str]| home.bryo(&[&["network", "ls"], words].concat()).ok();
-    assert_eq!(list(&["--format", "{{.Name}} {{.Internal}}"]), "a false\nb true");
+    assert_eq!(list(&["--format", "{{.Name}} {{.Internal}}"]), "one false\ntwo true");
     assert_eq!(list(&["-q", "--no-trunc", "--filter", "label=tier=back"]), id);
-    assert_eq!(list(&["--filter", "name=b", "--format", "{{.Name}}"]), "b");
-    let shown = home.bryo(&["network", "inspect", "a"]).json();
-    let of_b = home.bryo(&["network", "inspect", "-f", "{{json .IPAM.Config}}", "b"]).ok();
+    assert_eq!(list(&["--filter", "name=two", "--format", "{{.Name}}"]), "two");
+    let shown = home.bryo(&["network", "inspect", "one"]).json();
+    let of_b = home.bryo(&["network", "inspect", "-f", "{{json .IPAM.Config}}", "two"]).ok();
     assert!(!of_b.contains(shown[0]["IPAM"]["Config"][0]["Subnet"].as_str().unwrap()), "{of_b}");
     home.bryo(&["network", "rm", &id[..8]]).ok();
-    home.bryo(&["network", "rm", "a"]).fails(1, &["a"]);
-    home.bryo(&["network", "rm", "--force", "a"]).ok();
-    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "b");
+    home.bryo(&["network", "rm", "one"]).fails(1, &["one"]);
+    home.bryo(&["network", "rm", "--force", "one"]).ok();
+    assert_eq!(home.bryo(&["network", "prune", "--force", "--filter", "label=none"]).ok(), "");
+    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "Deleted Networks:\ntwo\n");
     assert_eq!(list(&["-q"]), "");
 }
 

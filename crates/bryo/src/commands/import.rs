@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bryo_engine::events::Event;
 use bryo_image::archive::{self, Change, ImportOptions};
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
@@ -56,6 +57,7 @@ impl Verb for Import {
         };
         let record = archive::import(engine.store(), &worker, &mut BufReader::with_capacity(1 << 20, input), &options)
             .map_err(|error| error.within(format!("import {}", self.file.display())))?;
+        engine.journal().write(&[Event::of_image(&record, "import")]);
         output::print(&format!("{}\n", record.id()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bryo_engine::events::Event;
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::registry::Platform;
 
@@ -43,6 +44,7 @@ impl Verb for Load {
         let name = self.input.map_or_else(|| "standard input".to_owned(), |file| file.display().to_string());
         let loaded = archive::load_archive(engine.store(), &worker, file, &options)
             .map_err(|error| error.within(format!("load {name}")))?;
+        engine.journal().write(&loaded.iter().map(|record| Event::of_image(record, "load")).collect::<Vec<_>>());
         if !self.quiet {
             let lines = loaded.iter().map(|record| match &record.reference {
                 Some(reference) => format!("Loaded image: {}\n", output::line(reference)),

@@ -14,6 +14,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::gc::confirm;
+use super::prune::Filters;
+use super::volume::deleted;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
@@ -286,6 +288,9 @@ impl Verb for RemoveNetwork {
 /// Flags of `bryo network prune`.
 #[derive(Debug, Args)]
 pub struct PruneNetworks {
+    /// Removes only networks that fit: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
     /// Does not ask
     #[arg(short, long)]
     force: bool,
@@ -296,18 +301,28 @@ impl Verb for PruneNetworks {
     const ABOUT: &'static str = "Remove networks that no container uses";
 
     fn run(self, context: &Context) -> Result<ExitCode> {
+        let filters = Filters::parse(&self.filter)?;
         confirm(self.force, "all networks that no container uses")?;
-        let engine = context.engine()?;
-        let (used, networks) = (used(&engine), engine.networks());
-        for network in networks.all().iter().filter(|network| !used.contains(&network.name)) {
-            match networks.remove(&network.name) {
-                // Somebody has come to use it, or has removed it.
-                Err(error) if matches!(error.kind(), Kind::NetworkInUse | Kind::NoSuchNetwork) => (),
-                removed => output::print(&format!("{}\n", removed?.name))?,
-            }
-        }
+        output::print(&deleted("Networks", &prune(&context.engine()?, &filters)?))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Removes the networks that no container uses and that fit, and returns their names.
+pub(super) fn prune(engine: &Engine, filters: &Filters) -> Result<Vec<String>> {
+    let (used, networks) = (used(engine), engine.networks());
+    let mut removed = Vec::new();
+    let fits = |network: &&Definition| {
+        !used.contains(&network.name) && filters.hold_for(&network.labels, Some(&network.created))
+    };
+    for network in networks.all().iter().filter(fits) {
+        match networks.remove(&network.name) {
+            // Somebody has come to use it, or has removed it.
+            Err(error) if matches!(error.kind(), Kind::NetworkInUse | Kind::NoSuchNetwork) => (),
+            other => removed.push(other?.name),
+        }
+    }
+    Ok(removed)
 }
 
 /// Returns the names of networks that containers use, whether they run or not.

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::events::{Event, Type};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::pull::PullOptions;
 use bryo_image::reference::{Reference, Source};
@@ -106,9 +107,14 @@ impl Wish {
             };
             let progress = progress::reporter(self.quiet, Way::Pull);
             bryo_image::pull::pull(engine.store(), &worker, reference, &options, progress.as_ref())?;
-            return Ok(vec![engine.store().find(&reference.to_string())?]);
+            let record = engine.store().find(&reference.to_string())?;
+            let pulled = Event::now(Type::Image, "pull", reference.to_string()).with("name", reference.repository());
+            engine.journal().write(&[pulled]);
+            return Ok(vec![record]);
         }
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
-        Ok(archive::load(engine.store(), &worker, &self.source, &LoadOptions { limits, platform })?)
+        let loaded = archive::load(engine.store(), &worker, &self.source, &LoadOptions { limits, platform })?;
+        engine.journal().write(&loaded.iter().map(|record| Event::of_image(record, "load")).collect::<Vec<_>>());
+        Ok(loaded)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::events::{Event, Type};
 use bryo_image::archive::{SaveFormat, save_layout_dir, save_plain_dir};
 use bryo_image::push::PushOptions;
 use bryo_image::reference::{Reference, Source};
@@ -47,7 +48,11 @@ impl Verb for Push {
         };
         let records = std::slice::from_ref(&record);
         match &destination {
-            Source::Registry(target) => self.send(context, &store, &record, target)?,
+            Source::Registry(target) => {
+                self.send(context, &store, &record, target)?;
+                let pushed = Event::now(Type::Image, "push", target.to_string()).with("name", target.repository());
+                context.journal()?.write(&[pushed]);
+            }
             Source::OciLayout { dir, tag } => save_layout_dir(&store, &record, dir, tag.as_deref())?,
             Source::Dir(dir) => save_plain_dir(&store, &record, dir)?,
             Source::OciArchive { file, tag: None } => write_archive(&store, records, SaveFormat::OciArchive, file)?,

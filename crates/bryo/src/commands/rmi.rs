@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
+use bryo_engine::events::Event;
 use bryo_image::store::{ImageRecord, Removed};
 
 use crate::cli::Verb;
@@ -61,7 +62,11 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Removed> {
     if goes(engine, &record, name)? {
         refuse_used(engine, &record, name, force)?;
     }
-    Ok(engine.store().remove(name, force)?)
+    let removed = engine.store().remove(name, force)?;
+    let untagged = removed.untagged.iter().map(|name| Event::of_image(&record, "untag").with("name", name.as_str()));
+    let deleted = removed.deleted.iter().map(|id| Event::of_image(&record, "delete").with("name", id.to_string()));
+    engine.journal().write(&untagged.chain(deleted).collect::<Vec<_>>());
+    Ok(removed)
 }
 
 /// Tells whether the image goes with this name: it is the last one, or it is no name.

@@ -85,7 +85,7 @@ pub fn write_archive(store: &Store, records: &[ImageRecord], format: SaveFormat,
 }
 
 /// Writes a file by another name beside it, and renames it when all of it is there.
-pub fn to_file(file: &Path, write: impl FnOnce(File) -> Result<()>) -> Result<()> {
+pub fn to_file<T>(file: &Path, write: impl FnOnce(File) -> Result<T>) -> Result<T> {
     let fail = |error| Error::io(format!("write {}", file.display()), &error);
     if fs::metadata(file).is_ok_and(|meta| !meta.is_file()) {
         return write(File::options().write(true).open(file).map_err(fail)?);
@@ -94,8 +94,8 @@ pub fn to_file(file: &Path, write: impl FnOnce(File) -> Result<()>) -> Result<()
     name.push(format!(".{}.part", std::process::id()));
     let part = file.with_file_name(name);
     let result = File::options().write(true).create_new(true).open(&part).map_err(fail).and_then(write);
-    match result.and_then(|()| fs::rename(&part, file).map_err(fail)) {
-        Ok(()) => Ok(()),
+    match result.and_then(|done| fs::rename(&part, file).map_err(fail).map(|()| done)) {
+        Ok(done) => Ok(done),
         Err(error) => {
             // The error is what matters; a file that was never made cannot be removed.
             let _ = fs::remove_file(&part);

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::error::Kind;
+use bryo_engine::events::Event;
+use bryo_engine::monitor::Started;
 use bryo_engine::options::stop_signal;
 use clap::Args;
 use rustix::process::Signal;
@@ -99,7 +101,11 @@ impl Verb for Restart {
         start_each(&self.stop.containers, |name| {
             let record = engine.containers().find(name)?;
             engine.stop_to_start(&record, signal, self.stop.grace())?;
-            start(&engine, &record)
+            let started = start(&engine, &record)?;
+            if matches!(started, Started::Running) {
+                engine.journal().write(&[Event::of(&record, "restart")]);
+            }
+            Ok(started)
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use bryo_engine::events::Event;
 use bryo_image::reference::Reference;
 
 use crate::cli::Verb;
@@ -30,10 +31,11 @@ impl Verb for Tag {
         if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
             return Err(Error::message(format!("tag {name}: a digest is not given, it follows from the content")));
         }
-        let store = context.store()?;
+        let (store, journal) = (context.store()?, context.journal()?);
         let record = store.find(&self.image)?;
         for name in names {
             store.tag(&record, &name.to_string())?;
+            journal.write(&[Event::of_image(&record, "tag").with("name", name.to_string())]);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a container has changed, whether it runs or not: from its own layer, without a mount.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bryo_image::changes::{Change, Layers, changes};
+use bryo_sys::check;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::Engine;
+use crate::agent::{self, Place};
+use crate::container::Record;
+use crate::error::Result;
+
+/// The files that are made for every container, and mounted.
+const MADE: [&str; 4] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev"];
+
+/// Where the layers of a container are.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    own: PathBuf,
+    lowers: Vec<PathBuf>,
+    mounted: Vec<PathBuf>,
+}
+
+impl Engine {
+    /// Lists what a container has changed, by path. Places that were made for mounts are no change of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Kind::Unsupported`] for a container without a layer of its own, [`crate::error::Kind::Io`].
+    pub fn changes(&self, record: &Record) -> Result<Vec<Change>> {
+        let Some(paths) = self.layer_paths_of(record)? else { return Ok(Vec::new()) };
+        let map = self.map_of_files(Some(record))?;
+        let place = Place::Own(&map, self.host.helpers.as_ref());
+        agent::run(place, || paths.open(), |layers| Ok(changes(&layers)?))
+    }
+
+    /// Says where the layers of a container are; nothing when it has never had one of its own.
+    pub(crate) fn layer_paths_of(&self, record: &Record) -> Result<Option<Paths>> {
+        let lowers = self.lowers_of(record)?;
+        let own = self.containers.dir(&record.id).join("layer/upper");
+        let of_spec = record.spec.mounts().iter().flatten().map(|mount| mount.destination().clone());
+        let asked = record.options.mounts.iter().map(|mount| mount.target.clone());
+        // The working directory is made where it is missing.
+        let work = record.spec.process().iter().map(|process| process.cwd().clone());
+        let mounted = of_spec.chain(asked).chain(work).chain(MADE.map(PathBuf::from)).collect();
+        Ok(own.is_dir().then_some(Paths { own, lowers, mounted }))
+    }
+}
+
+impl Paths {
+    /// Opens the layers with the caller's ids.
+    pub fn open(&self) -> Result<Layers> {
+        let lowers = self.lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
+        Ok(Layers { own: directory(&self.own)?, lowers, mounted: self.mounted.clone() })
+    }
+}
+
+pub(crate) fn directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(check("open", || path.display().to_string(), rustix::fs::openat(CWD, path, flags, Mode::empty()))?)
+}

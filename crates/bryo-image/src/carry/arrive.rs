@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A stream becomes files below a directory.
+//!
+//! Whoever controls the directory may swap names while this works, and must gain nothing by it. A file is made by its
+//! name, exclusively, and all else is done to the descriptor. A directory is made closed and opened by its name: what is
+//! opened must be empty and as it was made, or it is not touched. Of a link or a pipe only the owner is set, by a
+//! descriptor that is known to be of one.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::Errno;
+
+use super::{Carried, LIMITS, Ways};
+use crate::error::{Error, Kind, Result};
+use crate::unpack::{Member, MemberKind, RootPath, TarReader, sniff, write_member};
+
+/// Bits that let a program be somebody else.
+const SET_ID: u32 = 0o6000;
+
+/// What comes first in a stream: a thing, and all else is in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// Whom what arrives is to belong to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// Whoever makes it.
+    Maker,
+    /// This user and group.
+    These(u32, u32),
+    /// Whom the stream says.
+    Stream,
+}
+
+/// Where the first component of every name goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Top {
+    /// It is called this.
+    Named(Vec<u8>),
+    /// It is the directory itself.
+    Itself,
+    /// Names are what they are.
+    AsItIs,
+}
+
+/// Where things go, and how.
+#[derive(Debug)]
+pub struct Placing {
+    /// The directory, below the root; it exists.
+    pub directory: Vec<u8>,
+    /// What the thing is called there.
+    pub top: Top,
+    /// Whom it belongs to.
+    pub owner: Owner,
+    /// Leaves out set-id bits: what was somebody's in a container would be the caller's here.
+    pub strip_set_id: bool,
+}
+
+/// A stream whose first member is known.
+pub struct Arriving<'a> {
+    reader: TarReader<BufReader<Box<dyn Read + 'a>>>,
+    first: Option<Member>,
+}
+
+impl std::fmt::Debug for Arriving<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arriving").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Arriving<'a> {
+    /// Begins to read a stream, compressed or not.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] if it is no archive.
+    pub fn begin(input: impl Read + 'a) -> Result<Self> {
+        let reader = sniff(input)?.decompress(LIMITS.zstd_window_log)?;
+        let reader = BufReader::with_capacity(256 << 10, reader);
+        let mut reader = TarReader::new(reader, LIMITS, true);
+        let first = reader.next()?;
+        Ok(Self { reader, first })
+    }
+
+    /// Tells what comes; nothing for an empty stream.
+    pub fn head(&self) -> Option<Head> {
+        self.first.as_ref().map(|first| Head { directory: first.kind == MemberKind::Directory })
+    }
+
+    /// Makes everything below a directory. The process's umask must be 0.
+    ///
+    /// # Errors
+    /// [`Kind::EscapesRoot`] for a name with `..`, [`Kind::Corrupt`], [`Kind::NoSpace`], [`Kind::Io`]. What was made
+    /// until then stays.
+    pub fn place(mut self, ways: &Ways, placing: &Placing) -> Result<Carried> {
+        let base = RootPath::parse(&placing.directory, &LIMITS)?;
+        let mut placer = Placer { ways, placing, base, made: HashMap::new(), carried: Carried::default() };
+        let mut next = self.first.take();
+        while let Some(member) = next {
+            placer.member(&member, &mut self.reader)?;
+            next = self.reader.next()?;
+        }
+        placer.finish_directories()?;
+        Ok(placer.carried)
+    }
+}
+
+struct Placer<'a> {
+    ways: &'a Ways,
+    placing: &'a Placing,
+    base: RootPath,
+    /// The directories that were made here, to be completed at the end.
+    made: HashMap<Vec<u8>, Made>,
+    carried: Carried,
+}
+
+/// A directory that was made here.
+struct Made {
+    inode: (u64, u64),
+    metadata: Metadata,
+}
+
+/// What a name is to have.
+#[derive(Clone, Copy)]
+struct Metadata {
+    owner: Option<(u32, u32)>,
+    mode: u32,
+    mtime: Option<(i64, u32)>,
+}
+
+impl Placer<'_> {
+    fn member<R: BufRead>(&mut self, member: &Member, reader: &mut TarReader<R>) -> Result<()> {
+        let path = self.path(&member.name)?;
+        if path == self.base {
+            // The directory itself is there, and stays as it is.
+            return match member.kind {
+                MemberKind::Directory => Ok(()),
+                _ => Err(failed("replace the directory", &path, Errno::ISDIR)),
+            };
+        }
+        let metadata = self.metadata(member, &path)?;
+        let parent = self.parent(&path)?;
+        let (_, name) = path.split();
+        let parent = parent.as_fd();
+        match member.kind {
+            MemberKind::Device => {
+                self.carried.devices += 1;
+                return Ok(());
+            }
+            MemberKind::Directory => self.directory(parent, &path, metadata)?,
+            MemberKind::Regular => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let closed = Mode::from_raw_mode(0o600);
+                let file = make(&path, || rustix::fs::openat(parent, name, flags, closed), parent)?;
+                self.carried.bytes += write_member(reader, member, file.as_fd(), &path.display())?;
+                complete(file.as_fd(), &metadata, &path)?;
+            }
+            MemberKind::Symlink => {
+                let link = || rustix::fs::symlinkat(member.link.as_slice(), parent, name);
+                make(&path, link, parent)?;
+                own_name(parent, &path, FileType::Symlink, &metadata)?;
+            }
+            MemberKind::Fifo => {
+                let mode = Mode::from_raw_mode(metadata.mode);
+                make(&path, || rustix::fs::mknodat(parent, name, FileType::Fifo, mode, 0), parent)?;
+                own_name(parent, &path, FileType::Fifo, &metadata)?;
+            }
+            MemberKind::HardLink => self.hard_link(parent, &path, member)?,
+        }
+        self.carried.entries += 1;
+        Ok(())
+    }
+
+    /// Returns where a member's name leads, below the root.
+    fn path(&self, name: &[u8]) -> Result<RootPath> {
+        let own = RootPath::parse(name, &LIMITS)?;
+        let own = own.as_bytes();
+        let rest = match own.iter().position(|byte| *byte == b'/') {
+            Some(at) => &own[at..],
+            None => &[],
+        };
+        let below: Vec<u8> = match &self.placing.top {
+            Top::AsItIs => own.to_vec(),
+            Top::Itself => rest.to_vec(),
+            Top::Named(name) => [name, rest].concat(),
+        };
+        RootPath::parse(&[self.base.as_bytes(), b"/", &below].concat(), &LIMITS)
+    }
+
+    fn metadata(&self, member: &Member, path: &RootPath) -> Result<Metadata> {
+        let id = |id: u64| {
+            let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+            id.ok_or_else(|| Error::new(Kind::Identity, format!("set owner of {}: it is no id", path.display())))
+        };
+        let owner = match self.placing.owner {
+            Owner::Maker => None,
+            Owner::These(uid, gid) => Some((uid, gid)),
+            Owner::Stream => Some((id(member.uid)?, id(member.gid)?)),
+        };
+        let stripped = if self.placing.strip_set_id { SET_ID } else { 0 };
+        Ok(Metadata { owner, mode: member.mode & !stripped, mtime: Some(member.mtime) })
+    }
+
+    /// Opens the directory that a name is to be in. An archive may leave out directories; they are made.
+    fn parent(&mut self, path: &RootPath) -> Result<OwnedFd> {
+        let (above, _) = path.split();
+        match self.ways.directory(above) {
+            Err(Errno::NOENT) if above.len() > self.base.as_bytes().len() => {
+                let above = RootPath::parse(above, &LIMITS)?;
+                let parent = self.parent(&above)?;
+                let owner = match self.placing.owner {
+                    Owner::These(uid, gid) => Some((uid, gid)),
+                    Owner::Maker | Owner::Stream => None,
+                };
+                self.directory(parent.as_fd(), &above, Metadata { owner, mode: 0o755, mtime: None })?;
+                self.ways.directory(above.as_bytes()).map_err(|error| failed("open", &above, error))
+            }
+            other => other.map_err(|error| failed("open the directory of", path, error)),
+        }
+    }
+
+    /// Makes a directory. One that is there is gone into as it is, and stays as it is.
+    fn directory(&mut self, parent: BorrowedFd<'_>, path: &RootPath, metadata: Metadata) -> Result<()> {
+        let (_, name) = path.split();
+        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let there = self.ways.directory(path.as_bytes());
+                return match there {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(failed("replace by a directory", path, error)),
+                };
+            }
+            Err(error) => return Err(failed("make directory", path, error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(parent, name, flags, Mode::empty());
+        let made = made.map_err(|error| failed("open", path, error))?;
+        let found = rustix::fs::fstat(&made).map_err(|error| failed("look at", path, error))?;
+        if found.st_mode & 0o7777 & !0o2000 != 0o700 || !is_empty(&made) {
+            return Err(failed("make directory", path, Errno::STALE));
+        }
+        self.made.insert(path.as_bytes().to_vec(), Made { inode: inode(&found), metadata });
+        Ok(())
+    }
+
+    fn hard_link(&mut self, parent: BorrowedFd<'_>, path: &RootPath, member: &Member) -> Result<()> {
+        let target = self.path(&member.link)?;
+        let (above, from) = target.split();
+        let there = self.ways.directory(above).map_err(|error| failed("find", &target, error))?;
+        let (_, name) = path.split();
+        make(path, || rustix::fs::linkat(&there, from, parent, name, AtFlags::empty()), parent)
+    }
+
+    /// Gives the directories what they are to have, now that nothing is made in them any more: the deepest first, so
+    /// that those above are still open.
+    fn finish_directories(&mut self) -> Result<()> {
+        let mut made: Vec<(Vec<u8>, Made)> = self.made.drain().collect();
+        made.sort_by(|(a, _), (b, _)| b.cmp(a));
+        for (path, Made { inode: own, metadata }) in made {
+            let path = RootPath::parse(&path, &LIMITS)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let (above, name) = path.split();
+            let opened = self.ways.directory(above);
+            let opened = opened.and_then(|above| rustix::fs::openat(above, name, flags, Mode::empty()));
+            // Somebody has put something else there, which is none of ours.
+            let Ok(dir) = opened else { continue };
+            let found = rustix::fs::fstat(&dir).map_err(|error| failed("look at", &path, error))?;
+            if inode(&found) == own {
+                complete(dir.as_fd(), &metadata, &path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a name. What is there goes first, unless it is a directory.
+fn make<T>(path: &RootPath, make: impl Fn() -> rustix::io::Result<T>, parent: BorrowedFd<'_>) -> Result<T> {
+    match make() {
+        Err(Errno::EXIST) => {}
+        other => return other.map_err(|error| failed("make", path, error)),
+    }
+    match rustix::fs::unlinkat(parent, path.split().1, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(failed("replace", path, error)),
+    }
+    make().map_err(|error| failed("make", path, error))
+}
+
+/// Sets owner, mode and time of what a descriptor has, in this order: a change of owner takes set-id bits away.
+fn complete(fd: BorrowedFd<'_>, metadata: &Metadata, path: &RootPath) -> Result<()> {
+    if let Some((uid, gid)) = metadata.owner {
+        let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        owned.map_err(|error| owner_failed(path, (uid, gid), error))?;
+    }
+    let mode = rustix::fs::fchmod(fd, Mode::from_raw_mode(metadata.mode));
+    mode.map_err(|error| failed("set mode of", path, error))?;
+    rustix::fs::futimens(fd, &times(metadata)).map_err(|error| failed("set time of", path, error))
+}
+
+/// Sets the owner of a link or a pipe that was made by its name, and its time.
+fn own_name(parent: BorrowedFd<'_>, path: &RootPath, kind: FileType, metadata: &Metadata) -> Result<()> {
+    let (_, name) = path.split();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(parent, name, flags, Mode::empty());
+    let made = made.map_err(|error| failed("open", path, error))?;
+    let found = rustix::fs::fstat(&made).map_err(|error| failed("look at", path, error))?;
+    if FileType::from_raw_mode(found.st_mode) != kind {
+        return Err(failed("make", path, Errno::STALE));
+    }
+    if let Some((uid, gid)) = metadata.owner {
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let owned = rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH);
+        owned.map_err(|error| owner_failed(path, (uid, gid), error))?;
+    }
+    let set = rustix::fs::utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW);
+    // The time of a name that was swapped is the least of what whoever swaps names can have.
+    set.or_else(|error| if error == Errno::NOENT { Ok(()) } else { Err(failed("set time of", path, error)) })
+}
+
+fn times(metadata: &Metadata) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: match metadata.mtime {
+            Some((tv_sec, nanoseconds)) => Timespec { tv_sec, tv_nsec: nanoseconds.into() },
+            None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        },
+    }
+}
+
+fn is_empty(dir: &OwnedFd) -> bool {
+    let Ok(listing) = rustix::fs::Dir::read_from(dir) else { return false };
+    listing.flatten().all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+}
+
+fn inode(found: &Stat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}
+
+fn failed(operation: &str, path: &RootPath, errno: Errno) -> Error {
+    Error::io(format!("{operation} {}", path.display()), errno)
+}
+
+fn owner_failed(path: &RootPath, (uid, gid): (u32, u32), errno: Errno) -> Error {
+    let what = format!("set owner of {} to {uid}:{gid}", path.display());
+    match errno {
+        Errno::INVAL | Errno::OVERFLOW => Error::new(Kind::Identity, what).with_source(errno),
+        _ => Error::io(what, errno),
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The comparison of a container's own layer with those below it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::merged::{again, enter, failed, is_opaque, is_whiteout, kind, list, look, names};
+use super::{Change, ChangeKind, Layers, places};
+use crate::error::{Error, Kind, Result};
+use crate::unpack::{DEPTH_MAX, attributes, open_directory, stat};
+
+pub(super) fn walk(layers: &Layers) -> Result<Vec<Change>> {
+    let mut walk = Walk { places: places(layers)?, path: PathBuf::from("/"), depth: 0, changes: Vec::new() };
+    let lowers = layers.lowers.iter().map(again).collect::<Result<Vec<_>>>()?;
+    walk.directory(&again(&layers.own)?, &lowers)?;
+    Ok(walk.changes)
+}
+
+struct Walk {
+    /// Where mounts are.
+    places: BTreeSet<PathBuf>,
+    path: PathBuf,
+    depth: usize,
+    changes: Vec<Change>,
+}
+
+/// What a directory holds, as far as that concerns the one above it.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Names have come or gone, here or further down.
+    moved: bool,
+    /// Something was made for a mount and is passed over.
+    for_mounts: bool,
+}
+
+impl Walk {
+    /// Compares the content of a directory with that of those below it.
+    fn directory(&mut self, own: &OwnedFd, lowers: &[OwnedFd]) -> Result<Seen> {
+        if self.depth > DEPTH_MAX {
+            return Err(Error::new(Kind::Limit, "compare: directories too deep"));
+        }
+        let mut all = list(own)?;
+        if is_opaque(own) {
+            // What is not there any more is not named either.
+            all.extend(names(lowers)?);
+        }
+        let mut seen = Seen::default();
+        for name in all {
+            self.path.push(OsStr::from_bytes(&name));
+            self.depth += 1;
+            let one = self.name(own, &name, lowers)?;
+            self.depth -= 1;
+            self.path.pop();
+            seen.moved |= one.moved;
+            seen.for_mounts |= one.for_mounts;
+        }
+        Ok(seen)
+    }
+
+    fn name(&mut self, own: &OwnedFd, name: &[u8], lowers: &[OwnedFd]) -> Result<Seen> {
+        let below = look(lowers, name)?;
+        let found = match stat(own.as_fd(), name) {
+            Ok(found) => Some(found),
+            // In an opaque directory it is gone; in another one it went a moment ago.
+            Err(Errno::NOENT) if is_opaque(own) => None,
+            Err(Errno::NOENT) => return Ok(Seen::default()),
+            Err(error) => return Err(failed("look at", name, error)),
+        };
+        let Some(found) = found.filter(|found| !is_whiteout(found)) else {
+            if below.is_some() {
+                self.note(ChangeKind::Deleted);
+            }
+            return Ok(Seen { moved: below.is_some(), for_mounts: false });
+        };
+        // What lower layers have at an opaque directory's names counts as what was there before.
+        match (kind(&found) == FileType::Directory, below) {
+            (true, Some(below)) if kind(&below.stat) == FileType::Directory => {
+                let lowers = enter(lowers, name, below.at)?;
+                self.same_directory(own, name, (&found, &below.stat), &lowers)
+            }
+            (true, below) => self.new_directory(own, name, below.is_some()),
+            (false, None) => Ok(self.new_file(&found)),
+            (false, Some(below)) => {
+                if self.differs(own, &lowers[below.at], name, &found, &below.stat)? {
+                    self.note(ChangeKind::Changed);
+                }
+                Ok(Seen::default())
+            }
+        }
+    }
+
+    /// A directory that was there before.
+    fn same_directory(
+        &mut self,
+        own: &OwnedFd,
+        name: &[u8],
+        (now, before): (&Stat, &Stat),
+        lowers: &[OwnedFd],
+    ) -> Result<Seen> {
+        let place = self.changes.len();
+        let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
+        let seen = self.directory(&dir, lowers)?;
+        let same = same_owner(now, before) && (same_time(now, before) || seen.for_mounts);
+        if seen.moved || !same {
+            self.note_at(place, ChangeKind::Changed);
+        }
+        Ok(Seen { for_mounts: false, ..seen })
+    }
+
+    /// A directory that was not there, or was something else.
+    fn new_directory(&mut self, own: &OwnedFd, name: &[u8], instead: bool) -> Result<Seen> {
+        let place = self.changes.len();
+        let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
+        let seen = self.directory(&dir, &[])?;
+        let empty = self.changes.len() == place;
+        if empty && !instead && (seen.for_mounts || self.places.contains(&self.path)) {
+            return Ok(Seen { moved: false, for_mounts: true });
+        }
+        self.note_at(place, if instead { ChangeKind::Changed } else { ChangeKind::Added });
+        Ok(Seen { moved: true, for_mounts: false })
+    }
+
+    fn new_file(&mut self, found: &Stat) -> Seen {
+        let regular = kind(found) == FileType::RegularFile;
+        if regular && found.st_size == 0 && self.places.contains(&self.path) {
+            return Seen { moved: false, for_mounts: true };
+        }
+        self.note(ChangeKind::Added);
+        Seen { moved: true, for_mounts: false }
+    }
+
+    /// Tells whether a file is another than it was: by what is written down about it, and where all of that is the same
+    /// by what is in it.
+    fn differs(&self, own: &OwnedFd, below: &OwnedFd, name: &[u8], now: &Stat, before: &Stat) -> Result<bool> {
+        let link = |dir: &OwnedFd| rustix::fs::readlinkat(dir, name, Vec::new());
+        if kind(now) != kind(before) || !same_owner(now, before) {
+            return Ok(true);
+        }
+        match kind(now) {
+            FileType::Symlink => {
+                let (now, before) = (link(own), link(below));
+                Ok(now.map_err(|e| failed("read", name, e))? != before.map_err(|e| failed("read", name, e))?)
+            }
+            FileType::RegularFile if now.st_size == before.st_size && same_time(now, before) => {
+                let (Some(now), Some(before)) = (file(own, name)?, file(below, name)?) else { return Ok(true) };
+                let read = |file: &File| attributes(file.as_fd()).map_err(|e| failed("read attributes of", name, e));
+                Ok(read(&now)? != read(&before)?
+                    || !same_content(now, before)
+                        .map_err(|e| Error::io(format!("compare {}", self.path.display()), e))?)
+            }
+            FileType::RegularFile => Ok(true),
+            _ => Ok(!same_time(now, before)),
+        }
+    }
+
+    fn note(&mut self, kind: ChangeKind) {
+        self.note_at(self.changes.len(), kind);
+    }
+
+    /// Notes a change before those that are in it.
+    fn note_at(&mut self, place: usize, kind: ChangeKind) {
+        self.changes.insert(place, Change { kind, path: self.path.clone() });
+    }
+}
+
+fn opened(own: &OwnedFd, name: &[u8]) -> Result<Option<OwnedFd>> {
+    match open_directory(own.as_fd(), name) {
+        // A container that runs goes on meanwhile.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        other => other.map(Some).map_err(|error| failed("open", name, error)),
+    }
+}
+
+/// Opens a regular file; nothing for what is none any more.
+fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        other => other.map_err(|error| failed("open", name, error))?,
+    };
+    let found = rustix::fs::fstat(&opened).map_err(|error| failed("look at", name, error))?;
+    Ok((kind(&found) == FileType::RegularFile).then(|| File::from(opened)))
+}
+
+fn same_content(mut a: File, mut b: File) -> std::io::Result<bool> {
+    const PIECE: u64 = 256 << 10;
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    loop {
+        one.clear();
+        other.clear();
+        a.by_ref().take(PIECE).read_to_end(&mut one)?;
+        b.by_ref().take(PIECE).read_to_end(&mut other)?;
+        if one != other || one.is_empty() {
+            return Ok(one == other);
+        }
+    }
+}
+
+fn same_owner(a: &Stat, b: &Stat) -> bool {
+    (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) == (b.st_mode, b.st_uid, b.st_gid, b.st_rdev)
+}
+
+fn same_time(a: &Stat, b: &Stat) -> bool {
+    (a.st_mtime, a.st_mtime_nsec) == (b.st_mtime, b.st_mtime_nsec)
+}

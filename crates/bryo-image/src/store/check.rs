@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether the store is whole: mark what images refer to, and look at what is there.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::gc::GcOptions;
+use super::{Store, parse_manifest};
+use crate::copy::copy;
+use crate::digest::{Digest, HashingWriter};
+use crate::error::Result;
+
+/// What a look at the store has found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CheckReport {
+    /// How many blobs there are.
+    pub blobs: u64,
+    /// How many unpacked layers there are.
+    pub layers: u64,
+    /// Blobs whose content is not what their name says.
+    pub damaged: Vec<Digest>,
+    /// Images that cannot be read, by name or digest, and why.
+    pub unreadable: Vec<(String, String)>,
+    /// Images and the blobs of them that are not there.
+    pub missing: Vec<(String, Digest)>,
+    /// Blobs that no image refers to, and their sizes in bytes.
+    pub orphaned_blobs: Vec<(Digest, u64)>,
+    /// Layers that neither an image nor a container stands on, as `owner/name`.
+    pub orphaned_layers: Vec<String>,
+    /// What interrupted downloads and dead processes have left.
+    pub leftovers: Vec<PathBuf>,
+}
+
+impl CheckReport {
+    /// Tells whether everything is there that should be, and is what it should be.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.unreadable.is_empty() && self.missing.is_empty()
+    }
+}
+
+impl Store {
+    /// Looks at everything in the store. With `content` each blob is read and hashed again. Takes no lock: what is being
+    /// added at this moment may be told as an orphan.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`](crate::error::Kind::Corrupt) if the index is not one, [`Kind::Io`](crate::error::Kind::Io).
+    pub fn check(&self, options: &GcOptions, content: bool) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
+        self.each_blob(|digest, _, _| {
+            report.blobs += 1;
+            if content && self.content_of(digest)? != *digest {
+                report.damaged.push(digest.clone());
+            }
+            Ok(())
+        })?;
+        self.check_images(&mut report)?;
+        // Where an image cannot be read, what it refers to is unknown, and nothing is an orphan.
+        if report.unreadable.is_empty() {
+            self.find_orphans(options, &mut report)?;
+        }
+        report.leftovers = self.leftovers();
+        Ok(report)
+    }
+
+    fn check_images(&self, report: &mut CheckReport) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for record in self.images()? {
+            if !seen.insert(record.manifest.clone()) {
+                continue;
+            }
+            let name = record.reference.clone().unwrap_or_else(|| record.manifest.to_string());
+            let read = self.documents(&record).and_then(|(manifest, _)| parse_manifest(&manifest, &record.media_type));
+            let manifest = match read {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    report.unreadable.push((name, error.chain()));
+                    continue;
+                }
+            };
+            for layer in manifest.layers() {
+                let digest: Digest = layer.digest().try_into()?;
+                if self.has_blob(&digest) != Some(layer.size()) {
+                    report.missing.push((name.clone(), digest));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find_orphans(&self, options: &GcOptions, report: &mut CheckReport) -> Result<()> {
+        let mut marked = self.mark()?;
+        marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
+        self.each_blob(|digest, meta, _| {
+            if !marked.blobs.contains(digest) {
+                report.orphaned_blobs.push((digest.clone(), meta.len()));
+            }
+            Ok(())
+        })?;
+        for (key, name) in self.layer_names()? {
+            report.layers += 1;
+            if !self.is_wanted(&key, &name, &marked) {
+                report.orphaned_layers.push(format!("{key}/{name}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists partial files, and trees of layers that were being unpacked or removed.
+    fn leftovers(&self) -> Vec<PathBuf> {
+        let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let partial = list(self.partial_dir());
+        let trees = list(self.root.join("layers")).flat_map(list);
+        let unfinished = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+            name.starts_with(b".tmp-") && !is_locked(path)
+        };
+        let mut all: Vec<PathBuf> = partial.filter(|path| !is_locked(path)).chain(trees.filter(unfinished)).collect();
+        all.sort();
+        all
+    }
+
+    /// Removes a blob that is not what its name says, so that it is fetched again.
+    ///
+    /// # Errors
+    /// [`Kind::Io`](crate::error::Kind::Io) if it cannot be removed.
+    pub fn remove_damaged(&self, digest: &Digest) -> Result<()> {
+        let removed = std::fs::remove_file(self.blob_path(digest));
+        removed.map_err(|error| crate::error::Error::io(format!("remove blob {digest}"), error))
+    }
+
+    fn content_of(&self, digest: &Digest) -> Result<Digest> {
+        let mut writer = HashingWriter::new(std::io::sink(), digest.algorithm());
+        copy(&mut self.open_blob(digest)?, &mut writer, &format!("blob {digest}"))?;
+        let (_, found, _) = writer.finish();
+        Ok(found)
+    }
+}
+
+/// Tells whether whoever made it lives. What cannot be opened is gone.
+fn is_locked(path: &PathBuf) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return true };
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+}

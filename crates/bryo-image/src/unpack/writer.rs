@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Archives written member by member, from files that may change meanwhile.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::Stat;
+use rustix::io::Errno;
+use tar::{Builder, EntryType, Header};
+
+use crate::error::{Error, Result};
+
+/// Extended attributes by their names in the archive.
+type Attributes = Vec<(String, Vec<u8>)>;
+
+/// Writes an archive.
+pub(crate) struct ArchiveWriter<W: Write> {
+    builder: Builder<W>,
+    /// One id owns everything: it stands for root.
+    squash: bool,
+    /// Where a file of several names was written first.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Bytes of files so far.
+    content: u64,
+}
+
+impl<W: Write> ArchiveWriter<W> {
+    pub fn new(output: W, squash: bool) -> Self {
+        Self { builder: Builder::new(output), squash, links: HashMap::new(), content: 0 }
+    }
+
+    /// Returns how many bytes of files were written.
+    pub fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// Writes the end mark and returns the output.
+    pub fn finish(self) -> Result<W> {
+        let fail = |error| Error::io("write archive", error);
+        let mut output = self.builder.into_inner().map_err(fail)?;
+        output.flush().map_err(fail)?;
+        Ok(output)
+    }
+
+    pub fn directory(&mut self, path: &[u8], found: &Stat, attributes: &Attributes) -> Result<()> {
+        let mut header = self.header(found, EntryType::Directory);
+        self.append(&[path, b"/"].concat(), &mut header, attributes, io::empty())
+    }
+
+    pub fn fifo(&mut self, path: &[u8], found: &Stat) -> Result<()> {
+        let mut header = self.header(found, EntryType::Fifo);
+        self.append(path, &mut header, &Vec::new(), io::empty())
+    }
+
+    pub fn symlink(&mut self, path: &[u8], found: &Stat, target: &[u8]) -> Result<()> {
+        self.link(path, found, EntryType::Symlink, target)
+    }
+
+    /// Writes a second name of a file that was written already, or takes note of a first one. Tells whether that is all
+    /// there is to do.
+    pub fn hard_link(&mut self, path: &[u8], found: &Stat) -> Result<bool> {
+        if found.st_nlink < 2 {
+            return Ok(false);
+        }
+        let inode = (found.st_dev, found.st_ino);
+        if let Some(first) = self.links.get(&inode).cloned() {
+            self.link(path, found, EntryType::Link, &first)?;
+            return Ok(true);
+        }
+        self.links.insert(inode, path.to_vec());
+        Ok(false)
+    }
+
+    /// Writes a file of the size that it has now: of what grows the beginning, behind what shrinks zeros.
+    pub fn file(&mut self, path: &[u8], found: &Stat, file: File, attributes: &Attributes) -> Result<()> {
+        let size = found.st_size.cast_unsigned();
+        let mut header = self.header(found, EntryType::Regular);
+        header.set_size(size);
+        self.content += size;
+        self.append(path, &mut header, attributes, file.take(size).chain(io::repeat(0)).take(size))
+    }
+
+    /// Writes an empty file of root.
+    pub fn empty_file(&mut self, path: &[u8]) -> Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(0);
+        header.set_mode(0o644);
+        self.append(path, &mut header, &Vec::new(), io::empty())
+    }
+
+    fn link(&mut self, path: &[u8], found: &Stat, entry_type: EntryType, target: &[u8]) -> Result<()> {
+        let mut header = self.header(found, entry_type);
+        let appended = self.builder.append_link(&mut header, os_path(path), os_path(target));
+        appended.map_err(|error| failed(path, error))
+    }
+
+    fn header(&self, found: &Stat, entry_type: EntryType) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(entry_type);
+        header.set_size(0);
+        header.set_mode(found.st_mode & 0o7777);
+        header.set_uid(if self.squash { 0 } else { found.st_uid.into() });
+        header.set_gid(if self.squash { 0 } else { found.st_gid.into() });
+        header.set_mtime(u64::try_from(found.st_mtime).unwrap_or_default());
+        header
+    }
+
+    fn append(&mut self, path: &[u8], header: &mut Header, attributes: &Attributes, data: impl Read) -> Result<()> {
+        if !attributes.is_empty() {
+            let records = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+            self.builder.append_pax_extensions(records).map_err(|error| failed(path, error))?;
+        }
+        self.builder.append_data(header, os_path(path), data).map_err(|error| failed(path, error))
+    }
+}
+
+/// Reads the attributes of a file that have a meaning in an image, by their names in an archive.
+pub(crate) fn attributes(fd: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
+    let mut names = vec![0; 64 << 10];
+    let len = match rustix::fs::flistxattr(fd, &mut names[..]) {
+        Ok(len) => len,
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut attributes = Vec::new();
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
+        let Ok(text) = std::str::from_utf8(name) else { continue };
+        if !user && name != b"security.capability" {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        let len = rustix::fs::fgetxattr(fd, name, &mut value[..])?;
+        value.truncate(len);
+        attributes.push((format!("SCHILY.xattr.{text}"), value));
+    }
+    attributes.sort();
+    Ok(attributes)
+}
+
+fn failed(path: &[u8], error: io::Error) -> Error {
+    Error::io(format!("write {:?} to archive", String::from_utf8_lossy(path)), error)
+}
+
+fn os_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
