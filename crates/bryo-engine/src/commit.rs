@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use bryo_image::archive::{self, Change, CommitOptions};
 use bryo_image::changes::write_layer;
 use bryo_image::store::ImageRecord;
-use bryo_image::unpack::{Unreadable, export};
+use bryo_image::unpack::{Part, Unreadable, export};
 use bryo_sys::check;
 use rustix::pipe::PipeFlags;
 
@@ -91,7 +91,11 @@ impl Engine {
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let copy = output.as_fd().try_clone_to_owned();
         let copy = copy.map_err(|e| Error::io("cannot write", "archive".as_ref(), e))?;
-        let unreadable = agent::run(place, open, move |layers| Ok(export(layers, squash, File::from(copy))?))?;
+        let unreadable = agent::run(place, open, move |layers| {
+            // What a layer only implies is described by the one that was made for the user.
+            let parts = layers.into_iter().map(Part::new).collect();
+            Ok(export(parts, squash, File::from(copy))?)
+        })?;
         self.tell(record, "export");
         Ok(unreadable)
     }

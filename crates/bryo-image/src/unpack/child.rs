@@ -25,6 +25,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::apply::{self, Options};
+use super::export::Part;
 use super::protocol::{self, Outcome, Reply, Request, Task};
 use super::stream::{self, Source};
 use super::{LayerReport, export, implied, usage};
@@ -137,7 +138,7 @@ fn perform(task: Task, fd: Option<OwnedFd>, layers: &OwnedFd, squash: bool) -> R
         }
         Task::Export { layers: wanted } => {
             let output = File::from(fd.ok_or_else(missing)?);
-            let roots = wanted.iter().map(|layer| open_layer(layers, layer)).collect::<Result<Vec<_>>>()?;
+            let roots = wanted.iter().map(|layer| open_part(layers, layer)).collect::<Result<Vec<_>>>()?;
             let unreadable = export::export(roots, squash, output)?;
             if unreadable.count > 0 {
                 // All of it belongs to the ids that this is.
@@ -175,6 +176,13 @@ fn unpack(source: &Source, name: &str, input: OwnedFd, layers: &OwnedFd, squash:
             Err(error)
         }
     }
+}
+
+fn open_part(layers: &OwnedFd, diff_id: &Digest) -> Result<Part> {
+    let tree = open_layer(layers, diff_id)?;
+    let failed = |error| Error::io(format!("open layer {diff_id}"), error);
+    let layer = open_directory(layers, diff_id.hex()).map_err(failed)?;
+    Ok(Part::with_implied(tree, implied::read(layer.as_fd())?))
 }
 
 fn open_layer(layers: &OwnedFd, diff_id: &Digest) -> Result<OwnedFd> {

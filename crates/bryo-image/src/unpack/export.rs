@@ -3,10 +3,11 @@
 //!
 //! Done by hand rather than through a mount: the order is ours, hard links are found, and nothing is mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -28,17 +29,40 @@ pub struct Unreadable {
     pub first: String,
 }
 
+/// One of the trees that are merged.
+#[derive(Debug)]
+pub struct Part {
+    dir: OwnedFd,
+    /// The directories that it has only for what is in them, by path.
+    implied: Rc<BTreeSet<Vec<u8>>>,
+}
+
+impl Part {
+    /// Takes a tree that describes all its directories.
+    pub fn new(dir: OwnedFd) -> Self {
+        Self { dir, implied: Rc::default() }
+    }
+
+    pub(super) fn with_implied(dir: OwnedFd, implied: BTreeSet<Vec<u8>>) -> Self {
+        Self { dir, implied: Rc::new(implied) }
+    }
+
+    fn open(&self, name: &[u8]) -> rustix::io::Result<Self> {
+        Ok(Self { dir: open_directory(self.dir.as_fd(), name)?, implied: Rc::clone(&self.implied) })
+    }
+}
+
 /// Writes the merged layers, given bottom to top, and says what was left out. With `squash` one id owns everything, which
 /// stands for root.
 ///
 /// # Errors
 /// [`Kind::Limit`] for a tree that is too deep, [`Kind::Io`].
-pub fn export(layers: Vec<OwnedFd>, squash: bool, output: File) -> Result<Unreadable> {
+pub fn export(layers: Vec<Part>, squash: bool, output: File) -> Result<Unreadable> {
     let output = BufWriter::with_capacity(256 << 10, output);
     let archive = ArchiveWriter::new(output, squash);
     let mut export = Export { archive, path: Vec::new(), unreadable: Unreadable::default() };
     // Opened once more: a descriptor that was given may be one that cannot be read.
-    let again = |layer: &OwnedFd| open_directory(layer.as_fd(), b".").map_err(|error| export.failed("open", error));
+    let again = |layer: &Part| layer.open(b".").map_err(|error| export.failed("open", error));
     let layers = layers.iter().rev().map(again).collect::<Result<Vec<_>>>()?;
     export.directory(layers)?;
     export.archive.finish()?;
@@ -53,10 +77,10 @@ struct Export {
 
 impl Export {
     /// Writes the content of a directory that the given ones, top to bottom, make up.
-    fn directory(&mut self, dirs: Vec<OwnedFd>) -> Result<()> {
+    fn directory(&mut self, dirs: Vec<Part>) -> Result<()> {
         let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for (at, dir) in dirs.iter().enumerate() {
-            for entry in Dir::read_from(dir).map_err(|error| self.failed("list", error))? {
+            for entry in Dir::read_from(&dir.dir).map_err(|error| self.failed("list", error))? {
                 let entry = entry.map_err(|error| self.failed("list", error))?;
                 let name = entry.file_name().to_bytes();
                 if !matches!(name, b"." | b"..") {
@@ -77,8 +101,8 @@ impl Export {
     }
 
     /// Writes one name, which the directories at these indexes have.
-    fn entry(&mut self, name: &[u8], at: &[usize], dirs: &[OwnedFd]) -> Result<()> {
-        let Some(top) = at.first().map(|top| dirs[*top].as_fd()) else {
+    fn entry(&mut self, name: &[u8], at: &[usize], dirs: &[Part]) -> Result<()> {
+        let Some(top) = at.first().map(|top| dirs[*top].dir.as_fd()) else {
             return Ok(());
         };
         let found = match stat(top, name) {
@@ -92,8 +116,10 @@ impl Export {
                     return Err(Error::new(Kind::Limit, "export: directories too deep"));
                 }
                 let Some(merged) = self.merged(name, at, dirs)? else { return Ok(()) };
-                let read = merged.first().map(|dir| attributes(dir.as_fd())).transpose();
-                let attributes = read.map_err(|error| self.failed("read attributes of", error))?.unwrap_or_default();
+                let described = merged.iter().find(|part| !part.implied.contains(&self.path));
+                let Some(top) = described.or(merged.first()).map(|part| part.dir.as_fd()) else { return Ok(()) };
+                let read = rustix::fs::fstat(top).and_then(|found| Ok((found, attributes(top)?)));
+                let (found, attributes) = read.map_err(|error| self.failed("read attributes of", error))?;
                 self.archive.directory(&self.path, &found, &attributes)?;
                 self.directory(merged)
             }
@@ -110,10 +136,10 @@ impl Export {
     }
 
     /// Opens the directories of one name that show through, top to bottom; nothing where one may not be read.
-    fn merged(&mut self, name: &[u8], at: &[usize], dirs: &[OwnedFd]) -> Result<Option<Vec<OwnedFd>>> {
+    fn merged(&mut self, name: &[u8], at: &[usize], dirs: &[Part]) -> Result<Option<Vec<Part>>> {
         let mut merged = Vec::new();
         for index in at {
-            let dir = match open_directory(dirs[*index].as_fd(), name) {
+            let dir = match dirs[*index].open(name) {
                 Ok(dir) => dir,
                 // Something else below hides all that is further down.
                 Err(Errno::NOTDIR | Errno::LOOP) => break,
@@ -124,7 +150,8 @@ impl Export {
                 Err(error) => return Err(self.failed("open", error)),
             };
             let mut value = [0; 1];
-            let opaque = rustix::fs::fgetxattr(&dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y";
+            let opaque =
+                rustix::fs::fgetxattr(&dir.dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y";
             merged.push(dir);
             if opaque {
                 break;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -43,12 +43,24 @@ pub(super) fn write(layer: BorrowedFd<'_>, paths: &BTreeSet<Vec<u8>>) -> Result<
 /// # Errors
 /// [`Kind::Io`](crate::error::Kind::Io) if the list is there and cannot be read.
 pub fn implied(tree: &Path) -> Result<Vec<PathBuf>> {
-    let list = tree.with_file_name(NAME);
-    let text = match std::fs::read(&list) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io(format!("read {}", list.display()), error)),
-    };
+    let list = File::open(tree.with_file_name(NAME));
+    Ok(paths(list)?.into_iter().map(|path| OsString::from_vec(path).into()).collect())
+}
+
+/// As [`implied`], of a layer's directory.
+pub(super) fn read(layer: BorrowedFd<'_>) -> Result<BTreeSet<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let list = rustix::fs::openat(layer, NAME, flags, Mode::empty());
+    paths(list.map(File::from).map_err(Into::into))
+}
+
+fn paths(list: std::io::Result<File>) -> Result<BTreeSet<Vec<u8>>> {
+    let mut text = Vec::new();
+    match list.and_then(|mut file| file.read_to_end(&mut text)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(Error::io("read the list of implied directories", error)),
+        Ok(_) => (),
+    }
     let paths = text.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-    Ok(paths.map(|path| OsString::from_vec(path.to_vec()).into()).collect())
+    Ok(paths.map(<[u8]>::to_vec).collect())
 }

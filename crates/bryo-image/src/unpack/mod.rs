@@ -33,7 +33,7 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
-pub use export::{Unreadable, export};
+pub use export::{Part, Unreadable, export};
 pub use implied::implied;
 pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};

@@ -278,6 +278,12 @@ fn a_directory_that_a_layer_does_not_describe_stays_what_it_was() {
         let seen = home.run(&[&["--user", "root", "--read-only", "localhost/implied:1"], &modes[..]].concat()).ok();
         let expected = "/tmp 1777\n/opt 700\n/opt/in 750\n/opt/in/deep 755\n/gone 755";
         assert_eq!(seen, expected, "{}", user.name);
+        let tar = home.path.join("out.tar");
+        home.bryo(&["export", "-o", &tar.display().to_string(), "localhost/implied:1"]).ok();
+        let listed = home.tool("tar", &["-tvf", &tar.display().to_string(), "tmp", "opt", "gone"]).ok();
+        for line in ["drwxrwxrwt", "drwx------", "drwxr-x---"] {
+            assert!(listed.contains(line), "{line}: {listed}");
+        }
     }
 }
 
