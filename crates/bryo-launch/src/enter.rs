@@ -90,8 +90,13 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     let helper = userns::join(entry.container, Namespaces::PID, entry.ids, entry.group, |inside| {
         drop(ours.take());
         let Some(sync) = theirs.take() else { return child::NOT_STARTED };
+        // The command line, which nothing keeps others from reading, may have a variable that is a secret.
+        let hidden = bryo_sys::process::forget_command_line(c"bryo exec").map_err(Error::from);
         // A kernel that lets everything be dumped (`fs.suid_dumpable`) forgets it with every change of ids.
-        let hidden = child::undumpable().and_then(|()| Ok(inside.become_root()?)).and_then(|()| child::undumpable());
+        let hidden = hidden
+            .and_then(|()| child::undumpable())
+            .and_then(|()| Ok(inside.become_root()?))
+            .and_then(|()| child::undumpable());
         match hidden.and_then(|()| Ok(fork_sibling(Namespaces::empty())?)) {
             Ok(Fork::Child) => exit_now(child::enter(&prepared, entry.container, &sync)),
             Ok(Fork::Parent { pid, pidfd }) => i32::from(sync.entered(pid, pidfd.as_fd()).is_err()),

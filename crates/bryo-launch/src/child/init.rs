@@ -18,7 +18,9 @@ use crate::sync::ChildEnd;
 
 /// Starts the payload and stays above it; returns its exit code.
 pub(super) fn run(process: &PreparedProcess, sync: ChildEnd) -> i32 {
-    let forked = SignalSet::full().block().and_then(|()| fork_into(Namespaces::empty()));
+    // Everybody inside can read the command line.
+    let hidden = bryo_sys::process::forget_command_line(c"bryo init").and_then(|()| SignalSet::full().block());
+    let forked = hidden.and_then(|()| fork_into(Namespaces::empty()));
     let main = match forked {
         Ok(Fork::Child) => {
             sync.failed(&exec::confined(process, &sync));

@@ -290,6 +290,32 @@ fn nothing_enters_what_does_not_run() {
 }
 
 #[test]
+fn nothing_inside_sees_what_the_command_was_called_with() {
+    for user in User::all() {
+        let home = Home::shared(&user);
+        // In pieces, so that the one who looks does not find himself.
+        let (one, two) = (mark(), mark());
+        let look = format!(
+            "m={one}; echo ${{m}}{two} > /tmp/m; while :; do for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do \
+             tr '\\0' '\\n' < $f 2>/dev/null | grep -qFf /tmp/m && echo $f; done; done"
+        );
+        let secret = format!("SECRET={one}{two}");
+        let container = Detached::script(&home, &["--init", "-e", &secret], &look);
+        let seen = container.exec(&["cat", "/proc/1/cmdline"]).ok();
+        assert_eq!(seen.trim_end_matches('\0'), "bryo init");
+        let host = container.payload();
+        assert!(!host.read("cmdline").unwrap().contains(&one));
+        // As long as it takes to be seen, which it is not.
+        for _ in 0..30 {
+            home.bryo(&["exec", "-e", &secret, &container.name, "true"]).ok();
+        }
+        // The payload has the variable itself, and sees that: the look does find what is there.
+        eventually("the payload's own variables are seen", || container.said().contains("/environ").then_some(()));
+        assert!(!container.said().contains("cmdline"), "{}", container.said());
+    }
+}
+
+#[test]
 fn its_end_is_the_end_of_what_has_entered() {
     for user in User::all() {
         let home = Home::shared(&user);
