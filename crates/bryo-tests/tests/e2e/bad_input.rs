@@ -54,6 +54,13 @@ fn an_image_for_another_machine_says_so() {
     image.archive(&file);
     home.load(&file);
     home.run(&["localhost/foreign:1", "true"]).fails(125, &["s390x"]);
+    // One for this machine is not the one that is asked for, either; the one that is would have to be pulled.
+    home.load(&bryo_tests::images::busybox());
+    let asked = ["--platform", "linux/s390x", bryo_tests::images::BUSYBOX, "true"];
+    home.run(&[&["--pull", "never"], &asked[..]].concat())
+        .fails(125, &["amd64", "linux/s390x", "bryo pull --platform"]);
+    home.run(&asked).fails(125, &["pull localhost/busybox"]);
+    home.run(&["--platform", "linux/amd64", bryo_tests::images::BUSYBOX, "true"]).ok();
 }
 
 #[test]

@@ -10,6 +10,8 @@ use bryo_engine::monitor::Started;
 use bryo_engine::notify::Notifier;
 use bryo_engine::options::{Pull, RunOptions, SdNotify};
 use bryo_engine::run::{Hints, Image, Request, check_architecture};
+use bryo_image::registry::Platform;
+use bryo_image::store::{Image as StoredImage, ImageRecord};
 use bryo_launch::relay::{Caller, size_of};
 
 use crate::args::{Environment, RunArgs};
@@ -124,16 +126,35 @@ pub(super) fn find(context: &Context, engine: &Engine, options: &RunOptions, qui
         return Ok(Image::of_host(name)?);
     }
     let policy = options.pull.unwrap_or(context.pull_policy()?);
-    let record = match (policy, engine.store().find(name)) {
-        (Pull::Always, _) => pull::fetch(context, name, options.platform.as_deref(), quiet)?,
-        (Pull::Missing, Err(e)) if e.kind() == bryo_image::Kind::NotFound => {
-            pull::fetch(context, name, options.platform.as_deref(), quiet)?
+    let read = |record: &ImageRecord| engine.store().image(record).map_err(bryo_engine::error::Error::from);
+    let fetch = || read(&pull::fetch(context, name, options.platform.as_deref(), quiet)?).map_err(Error::from);
+    let wanted = options.platform.as_deref().map(str::parse::<Platform>).transpose();
+    let wanted = wanted.map_err(bryo_engine::error::Error::from)?;
+    let fits = |image: &StoredImage| wanted.as_ref().is_none_or(|w| w.distance(&platform_of(image)).is_some());
+    let image = match (policy, engine.store().find(name)) {
+        (Pull::Always, _) => fetch()?,
+        (Pull::Missing, Err(e)) if e.kind() == bryo_image::Kind::NotFound => fetch()?,
+        (_, found) => {
+            let image = read(&found.map_err(bryo_engine::error::Error::from)?)?;
+            // As in Docker: an image for another machine is not the one that is meant.
+            if policy == Pull::Missing && !fits(&image) { fetch()? } else { image }
         }
-        (_, found) => found.map_err(bryo_engine::error::Error::from)?,
     };
-    let image = engine.store().image(&record).map_err(bryo_engine::error::Error::from)?;
+    if let Some(wanted) = wanted.as_ref().filter(|_| !fits(&image)) {
+        let what = format!("the image {name} that is here is made for {}, not for {wanted}", platform_of(&image));
+        return Err(Error::message(what).hint(format!("bryo pull --platform {wanted} {name}")));
+    }
     check_architecture(&image)?;
     Ok(Image::Stored(Box::new(image)))
+}
+
+fn platform_of(image: &StoredImage) -> Platform {
+    let config = &image.config;
+    Platform {
+        os: config.os().to_string(),
+        architecture: config.architecture().to_string(),
+        variant: config.variant().clone(),
+    }
 }
 
 /// Says which word relaxes what the payload was refused.
