@@ -4,6 +4,7 @@
 use bryo_tests::host::Process;
 use bryo_tests::images::{self, BUSYBOX};
 use bryo_tests::program::eventually;
+use bryo_tests::pty::Terminal;
 use bryo_tests::user::Rung;
 use bryo_tests::{Detached, Home, User};
 
@@ -113,6 +114,11 @@ fn what_is_used_is_measured_again_and_again() {
     stats.signal(rustix::process::Signal::TERM);
     let out = stats.wait();
     assert!(out.text().contains("c 1") && out.text().contains("c --"), "{out}");
+    // On a terminal each table takes the place of the one before.
+    let mut tty = Terminal::start(&home.command(&["stats", "-a", "--format", "{{.Name}} {{.PIDs}}"]));
+    eventually("there are two", || (tty.screen().matches("\u{1b}[H\u{1b}[Jc --").count() >= 2).then_some(()));
+    tty.typed("\u{3}");
+    assert!(!tty.wait().success());
     drop(runs);
 }
 
