@@ -88,7 +88,7 @@ fn a_layer_belongs_to_ids_inside() {
         assert_eq!(root_meta.uid(), host);
         assert_eq!(fs::metadata(root.join("srv")).unwrap().uid(), inside(33).unwrap());
     }
-    assert!(worker.usage(&[diff_id]).unwrap()[0] >= 4096);
+    assert!(worker.usage(&[diff_id.hex().to_owned()]).unwrap()[0] >= 4096);
 
     // Collected, with the directory that nobody may enter.
     let report = store.gc(&GcOptions::default(), Some(&worker)).unwrap();

@@ -193,10 +193,9 @@ impl Store {
         let mut layers = Vec::new();
         for (ownership_key, name) in self.layer_names()? {
             let referenced = self.is_wanted(&ownership_key, &name, marked);
-            let digest = format!("sha256:{name}").parse::<Digest>();
-            let bytes = match (worker, digest) {
-                (Some(worker), Ok(digest)) if worker.ownership_key() == ownership_key => {
-                    worker.usage(&[digest])?.first().copied()
+            let bytes = match worker {
+                Some(worker) if worker.ownership_key() == ownership_key => {
+                    worker.usage(std::slice::from_ref(&name))?.first().copied()
                 }
                 _ => None,
             };

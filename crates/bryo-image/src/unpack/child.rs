@@ -29,7 +29,6 @@ use super::export::Part;
 use super::protocol::{self, Outcome, Reply, Request, Task};
 use super::stream::{self, Source};
 use super::{LayerReport, export, implied, usage};
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
 /// What the process may work on.
@@ -138,7 +137,7 @@ fn perform(task: Task, fd: Option<OwnedFd>, layers: &OwnedFd, squash: bool) -> R
         }
         Task::Export { layers: wanted } => {
             let output = File::from(fd.ok_or_else(missing)?);
-            let roots = wanted.iter().map(|layer| open_part(layers, layer)).collect::<Result<Vec<_>>>()?;
+            let roots = wanted.iter().map(|layer| open_part(layers, layer.hex())).collect::<Result<Vec<_>>>()?;
             let unreadable = export::export(roots, squash, output)?;
             if unreadable.count > 0 {
                 // All of it belongs to the ids that this is.
@@ -178,19 +177,18 @@ fn unpack(source: &Source, name: &str, input: OwnedFd, layers: &OwnedFd, squash:
     }
 }
 
-fn open_part(layers: &OwnedFd, diff_id: &Digest) -> Result<Part> {
-    let tree = open_layer(layers, diff_id)?;
-    let failed = |error| Error::io(format!("open layer {diff_id}"), error);
-    let layer = open_directory(layers, diff_id.hex()).map_err(failed)?;
+fn open_part(layers: &OwnedFd, name: &str) -> Result<Part> {
+    let tree = open_layer(layers, name)?;
+    let layer = open_directory(layers, name).map_err(|error| Error::io(format!("open layer {name}"), error))?;
     Ok(Part::with_implied(tree, implied::read(layer.as_fd())?))
 }
 
-fn open_layer(layers: &OwnedFd, diff_id: &Digest) -> Result<OwnedFd> {
+fn open_layer(layers: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let fail = |error: Errno| {
         let kind = if error == Errno::NOENT { Kind::NotFound } else { Kind::Io };
-        Error::new(kind, format!("open layer {diff_id}")).with_source(error)
+        Error::new(kind, format!("open layer {name}")).with_source(error)
     };
-    let layer = open_directory(layers, diff_id.hex()).map_err(fail)?;
+    let layer = open_directory(layers, name).map_err(fail)?;
     open_directory(&layer, "fs").map_err(fail)
 }
 

@@ -43,8 +43,8 @@ pub(super) enum Task {
     },
     /// Removes everything in the directory that the descriptor is.
     Remove,
-    /// Counts the blocks of unpacked layers.
-    Usage { layers: Vec<Digest> },
+    /// Counts the blocks of unpacked layers, by the names of their directories.
+    Usage { layers: Vec<String> },
     /// Writes the merged layers, bottom to top, as an archive to the descriptor.
     Export { layers: Vec<Digest> },
 }

@@ -156,8 +156,8 @@ impl Worker {
         self.shared.remove_tree(path)
     }
 
-    /// Returns the bytes that unpacked layers take on disk, in the order of the diff ids.
-    pub fn usage(&self, layers: &[Digest]) -> Result<Vec<u64>> {
+    /// Returns the bytes that unpacked layers take on disk, in the order of the names of their directories.
+    pub fn usage(&self, layers: &[String]) -> Result<Vec<u64>> {
         let mut sizes = Vec::with_capacity(layers.len());
         for part in layers.chunks(256) {
             let id = self.shared.request(Task::Usage { layers: part.to_vec() }, &[])?;

@@ -4,6 +4,7 @@
 use bryo_tests::host::Process;
 use bryo_tests::images::{self, BUSYBOX};
 use bryo_tests::program::eventually;
+use bryo_tests::pty::Terminal;
 use bryo_tests::user::Rung;
 use bryo_tests::{Detached, Home, User};
 
@@ -17,6 +18,10 @@ fn home(user: &User) -> Home {
 fn top(home: &Home, args: &[&str]) -> Vec<Vec<String>> {
     let out = home.bryo(&[&["top"], args].concat()).ok();
     out.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[test]
@@ -47,10 +52,10 @@ fn processes_are_shown_as_ps_shows_them() {
         // A container with a single id has no other user.
         let who = if user.rung == Rung::Single { "nonroot" } else { "root" };
         let exec = home.start(&["exec", "--user", who, "c", "sleep", "303"]);
-        let mine = eventually("exec runs", || {
-            top(&home, &["c", "user,args"]).into_iter().find(|row| row.ends_with(&["303".into()]))
+        // Before it executes that it is a bryo.
+        eventually("exec runs", || {
+            top(&home, &["c", "user,args"]).contains(&words(&[who, "sleep", "303"])).then_some(())
         });
-        assert_eq!(mine, [who, "sleep", "303"]);
         let _other = Detached::run(&home, "other", &[BUSYBOX, "sleep", "304"]);
         assert_eq!(top(&home, &["other"]).len(), 1);
         assert_eq!(top(&home, &["c", "aux"]).len(), 5);
@@ -109,6 +114,11 @@ fn what_is_used_is_measured_again_and_again() {
     stats.signal(rustix::process::Signal::TERM);
     let out = stats.wait();
     assert!(out.text().contains("c 1") && out.text().contains("c --"), "{out}");
+    // On a terminal each table takes the place of the one before.
+    let mut tty = Terminal::start(&home.command(&["stats", "-a", "--format", "{{.Name}} {{.PIDs}}"]));
+    eventually("there are two", || (tty.screen().matches("\u{1b}[H\u{1b}[Jc --").count() >= 2).then_some(()));
+    tty.typed("\u{3}");
+    assert!(!tty.wait().success());
     drop(runs);
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bryo_tests::images::{self, BUSYBOX};
 use bryo_tests::layout::{Image, busybox_layer};
+use bryo_tests::pty::Terminal;
 use bryo_tests::tar::Tar;
 use bryo_tests::{Detached, Home, User};
 use serde_json::json;
@@ -73,6 +74,21 @@ fn containers_that_do_not_run_are_pruned() {
         assert_eq!(home.bryo(&["ps", "-a", "--format", "{{.Names}}"]).ok(), "runs\nkept");
         home.bryo(&["container", "prune", "-f"]).ok();
         assert_eq!(home.bryo(&["ps", "-aq", "--format", "{{.Names}}"]).ok(), "runs");
+    }
+}
+
+/// On a terminal a person is asked, and only a yes is one.
+#[test]
+fn a_person_is_asked_before_anything_goes() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    home.bryo(&["create", "--name", "made", BUSYBOX]).ok();
+    for (answer, code, left) in [("\n", 1, "made"), ("n\n", 1, "made"), ("y\n", 0, "")] {
+        let mut tty = Terminal::start(&home.command(&["container", "prune"]));
+        tty.expect("[y/N]");
+        tty.typed(answer);
+        assert_eq!(tty.wait().code(), Some(code), "{}", tty.screen());
+        assert_eq!(home.bryo(&["ps", "-a", "--format", "{{.Names}}"]).ok(), left);
     }
 }
 
@@ -147,6 +163,7 @@ fn space_is_told_as_the_disk_has_it() {
         assert!((megabytes(&size) - f64::from(blobs) / 1e6).abs() < 0.1, "{size}, {blobs} on disk");
         let table = home.bryo(&["system", "df", "-v"]).ok();
         let has = |words: &[&str]| table.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
+        assert!(!table.contains("unknown"), "{table}");
         assert!(has(&["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]), "{table}");
         assert!(table.lines().any(|line| line.starts_with("v ") && line.contains(" 1 ")), "{table}");
         assert!(table.lines().any(|line| line.contains(" exited ") && line.ends_with(" c")), "{table}");
