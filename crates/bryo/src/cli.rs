@@ -102,6 +102,8 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<history::History>(),
     Entry::of::<tag::Tag>(),
     Entry::of::<rmi::Rmi>(),
+    Entry::of::<login::Login>(),
+    Entry::of::<login::Logout>(),
     Entry::of::<load::Load>(),
     Entry::of::<save::Save>(),
     Entry::of::<import::Import>(),

@@ -113,7 +113,16 @@ pub fn auth() -> AuthSources {
         None => files.extend(home().map(|home| home.join(".docker/config.json"))),
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    AuthSources { files, helper_dirs: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect() }
+    AuthSources { files, helper_dirs: env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(), given: None }
+}
+
+/// Returns the file in which a login is kept: the one that is named, else the first that outlives a boot.
+pub fn login(named: Option<&Path>) -> Result<PathBuf> {
+    let variable = || env::var_os("REGISTRY_AUTH_FILE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    match named.map(Path::to_owned).or_else(variable) {
+        Some(file) => Ok(file),
+        None => Ok(config_home()?.join("containers/auth.json")),
+    }
 }
 
 /// Returns the proxies that the caller's variables name, the lower-case ones first. A web server's child does not read

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
 
-const FILE_MAX: u64 = 1 << 20;
+pub(super) const FILE_MAX: u64 = 1 << 20;
 const HELPER_MAX: u64 = 64 << 10;
 /// The user name by which a helper says that the secret is an identity token.
 const TOKEN_USER: &str = "<token>";
@@ -32,6 +32,8 @@ pub struct AuthSources {
     pub files: Vec<PathBuf>,
     /// The absolute directories in which `docker-credential-*` programs are looked up, as in `$PATH`.
     pub helper_dirs: Vec<PathBuf>,
+    /// What is shown to every registry instead.
+    pub given: Option<Credential>,
 }
 
 /// What is shown to a registry.
@@ -61,10 +63,16 @@ impl Credential {
     /// Returns the value of a header `Authorization: Basic`, or `None` for an identity token.
     pub(super) fn basic(&self) -> Option<String> {
         match self {
-            Self::Password { user, password } => {
-                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
-            }
+            Self::Password { .. } => Some(format!("Basic {}", self.encoded())),
             Self::IdentityToken(_) => None,
+        }
+    }
+
+    /// Returns what stands for it in headers and files.
+    pub(super) fn encoded(&self) -> String {
+        match self {
+            Self::Password { user, password } => STANDARD.encode(format!("{user}:{password}")),
+            Self::IdentityToken(token) => token.clone(),
         }
     }
 }
@@ -108,6 +116,9 @@ impl AuthSources {
     /// # Errors
     /// [`Kind::Unauthorized`] if a file is malformed or its helper program fails.
     pub fn find(&self, domain: &str, path: &str) -> Result<Option<Credential>> {
+        if self.given.is_some() {
+            return Ok(self.given.clone());
+        }
         for file in &self.files {
             let Some(auth_file) = AuthFile::read(file)? else { continue };
             if let Some(found) = self.find_in(&auth_file, domain, path)? {
@@ -243,7 +254,7 @@ impl AuthEntry {
 }
 
 /// The keys under which a repository's credential may be, the most specific first.
-fn keys(domain: &str, path: &str) -> Vec<String> {
+pub(super) fn keys(domain: &str, path: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut scope = path;
     while !scope.is_empty() {
@@ -290,6 +301,7 @@ mod tests {
             AuthSources {
                 files: vec![dir.join("missing.json"), dir.join("auth.json")],
                 helper_dirs: vec![PathBuf::from("relative"), dir.to_path_buf()],
+                ..AuthSources::default()
             }
         }
 

@@ -165,6 +165,12 @@ impl Session<'_> {
         parse_url(&format!("{scheme}://{}/v2/{}/{rest}", endpoint.authority(), endpoint.path)).map_err(Failure::from)
     }
 
+    /// Returns the URL by which a registry is asked whether it is one.
+    pub(super) fn base(&self, endpoint: &Endpoint) -> Attempt<Url> {
+        let scheme = self.scheme(endpoint.authority())?;
+        parse_url(&format!("{scheme}://{}/v2/", endpoint.authority())).map_err(Failure::from)
+    }
+
     /// Tells the scheme of a host: HTTPS, unless it is named as insecure and only speaks HTTP.
     fn scheme(&self, authority: &str) -> Attempt<&'static str> {
         if !self.client.options.is_insecure(authority) {

@@ -20,6 +20,7 @@ mod auth;
 mod challenge;
 mod endpoint;
 mod http;
+pub mod login;
 mod manifest;
 mod platform;
 mod proxy;

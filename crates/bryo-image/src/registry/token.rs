@@ -90,9 +90,9 @@ impl Session<'_> {
             Some(Credential::IdentityToken(token)) => self.refresh(&realm, service, scope, token)?,
             _ => {
                 let mut url = realm;
-                url.query_pairs_mut()
-                    .append_pair("scope", &scope.text())
-                    .extend_pairs(service.map(|service| ("service", service)));
+                // A login is for no repository.
+                let scope = (!scope.path.is_empty()).then(|| ("scope", scope.text()));
+                url.query_pairs_mut().extend_pairs(scope).extend_pairs(service.map(|service| ("service", service)));
                 let basic = credential.and_then(Credential::basic);
                 self.exchange(&Request::get(url.clone()), &url, basic.as_deref())?
             }

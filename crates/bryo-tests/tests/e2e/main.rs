@@ -30,6 +30,7 @@ mod life;
 mod limits;
 mod list;
 mod loaders;
+mod login;
 mod logs;
 mod network;
 mod networks;

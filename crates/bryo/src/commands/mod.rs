@@ -23,6 +23,7 @@ pub mod import;
 pub mod info;
 pub mod inspect;
 pub mod load;
+pub mod login;
 pub mod logs;
 pub mod man;
 pub mod network;

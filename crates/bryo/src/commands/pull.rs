@@ -48,7 +48,12 @@ pub struct Tls {
 impl Tls {
     /// Returns the host that need not prove itself, if that was asked for.
     pub fn insecure(self, reference: &Reference) -> Option<String> {
-        (!self.tls_verify).then(|| reference.domain().to_owned())
+        self.insecure_host(reference.domain())
+    }
+
+    /// As [`insecure`](Self::insecure), by the host's name.
+    pub fn insecure_host(self, domain: &str) -> Option<String> {
+        (!self.tls_verify).then(|| domain.to_owned())
     }
 }
 
