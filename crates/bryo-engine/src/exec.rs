@@ -81,7 +81,7 @@ impl Engine {
             interactive: options.interactive,
             proxy_signals: true,
             inbox: &inbox,
-            aside: None,
+            asides: &[],
         };
         relay::run(entered.pidfd(), streams, &relayed, None)?;
         Ok(entered.wait()?)

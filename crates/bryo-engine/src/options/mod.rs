@@ -76,6 +76,8 @@ pub struct RunOptions {
     pub network: Option<Network>,
     /// The networks that the caller has made.
     pub networks: Vec<Endpoint>,
+    /// Has been taken out of all its networks, and has none until it is connected with one.
+    pub disconnected: bool,
     /// The container whose network it shares.
     pub network_of: Option<String>,
     /// Ports to publish.

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
+use bryo_engine::container::Record;
 use bryo_engine::error::Kind;
 use bryo_image::reference::Reference;
 use bryo_image::store::{ImageRecord, Store};
@@ -134,7 +135,7 @@ fn find(engine: &Engine, name: &str, kind: Option<Sort>) -> Result<Value> {
             Ok(record) => {
                 let mut value = show(serde_json::to_value(&record))?;
                 // Where Docker's API has it.
-                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": record.state.networks});
+                value["NetworkSettings"] = json!({"Ports": record.state.ports, "Networks": networks(engine, &record)});
                 return Ok(value);
             }
             Err(error) if error.kind() == Kind::NoSuchContainer && kind.is_none() => {}
@@ -156,6 +157,29 @@ fn find(engine: &Engine, name: &str, kind: Option<Sort>) -> Result<Value> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Describes what a container has in its networks, or will have when it is started.
+fn networks(engine: &Engine, record: &Record) -> serde_json::Map<String, Value> {
+    let has = record.state.networks.iter().map(|(name, has)| (name.clone(), json!(has)));
+    let mut networks: serde_json::Map<String, Value> = has.collect();
+    for endpoint in &record.options.networks {
+        // It may have been given by its id, and may be gone.
+        let found = engine.networks().find(&endpoint.network).ok();
+        let name = found.as_ref().map_or(&endpoint.network, |network| &network.name);
+        let empty = || {
+            json!({
+                "NetworkID": found.as_ref().map(|network| network.id.as_str()).unwrap_or_default(),
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "Gateway": "",
+                "MacAddress": "",
+                "Aliases": endpoint.aliases,
+            })
+        };
+        networks.entry(name.as_str()).or_insert_with(empty);
+    }
+    networks
 }
 
 /// Describes an image in the words of Docker's API. The configuration is shown as it is, with what bryo does not know.

@@ -27,7 +27,7 @@ impl Verb for Rename {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let record = engine.containers().find(&self.container)?;
-        engine.containers().rename(&record.id, &self.name)?;
+        engine.rename(&record, &self.name)?;
         Ok(ExitCode::SUCCESS)
     }
 }
