@@ -193,7 +193,7 @@ impl Membership {
             Some(switch) => switch,
             None => switch::create(self.ground.as_ref().map(AsFd::as_fd))?,
         };
-        let mut lease = lease(directory.as_fd(), &network, subnet, endpoint.address)?;
+        let mut lease = lease(directory.as_fd(), &network, endpoint.address)?;
         let names: Vec<String> =
             [name, id.short()].into_iter().chain(endpoint.aliases.iter().map(String::as_str)).map(Into::into).collect();
         let path = || std::path::PathBuf::from(format!("{}/{}", network.name, lease.address()));
@@ -276,7 +276,7 @@ pub(super) fn check_address(network: &Definition, address: Ipv4Addr) -> Result<(
 }
 
 /// Takes the address that was asked for, or the first that is free.
-fn lease(directory: BorrowedFd<'_>, network: &Definition, subnet: Subnet, asked: Option<Ipv4Addr>) -> Result<Lease> {
+fn lease(directory: BorrowedFd<'_>, network: &Definition, asked: Option<Ipv4Addr>) -> Result<Lease> {
     if let Some(address) = asked {
         check_address(network, address)?;
         // A resolver that looks at the file of an address that is free has it for a moment.
@@ -289,7 +289,7 @@ fn lease(directory: BorrowedFd<'_>, network: &Definition, subnet: Subnet, asked:
         let why = format!("{address} is in use by another container of network {}", network.name);
         return Err(Error::new(Kind::InvalidOption, why));
     }
-    for address in subnet.hosts().filter(|address| *address != network.gateway) {
+    for address in network.addresses() {
         if let Some(lease) = Lease::take(directory, address)? {
             return Ok(lease);
         }

@@ -352,8 +352,91 @@ fn networks_are_listed_and_removed() {
     home.bryo(&["network", "rm", &id[..8]]).ok();
     home.bryo(&["network", "rm", "a"]).fails(1, &["a"]);
     home.bryo(&["network", "rm", "--force", "a"]).ok();
-    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "b");
+    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "Deleted Networks:\nb\n");
+    assert_eq!(home.bryo(&["network", "prune", "--force"]).ok(), "");
     assert_eq!(list(&["-q"]), "");
+}
+
+#[test]
+fn networks_are_filtered_as_with_docker() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    for (name, labels) in [("front", &["--label", "tier=web", "--label", "x"][..]), ("back", &["--label", "tier=db"])] {
+        lab.bryo(&[&["network", "create"], labels, &[name]].concat()).ok();
+    }
+    let id = lab.bryo(&["network", "create", "--internal", "used"]).ok();
+    lab.serve("web", &["--network", "used"]);
+    let list = |filters: &[&str]| {
+        let flags = filters.iter().flat_map(|filter| ["--filter", *filter]);
+        let words: Vec<&str> = ["network", "ls", "--format", "{{.Name}}"].into_iter().chain(flags).collect();
+        lab.bryo(&words).ok().replace('\n', " ")
+    };
+    for (filters, expected) in [
+        (&[][..], "back front used"),
+        (&["name=^f", "name=ck$"], "back front"),
+        (&["label=tier"], "back front"),
+        (&["label=tier", "label=x"], "front"),
+        (&["label=tier=db"], "back"),
+        (&["dangling=true"], "back front"),
+        (&["dangling=false"], "used"),
+        (&["driver=bridge", "name=back"], "back"),
+        (&["driver=overlay"], ""),
+        (&["scope=local", "type=custom"], "back front used"),
+        (&["type=builtin"], ""),
+        (&[&format!("id={}", &id[..9])], "used"),
+    ] {
+        assert_eq!(list(filters), expected, "{filters:?}");
+    }
+    for filter in ["colour=red", "name", "dangling=perhaps", "type=x"] {
+        lab.bryo(&["network", "ls", "--filter", filter]).fails(1, &["invalid filter"]);
+    }
+    assert_eq!(lab.bryo(&["network", "ls", "-q", "--filter", "name=used"]).ok(), id[..12]);
+    assert_eq!(lab.bryo(&["network", "ls", "-q", "--no-trunc", "--filter", "name=used"]).ok(), id);
+    let table = lab.bryo(&["network", "ls", "--format", "table {{.ID}}\t{{.Driver}}", "--filter", "name=used"]).ok();
+    assert!(table.starts_with("NETWORK ID") && table.contains("DRIVER") && table.contains(&id[..12]), "{table}");
+    // A prune takes what fits, and nothing that a container uses, whether it runs or not.
+    lab.bryo(&["stop", "-t", "0", "web"]).ok();
+    let prune = |filter: &str| lab.bryo(&["network", "prune", "-f", "--filter", filter]).ok().replace('\n', " ");
+    lab.bryo(&["network", "prune", "-f", "--filter", "name=front"]).fails(1, &["invalid filter"]);
+    lab.bryo(&["network", "prune"]).fails(1, &["--force"]);
+    assert_eq!(prune("until=24h"), "");
+    assert_eq!(prune("label=tier=nobody"), "");
+    assert_eq!(prune("label!=x"), "Deleted Networks: back ");
+    assert_eq!(prune("until=2100-01-01T00:00:00Z"), "Deleted Networks: front ");
+    assert_eq!(list(&[]), "used");
+}
+
+#[test]
+fn a_network_is_made_with_the_flags_that_people_use() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    let range = ["--subnet", "10.125.0.0/16", "--ip-range", "10.125.7.0/24", "--gateway", "10.125.0.1"];
+    let icc = ["-d", "bridge", "-o", "com.docker.network.bridge.enable_icc=true", "--attachable"];
+    lab.bryo(&[&["network", "create"], &range[..], &icc, &["--internal", "back"]].concat()).ok();
+    let config = lab.bryo(&["network", "inspect", "-f", "{{json (index .IPAM.Config 0)}}", "back"]).ok();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let expected = serde_json::json!({
+        "Subnet": "10.125.0.0/16", "IPRange": "10.125.7.0/24", "Gateway": "10.125.0.1",
+    });
+    assert_eq!(config, expected);
+    lab.serve("web", &["--network", "back"]);
+    lab.serve("far", &["--network", "back", "--ip", "10.125.200.9"]);
+    assert_eq!(lab.address("web", "back"), "10.125.7.0");
+    for name in ["web", "far"] {
+        assert_eq!(lab.ask(&["--network", "back"], name).ok(), format!("I am {name}"));
+    }
+    for (words, expected) in [
+        (&["--ip-range", "10.126.0.0/24", "--subnet", "10.127.0.0/24"][..], "10.126.0.0/24"),
+        (&["-o", "com.docker.network.bridge.name=br0"], "nobody on the host sees it"),
+        (&["-o", "com.docker.network.bridge.enable_ip_masquerade=false"], "--internal"),
+        (&["--opt", "parent=eth0"], "parent=eth0"),
+        (&["--driver", "macvlan"], "bridge"),
+        (&["--ipam-driver", "dhcp"], "default"),
+        (&["--scope", "swarm"], "local"),
+    ] {
+        lab.bryo(&[&["network", "create"], words, &["other"]].concat()).fails(1, &[expected]);
+    }
+    assert_eq!(lab.bryo(&["network", "ls", "--format", "{{.Name}}"]).ok(), "back");
 }
 
 #[test]
