@@ -3,6 +3,8 @@
 
 use std::net::UdpSocket;
 use std::ops::Deref;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::{self, BUSYBOX};
@@ -106,8 +108,28 @@ fn networks_are_apart_and_a_container_may_be_in_several() {
         for host in ["r", &at_r] {
             lab.ask_in_vain(&["--network", "left"], host);
             lab.ask_in_vain(&["--network", "none"], host);
+            lab.ask_in_vain(&[], host);
         }
         assert_eq!(lab.ask(&["--network", "right"], "r").ok(), "I am r", "the control");
+    }
+}
+
+/// They belong to a network namespace, and so to who is in it.
+#[test]
+fn the_callers_abstract_sockets_are_out_of_reach_unless_the_network_is_the_hosts() {
+    let name = mark();
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.load(&images::probe());
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let call = |network: &[&str]| {
+            lab.bryo(&[&["run", "--rm"], network, &[images::PROBE, "/probe", "call", &name]].concat()).ok()
+        };
+        for network in [&[][..], &["--network", "none"], &["--network", "back"]] {
+            assert_eq!(call(network), "call ECONNREFUSED", "{network:?} for {}", user.name);
+        }
+        assert_eq!(call(&["--network", "host"]), "call ok", "the control for {}", user.name);
     }
 }
 
@@ -316,6 +338,30 @@ fn nothing_is_left_of_a_network_whose_users_were_killed() {
         });
         before.assert_nothing_left(&lab);
         lab.bryo(&["network", "rm", "back"]).ok();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_connection() {
+    for user in User::all() {
+        let lab = Lab::of(Home::alone(&user));
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let round = || {
+            for end in ["disconnect", "rm", "kill"] {
+                lab.bryo(&["run", "-d", "--name", "peer", BUSYBOX, "sleep", "600"]).ok();
+                lab.bryo(&["network", "connect", "back", "peer"]).ok();
+                match end {
+                    "disconnect" => lab.bryo(&["network", "disconnect", "back", "peer"]).ok(),
+                    "kill" => lab.bryo(&["kill", "peer"]).ok(),
+                    _ => String::new(),
+                };
+                lab.bryo(&["rm", "-f", "peer"]).ok();
+            }
+        };
+        round();
+        let before = Snapshot::take(&lab);
+        round();
+        before.assert_nothing_left(&lab);
     }
 }
 
