@@ -153,7 +153,7 @@ struct Monitor<'a> {
     log: Option<Writer>,
     inbox: OwnedFd,
     listener: OwnedFd,
-    /// Where changes of its networks are told; nowhere for a container whose network is not its own.
+    /// Where changes of its networks are told; nowhere for a container that has none.
     control: Option<Control>,
     note: Option<&'a dyn Fn(&str)>,
 }
@@ -164,7 +164,8 @@ impl<'a> Monitor<'a> {
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
         let log = &record.options.log;
         let opened = session.and_then(|_| {
-            let control = network.is_own().then(|| Control::listen(held.dir())).transpose()?;
+            let connectable = record.options.is_connectable(network);
+            let control = connectable.then(|| Control::listen(held.dir())).transpose()?;
             Ok((wire::listen(held.dir())?, control, Writer::for_container(held.dir(), log)?))
         });
         let (listener, control, log) = match opened {

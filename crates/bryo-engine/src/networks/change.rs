@@ -92,13 +92,14 @@ impl Engine {
     }
 
     fn check_connectable(&self, record: &Record) -> Result<()> {
-        let why = match self.network(&record.options)? {
+        let network = self.network(&record.options)?;
+        if record.options.is_connectable(network) {
+            return Ok(());
+        }
+        let why = match network {
             Network::Host => "has the host's network",
             Network::Container => "has the network of another container",
-            Network::None if record.options.networks.is_empty() && !record.options.disconnected => {
-                "was made without a network (--network none)"
-            }
-            Network::Private | Network::None => return Ok(()),
+            Network::Private | Network::None => "was made without a network (--network none)",
         };
         let why = format!("container {} {why}, and cannot be connected to another", record.name);
         Err(Error::new(Kind::InvalidOption, why))

@@ -163,6 +163,18 @@ pub enum Seccomp {
     Profile(Vec<u8>),
 }
 
+impl RunOptions {
+    /// Tells whether a container with this network can be connected with others: it has one of its own, and was not
+    /// made to be without.
+    pub fn is_connectable(&self, network: Network) -> bool {
+        match network {
+            Network::Private => true,
+            Network::None => !self.networks.is_empty() || self.disconnected,
+            Network::Host | Network::Container => false,
+        }
+    }
+}
+
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -137,7 +137,8 @@ impl Engine {
         // What nobody could ask for afterwards is not kept, and goes through without a copy.
         let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
-        let control = prepared.network.is_own().then(|| Control::listen(held.dir())).transpose()?;
+        let connectable = request.options.is_connectable(prepared.network);
+        let control = connectable.then(|| Control::listen(held.dir())).transpose()?;
         live.describe(&mut record);
         held.write(&record)?;
         Claims { pin, volumes }.release();

@@ -241,9 +241,11 @@ fn a_container_shares_the_network_of_another_that_is_in_one() {
     for user in User::all() {
         let lab = Lab::new(&user);
         lab.bryo(&["network", "create", "--internal", "back"]).ok();
-        lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
+        let id = lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
         let sharing = ["--network", "container:web"];
-        assert_eq!(lab.ask(&sharing, "127.0.0.1").ok(), "I am web", "{}", user.name);
+        for sharing in [sharing, ["--network", &format!("container:{id}")]] {
+            assert_eq!(lab.ask(&sharing, "127.0.0.1").ok(), "I am web", "{}", user.name);
+        }
         assert_eq!(lab.ask(&sharing, "alias").ok(), "I am web");
         let mark = mark();
         let words = [&["run", "-d"], &sharing[..], &[BUSYBOX, "sleep", &mark]].concat();
@@ -338,6 +340,42 @@ fn nothing_is_left_of_a_network_whose_users_were_killed() {
         });
         before.assert_nothing_left(&lab);
         lab.bryo(&["network", "rm", "back"]).ok();
+    }
+}
+
+/// Whoever comes last finds what the others have done: the record says what is to be.
+#[test]
+fn connections_that_change_at_one_time_all_come_to_be() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    let networks = ["a", "b", "c", "d"];
+    for network in networks {
+        lab.bryo(&["network", "create", "--internal", network]).ok();
+    }
+    lab.bryo(&["run", "-d", "--name", "peer", "--restart", "always", BUSYBOX, "sleep", "600"]).ok();
+    let lab = &lab;
+    std::thread::scope(|scope| {
+        for network in networks {
+            scope.spawn(move || {
+                for verb in ["connect", "disconnect", "connect"] {
+                    lab.bryo(&["network", verb, network, "peer"]).ok();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..3 {
+                lab.bryo(&["restart", "-t", "0", "peer"]).ok();
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+        });
+    });
+    let devices = || lab.bryo(&["exec", "peer", "ls", "/sys/class/net"]).ok();
+    for when in ["now", "after a restart"] {
+        assert_eq!(devices().split_whitespace().filter(|d| d.starts_with("net")).count(), 4, "{when}: {}", devices());
+        for network in networks {
+            assert!(!lab.address("peer", network).is_empty(), "{network} {when}");
+        }
+        lab.bryo(&["restart", "-t", "0", "peer"]).ok();
     }
 }
 
