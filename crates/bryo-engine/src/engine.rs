@@ -11,7 +11,6 @@ use bryo_launch::plan::Landlock;
 
 use crate::container::{Containers, Held, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
-use crate::events::Event;
 use crate::networks::Networks;
 use crate::options::Network;
 
@@ -153,18 +152,6 @@ impl Engine {
         let held = self.containers.hold(record)?;
         self.discard(held, Some(record))?;
         self.tell(record, "destroy");
-        Ok(())
-    }
-
-    /// Gives a container another name, whether it runs or not.
-    ///
-    /// # Errors
-    ///
-    /// As [`Containers::rename`].
-    pub fn rename(&self, record: &Record, name: &str) -> Result<()> {
-        self.containers.rename(&record.id, name)?;
-        let renamed = Event::of(record, "rename").with("oldName", record.name.as_str()).with("name", name);
-        self.journal().write(&[renamed]);
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Engine {
             interactive: options.interactive,
             proxy_signals: true,
             inbox: &inbox,
-            aside: None,
+            asides: &[],
         };
         relay::run(entered.pidfd(), streams, &relayed, None)?;
         let code = entered.wait()?;

@@ -59,7 +59,7 @@ impl Engine {
             "Mounts": record.options.mounts.iter().map(|mount| self.mount(mount)).collect::<Vec<_>>(),
             "Config": config(record, &of_image),
             "HostConfig": host_config(record),
-            "NetworkSettings": network(&record.state),
+            "NetworkSettings": network(&record.state, self.networks_described(record)),
             "Identity": shown("identity", serde_json::to_value(&record.identity))?,
             "Confinement": shown("confinement", serde_json::to_value(&record.confinement))?,
             "Limits": shown("limits", serde_json::to_value(&record.limits))?,
@@ -86,6 +86,29 @@ impl Engine {
             (described["Name"], described["Driver"]) = (json!(name), json!("local"));
         }
         described
+    }
+
+    /// Describes what a container has in its networks, or will have when it is started.
+    fn networks_described(&self, record: &Record) -> Map<String, Value> {
+        let has = record.state.networks.iter().map(|(name, has)| (name.clone(), json!(has)));
+        let mut networks: Map<String, Value> = has.collect();
+        for endpoint in &record.options.networks {
+            // It may have been given by its id, and may be gone.
+            let found = self.networks().find(&endpoint.network).ok();
+            let name = found.as_ref().map_or(&endpoint.network, |network| &network.name);
+            let empty = || {
+                json!({
+                    "NetworkID": found.as_ref().map(|network| network.id.as_str()).unwrap_or_default(),
+                    "IPAddress": "",
+                    "IPPrefixLen": 0,
+                    "Gateway": "",
+                    "MacAddress": "",
+                    "Aliases": endpoint.aliases,
+                })
+            };
+            networks.entry(name.as_str()).or_insert_with(empty);
+        }
+        networks
     }
 }
 
@@ -298,11 +321,11 @@ fn port_bindings(options: &RunOptions) -> BTreeMap<String, Vec<Value>> {
     bindings
 }
 
-fn network(state: &Status) -> Value {
+fn network(state: &Status, networks: Map<String, Value>) -> Value {
     let first = state.networks.values().next();
     json!({
         "Ports": state.ports,
-        "Networks": state.networks,
+        "Networks": networks,
         "IPAddress": first.map(|end| end.ip_address.to_string()).unwrap_or_default(),
         "IPPrefixLen": first.map_or(0, |end| end.ip_prefix_len),
         "Gateway": first.map(|end| end.gateway.to_string()).unwrap_or_default(),

@@ -17,6 +17,7 @@ pub mod overlay;
 pub mod plan;
 mod prepare;
 pub mod relay;
+pub mod rewrite;
 pub mod seccomp;
 mod start;
 mod sync;

@@ -56,8 +56,43 @@ impl Member {
         let mut numbers = lines.next()?.split(' ');
         let mut number = || numbers.next()?.parse::<u64>().ok();
         let (pid, fd, inode) = (u32::try_from(number()?).ok()?, u32::try_from(number()?).ok()?, number()?);
-        Some(Self { address, id, names: lines.map(str::to_owned).collect(), holder: Holder { pid, fd, inode } })
+        // What a shorter text was filled up with.
+        let names = lines.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Some(Self { address, id, names, holder: Holder { pid, fd, inode } })
     }
+}
+
+/// Writes what a member's file says.
+fn describe<'a>(id: &str, holder: Holder, names: impl Iterator<Item = &'a str>) -> String {
+    let Holder { pid, fd, inode } = holder;
+    names.fold(format!("{id}\n{pid} {fd} {inode}\n"), |mut text, name| {
+        let _ = writeln!(text, "{}", name.to_ascii_lowercase());
+        text
+    })
+}
+
+/// Gives the container with an id another name, the first of those by which it is found. Whoever supervises it need not
+/// know: the next query finds what is written.
+///
+/// Nobody else may choose addresses or rename meanwhile.
+///
+/// # Errors
+///
+/// When the directory or the file cannot be read or written.
+pub fn rename(directory: BorrowedFd<'_>, id: &str, name: &str) -> Result<()> {
+    for member in all(directory)?.into_iter().filter(|member| member.id == id) {
+        let path = member.address.to_string();
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = check("open", || path.clone(), rustix::fs::openat(directory, &path, flags, Mode::empty()))?;
+        let length = check("fstat", || path.clone(), rustix::fs::fstat(&file))?.st_size;
+        let others = member.names.iter().skip(1).map(String::as_str);
+        let mut text = describe(&member.id, member.holder, std::iter::once(name).chain(others));
+        // In one step, and never shorter: who reads meanwhile finds the one or the other.
+        let missing = usize::try_from(length).unwrap_or(0).saturating_sub(text.len());
+        text.extend(std::iter::repeat_n('\n', missing));
+        check("pwrite64", || path, rustix::io::pwrite(&file, text.as_bytes(), 0))?;
+    }
+    Ok(())
 }
 
 /// Returns the number of a namespace.
@@ -151,11 +186,12 @@ impl Lease {
     /// When it cannot be written.
     pub fn describe(&mut self, id: &str, names: &[String], namespace: BorrowedFd<'_>) -> std::io::Result<()> {
         use std::os::fd::AsRawFd;
-        let inode = inode_of(namespace).unwrap_or(0);
-        let mut text = format!("{id}\n{} {} {inode}\n", std::process::id(), namespace.as_raw_fd());
-        for name in names {
-            let _ = writeln!(text, "{}", name.to_ascii_lowercase());
-        }
+        let holder = Holder {
+            pid: std::process::id(),
+            fd: namespace.as_raw_fd().unsigned_abs(),
+            inode: inode_of(namespace).unwrap_or(0),
+        };
+        let text = describe(id, holder, names.iter().map(String::as_str));
         // Those who read it are nobody, and the caller's mask is for the caller's files.
         self.file.set_permissions(Permissions::from_mode(0o644))?;
         self.file.set_len(0)?;
@@ -221,6 +257,21 @@ mod tests {
         other.holder.fd = number.cast_unsigned();
         other.holder.inode += 1;
         assert!(other.namespace().is_none());
+    }
+
+    #[test]
+    fn a_member_is_renamed_while_it_is_there() {
+        let (_dir, fd) = directory();
+        let network = own_network();
+        let mut lease = Lease::take(fd.as_fd(), ADDRESS).unwrap().unwrap();
+        lease.describe("0123", &["a-rather-long-name".into(), "www".into()], network.as_fd()).unwrap();
+        for name in ["b", "another-name-that-is-longer-than-the-first"] {
+            rename(fd.as_fd(), "0123", name).unwrap();
+            rename(fd.as_fd(), "4567", "nobody").unwrap();
+            let member = at(fd.as_fd(), ADDRESS).unwrap();
+            assert_eq!((member.id.as_str(), member.names), ("0123", vec![name.to_owned(), "www".into()]));
+        }
+        assert!(at(fd.as_fd(), ADDRESS).unwrap().namespace().is_some());
     }
 
     #[test]

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The few requests of `rtnetlink(7)` that switches need: a bridge, a pair of devices, an address, up.
+//! The few requests of `rtnetlink(7)` that switches need: a bridge, a pair of devices, an address, up, away.
 
 use std::ffi::CStr;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use bryo_sys::{Errno, Error, Result, check};
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// Message types of `linux/rtnetlink.h`.
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 
 /// Flags of `linux/netlink.h`.
@@ -39,6 +41,9 @@ const IFF_UP: u32 = 0x1;
 const AF_INET: u8 = 2;
 
 /// A socket into the kernel's tables of one network namespace: the one in which it was opened.
+///
+/// Whoever opened it need not be who asks. The kernel looks at the rights of who sends a message that has an address, and
+/// not at those of who opened the socket, so that one process can act in namespaces that no process could join both of.
 #[derive(Debug)]
 pub(crate) struct Netlink(OwnedFd);
 
@@ -55,6 +60,16 @@ impl Netlink {
         // The protocol is the first: `NETLINK_ROUTE`.
         let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None);
         Ok(Self(check("socket", || "AF_NETLINK, NETLINK_ROUTE".into(), socket)?))
+    }
+
+    /// Takes a socket that another process has opened.
+    pub fn of(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Gives the socket away.
+    pub fn into_inner(self) -> OwnedFd {
+        self.0
     }
 
     /// Returns the number of a device, if there is one of this name.
@@ -112,10 +127,18 @@ impl Netlink {
         self.ask("set up", message)
     }
 
+    /// Removes a device, and its peer with it.
+    pub fn remove(&self, index: u32) -> Result<()> {
+        let mut message = Message::new(RTM_DELLINK, 0);
+        message.link(index, 0);
+        self.ask("remove", message)
+    }
+
     /// Sends a request and reads the kernel's answer to it.
     fn ask(&self, what: &'static str, message: Message) -> Result<()> {
         let bytes = message.finish();
-        let sent = rustix::net::send(&self.0, &bytes, SendFlags::empty());
+        let kernel = SocketAddrNetlink::new(0, 0);
+        let sent = rustix::net::sendto(&self.0, &bytes, SendFlags::empty(), &kernel);
         check("netlink", || what.into(), sent)?;
         let mut answer = [0; 4096];
         let received = rustix::io::retry_on_intr(|| rustix::net::recv(&self.0, &mut answer[..], RecvFlags::empty()));

@@ -49,6 +49,11 @@ impl Subnet {
         self.base & mask == other.base & mask
     }
 
+    /// Returns all addresses, in order.
+    pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        (self.base..=self.broadcast().to_bits()).map(Ipv4Addr::from_bits)
+    }
+
     /// Returns the addresses that can be hosts', in order.
     pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
         (self.base.saturating_add(1)..self.broadcast().to_bits()).map(Ipv4Addr::from_bits)

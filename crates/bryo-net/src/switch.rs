@@ -9,15 +9,17 @@
 //! ```
 //!
 //! No process stands behind a network. A namespace lives as long as somebody holds a descriptor of it, and those are the
-//! supervisors of the containers that use it. To make something in one, a short-lived child joins H, where the caller
-//! has all capabilities as the one who made it, and so over N and over what belongs to the containers below H.
+//! supervisors of the containers that use it. The caller has made H and every C, and so has all capabilities there. To act
+//! in one, a short-lived child joins it and opens a socket into the kernel's tables, over which the caller itself then
+//! asks: both ends of a cable are its own, also when C is not below H, as that of a container which was started without
+//! a network and is connected while it runs.
 //!
 //! The kernel moves the frames; nothing here sees what a container sends. Nobody has a capability in H or N: the payloads
 //! are in user namespaces below it, and no program runs in H itself.
 //!
 //! | who | namespaces | kernel ids | capabilities | may allocate | ends by |
 //! |---|---|---|---|---|---|
-//! | child | the caller's, then H and N, then the container's network | the caller's | all of H | yes | its exit code |
+//! | child | the caller's, then H and N, or C and its network | the caller's | all of H, or of C | yes | its exit code |
 
 use std::ffi::CString;
 use std::net::Ipv4Addr;
@@ -98,36 +100,61 @@ impl End {
     }
 }
 
-/// Connects a container's network namespace with the bridge, and gives it its address.
+/// Where a container's end of a network is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The container's user namespace, which the caller has made.
+    pub user: BorrowedFd<'a>,
+    /// The network namespace that belongs to it.
+    pub network: BorrowedFd<'a>,
+}
+
+/// Connects a container's network namespace with the bridge, gives it its address, and returns the number of the device
+/// inside. The container may be inside the networks' user namespace or beside it: both are the caller's.
 ///
 /// # Errors
 ///
 /// [`Kind::Switch`].
-pub fn attach(
-    ground: Option<BorrowedFd<'_>>,
-    switch: BorrowedFd<'_>,
-    container: BorrowedFd<'_>,
-    end: End,
-) -> Result<()> {
-    in_child(|| {
-        join_ground(ground)?;
-        join_one(container, Namespaces::NET)?;
-        let inside = Netlink::open()?;
-        // The device that leads outside has the name that it has on the host, which may be any.
-        let free = (0..256).filter_map(|n| CString::new(format!("net{n}")).ok()).find(|n| inside.index(n).is_none());
-        let name = free.ok_or_else(|| bryo_sys::Error::new("netlink", "a free name", Errno::EXIST))?;
-        join_one(switch, Namespaces::NET)?;
-        let outside = Netlink::open()?;
-        let gone = || bryo_sys::Error::new("netlink", "the bridge", Errno::NODEV);
-        let bridge = outside.index(BRIDGE).ok_or_else(gone)?;
-        let peer = Peer { name: &name, namespace: container, hardware: end.hardware() };
-        outside.add_pair(&random_name()?, bridge, peer)?;
-        let index = inside.index(&name).ok_or_else(gone)?;
-        inside.add_address(index, end.address, end.subnet.prefix(), end.subnet.broadcast())?;
-        inside.up(index)?;
-        Ok(None)
-    })
-    .map(drop)
+pub fn attach(ground: Option<BorrowedFd<'_>>, switch: BorrowedFd<'_>, place: Place<'_>, end: End) -> Result<u32> {
+    let inside = tables(Some(place.user), place.network)?;
+    let outside = tables(ground, switch)?;
+    pair(&inside, &outside, place.network, end).map_err(failed)
+}
+
+/// Takes a container's end of a network away; one that is gone already is no error.
+///
+/// # Errors
+///
+/// [`Kind::Switch`].
+pub fn detach(place: Place<'_>, device: u32) -> Result<()> {
+    match tables(Some(place.user), place.network)?.remove(device) {
+        Err(e) if e.errno() == Errno::NODEV => Ok(()),
+        removed => removed.map_err(failed),
+    }
+}
+
+/// Opens the kernel's tables of a network namespace by a child that joins it, from the user namespace that it belongs to.
+fn tables(user: Option<BorrowedFd<'_>>, network: BorrowedFd<'_>) -> Result<Netlink> {
+    let opened = in_child(|| {
+        join_ground(user)?;
+        join_one(network, Namespaces::NET)?;
+        Netlink::open().map(|tables| Some(tables.into_inner()))
+    })?;
+    opened.map(Netlink::of).ok_or_else(|| Error::new(Kind::Switch, "cannot set the network up: it was lost on the way"))
+}
+
+fn pair(inside: &Netlink, outside: &Netlink, container: BorrowedFd<'_>, end: End) -> bryo_sys::Result<u32> {
+    // The device that leads outside has the name that it has on the host, which may be any.
+    let free = (0..256).filter_map(|n| CString::new(format!("net{n}")).ok()).find(|n| inside.index(n).is_none());
+    let name = free.ok_or_else(|| bryo_sys::Error::new("netlink", "a free name", Errno::EXIST))?;
+    let gone = || bryo_sys::Error::new("netlink", "the bridge", Errno::NODEV);
+    let bridge = outside.index(BRIDGE).ok_or_else(gone)?;
+    let peer = Peer { name: &name, namespace: container, hardware: end.hardware() };
+    outside.add_pair(&random_name()?, bridge, peer)?;
+    let index = inside.index(&name).ok_or_else(gone)?;
+    inside.add_address(index, end.address, end.subnet.prefix(), end.subnet.broadcast())?;
+    inside.up(index)?;
+    Ok(index)
 }
 
 fn join_ground(ground: Option<BorrowedFd<'_>>) -> bryo_sys::Result<()> {
@@ -144,7 +171,6 @@ fn random_name() -> bryo_sys::Result<CString> {
 
 /// Does something in a child, which can join namespaces and not come back, and returns the descriptor that it made.
 fn in_child(act: impl FnOnce() -> bryo_sys::Result<Option<OwnedFd>>) -> Result<Option<OwnedFd>> {
-    let failed = |e: bryo_sys::Error| Error::new(Kind::Switch, explain(&e.to_string(), Some(e.errno())));
     let (mine, theirs) = message_pair().map_err(failed)?;
     let (pid, pidfd) = match fork_into(Namespaces::empty()).map_err(failed)? {
         Fork::Child => {
@@ -167,6 +193,10 @@ fn in_child(act: impl FnOnce() -> bryo_sys::Result<Option<OwnedFd>>) -> Result<O
         b"" => Err(Error::new(Kind::Switch, "cannot set the network up: its helper ended")),
         words => Err(Error::new(Kind::Switch, String::from_utf8_lossy(words))),
     }
+}
+
+fn failed(e: bryo_sys::Error) -> Error {
+    Error::new(Kind::Switch, explain(&e.to_string(), Some(e.errno())))
 }
 
 fn explain(cause: &str, errno: Option<Errno>) -> String {

@@ -175,7 +175,9 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         "network",
         "Manage networks",
         &[
+            Entry::of::<network::ConnectNetwork>(),
             Entry::of::<network::CreateNetwork>(),
+            Entry::of::<network::DisconnectNetwork>(),
             Entry::of::<network::ListNetworks>(),
             Entry::of::<network::InspectNetwork>(),
             Entry::of::<network::RemoveNetwork>(),

@@ -11,6 +11,7 @@ use bryo_sys::lock;
 use super::names::{self, Names};
 use super::{Id, ProcessId, Record, Status};
 use crate::error::{Error, Kind, Result};
+use crate::options::RunOptions;
 
 /// The file in which a container is written down; a directory without one is none.
 const RECORD: &str = "container.json";
@@ -75,7 +76,12 @@ impl Containers {
         }
     }
 
-    /// Gives a container another name, whether it runs or not.
+    /// Returns the name that a container has now, if it has one; `thought` is the one that it had.
+    pub(crate) fn name_of(&self, id: &Id, thought: &str) -> Option<String> {
+        self.names.of(id, thought)
+    }
+
+    /// Gives a container another name, whether it runs or not. Its networks are not told: [`crate::Engine::rename`].
     ///
     /// # Errors
     ///
@@ -157,6 +163,19 @@ impl Containers {
             record.state = state;
         }
         Ok(record)
+    }
+
+    /// Reads what was asked for of a container, as it is written down now.
+    pub(crate) fn options(&self, id: &Id) -> Result<RunOptions> {
+        Ok(self.read_files(id)?.options)
+    }
+
+    /// Changes what is written down about a container. Nobody else may change it meanwhile.
+    pub(crate) fn rewrite(&self, id: &Id, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let dir = self.dir(id);
+        let mut record = self.read_files(id)?;
+        change(&mut record);
+        write_file(&dir, RECORD, &record)
     }
 
     /// Reads the image that a container is made from; a root that is no image has none.
@@ -291,7 +310,7 @@ impl Held {
         if self.dir.join("state.json").exists() {
             self.write_state(&record.state)?;
         }
-        self.write_file(RECORD, record)
+        write_file(&self.dir, RECORD, record)
     }
 
     /// Writes the state alone.
@@ -300,7 +319,7 @@ impl Held {
     ///
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn write_state(&self, state: &Status) -> Result<()> {
-        self.write_file("state.json", state)
+        write_file(&self.dir, "state.json", state)
     }
 
     /// Writes the image that the container is made from, so that it can be started when the image is gone.
@@ -309,15 +328,7 @@ impl Held {
     ///
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn write_image(&self, image: &Image) -> Result<()> {
-        self.write_file("image.json", image)
-    }
-
-    fn write_file(&self, name: &str, value: &impl serde::Serialize) -> Result<()> {
-        let (path, temporary) = (self.dir.join(name), self.dir.join(format!(".{name}")));
-        let bytes = serde_json::to_vec(value)
-            .map_err(|e| Error::new(Kind::Corrupt, format!("cannot write down the container: {e}")))?;
-        std::fs::write(&temporary, bytes).map_err(|e| Error::io("cannot write", &temporary, e))?;
-        std::fs::rename(&temporary, &path).map_err(|e| Error::io("cannot write", &path, e))
+        write_file(&self.dir, "image.json", image)
     }
 
     /// Removes the directory and the name. The layer must be gone, or empty but for the launcher's own directories.
@@ -336,6 +347,15 @@ impl Held {
         self.names.release(&self.id, &self.name);
         drop(self.lock);
     }
+}
+
+/// Writes a file of a container, whole or not at all.
+fn write_file(dir: &Path, name: &str, value: &impl serde::Serialize) -> Result<()> {
+    let (path, temporary) = (dir.join(name), dir.join(format!(".{name}")));
+    let bytes = serde_json::to_vec(value)
+        .map_err(|e| Error::new(Kind::Corrupt, format!("cannot write down the container: {e}")))?;
+    std::fs::write(&temporary, bytes).map_err(|e| Error::io("cannot write", &temporary, e))?;
+    std::fs::rename(&temporary, &path).map_err(|e| Error::io("cannot write", &path, e))
 }
 
 /// Locks a directory. A lock file that is gone by the time it is locked was removed with its directory; where there may

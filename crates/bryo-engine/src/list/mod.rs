@@ -139,6 +139,7 @@ impl Engine {
             return given;
         }
         let network = match record.confinement.network.as_str() {
+            _ if record.options.disconnected => Network::None,
             // It could not be connected.
             "loopback" => Network::Private,
             word => Network::parse(word).or(record.options.network).unwrap_or(self.policy.network),

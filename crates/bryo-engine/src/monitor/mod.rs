@@ -38,7 +38,7 @@ use crate::error::{Error, Kind, Result};
 use crate::life::no_spec;
 use crate::options::Network;
 use crate::plan::Planned;
-use crate::run::{Live, Slot};
+use crate::run::{Control, Live, Slot};
 use crate::volumes::Claims;
 
 use clients::Clients;
@@ -155,6 +155,8 @@ struct Monitor<'a> {
     log: Option<Writer>,
     inbox: OwnedFd,
     listener: OwnedFd,
+    /// Where changes of its networks are told; nowhere for a container that has none.
+    control: Option<Control>,
     note: Option<&'a dyn Fn(&str)>,
     is_new: bool,
 }
@@ -164,8 +166,12 @@ impl<'a> Monitor<'a> {
         let Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new } = subject;
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
         let log = &record.options.log;
-        let opened = session.and_then(|_| Ok((wire::listen(held.dir())?, Writer::for_container(held.dir(), log)?)));
-        let (listener, log) = match opened {
+        let opened = session.and_then(|_| {
+            let connectable = record.options.is_connectable(network);
+            let control = connectable.then(|| Control::listen(held.dir())).transpose()?;
+            Ok((wire::listen(held.dir())?, control, Writer::for_container(held.dir(), log)?))
+        });
+        let (listener, control, log) = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
@@ -183,6 +189,7 @@ impl<'a> Monitor<'a> {
             log,
             inbox,
             listener,
+            control,
             note,
             is_new,
         };
@@ -268,8 +275,18 @@ impl<'a> Monitor<'a> {
         let mut ears = Ears { inbox: &self.inbox, listener: &self.listener, clients: &mut self.clients };
         let checker = self.record.health_check.clone().map(Checker::new);
         self.record.state.health = checker.is_some().then(Health::starting);
-        let mut rounds = HealthRounds { engine: self.engine, held: &self.held, record: &mut self.record, checker };
-        let asked = relay::run(live.running.pidfd(), streams, self.log.as_mut(), &mut ears, &mut rounds, ending)?;
+        let pidfd = check("dup", String::new, rustix::io::fcntl_dupfd_cloexec(live.running.pidfd(), 3))?;
+        let mut rounds = Upkeep {
+            engine: self.engine,
+            held: &self.held,
+            record: &mut self.record,
+            checker,
+            control: self.control.as_ref(),
+            live: &mut live,
+            planned: &mut self.planned,
+            network: &mut self.network,
+        };
+        let asked = relay::run(pidfd.as_fd(), streams, self.log.as_mut(), &mut ears, &mut rounds, ending)?;
         let (code, namespace) = live.wait(&mut self.record.state)?;
         Ok((code, namespace, asked))
     }
@@ -286,7 +303,7 @@ impl<'a> Monitor<'a> {
             if relay::pause(&mut ears, pause, || containers.is_stopped(id))? || containers.is_stopped(id) {
                 return Ok(None);
             }
-            match self.launch(&|_| ()) {
+            match self.adapt().and_then(|()| self.launch(&|_| ())) {
                 Ok(live) => {
                     live.describe(&mut self.record);
                     self.held.write_state(&self.record.state)?;
@@ -302,6 +319,14 @@ impl<'a> Monitor<'a> {
             self.record.state.restart_count += 1;
             pause = self.record.restart_pause(Duration::ZERO);
         }
+    }
+
+    /// Takes note of changes of the container's networks since it was started.
+    fn adapt(&mut self) -> Result<()> {
+        self.record.options = self.engine.containers.options(&self.record.id)?;
+        self.network = self.engine.network(&self.record.options)?;
+        self.planned.follow(&self.record.options, self.network, &crate::run::host_resolver());
+        Ok(())
     }
 
     /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
@@ -329,24 +354,32 @@ impl<'a> Monitor<'a> {
     }
 }
 
-/// The health checks of a container, and where their results go.
-struct HealthRounds<'a> {
+/// What is to be done for a container while it runs: its health is checked, and changes of its networks are followed.
+struct Upkeep<'a> {
     engine: &'a Engine,
     held: &'a Held,
     record: &'a mut Record,
     checker: Option<Checker>,
+    control: Option<&'a Control>,
+    live: &'a mut Live,
+    planned: &'a mut Planned,
+    network: &'a mut Network,
 }
 
-impl Rounds for HealthRounds<'_> {
+impl Rounds for Upkeep<'_> {
     fn deadline(&self) -> Option<Instant> {
         self.checker.as_ref().map(Checker::deadline)
     }
 
     fn waits_for(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        self.checker.iter().flat_map(Checker::waits_for).collect()
+        let control = self.control.map(|control| (control.fd(), PollFlags::IN));
+        self.checker.iter().flat_map(Checker::waits_for).chain(control).collect()
     }
 
     fn step(&mut self) -> Result<()> {
+        if let Some(control) = self.control {
+            control.serve(|| self.follow());
+        }
         let Some(checker) = self.checker.as_mut().filter(|checker| checker.is_due()) else { return Ok(()) };
         // One that has just ended has no health, and its end is about to be noticed.
         let Ok(container) = self.engine.payload(self.record) else { return Ok(()) };
@@ -357,6 +390,15 @@ impl Rounds for HealthRounds<'_> {
                 self.engine.tell(self.record, &format!("health_status: {}", health.status));
             }
         }
+        Ok(())
+    }
+}
+
+impl Upkeep<'_> {
+    fn follow(&mut self) -> Result<()> {
+        let followed = self.live.follow(self.engine, self.record, self.planned);
+        self.held.write_state(&self.record.state)?;
+        *self.network = followed?;
         Ok(())
     }
 }

@@ -93,22 +93,32 @@ pub(crate) fn receive<'a>(socket: impl AsFd, buffer: &'a mut [u8]) -> rustix::io
 
 /// Listens in a container's directory. What an earlier monitor has left there is replaced.
 pub(crate) fn listen(dir: &Path) -> Result<OwnedFd> {
-    let _ = std::fs::remove_file(dir.join(SOCKET));
+    listen_as(dir, SOCKET)
+}
+
+/// Listens in a container's directory, under a name.
+pub(crate) fn listen_as(dir: &Path, name: &str) -> Result<OwnedFd> {
+    let _ = std::fs::remove_file(dir.join(name));
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
     let socket = check("socket", || "AF_UNIX, SOCK_SEQPACKET".into(), socket)?;
-    at(dir, SOCKET, |address| {
-        check("bind", || SOCKET.into(), rustix::net::bind(&socket, address))?;
-        check("listen", || SOCKET.into(), rustix::net::listen(&socket, 16))
+    at(dir, name, |address| {
+        check("bind", || name.into(), rustix::net::bind(&socket, address))?;
+        check("listen", || name.into(), rustix::net::listen(&socket, 16))
     })?;
     Ok(socket)
 }
 
 /// Connects to the monitor of the container in a directory.
 pub(crate) fn connect(dir: &Path) -> Result<OwnedFd> {
+    connect_to(dir, SOCKET)
+}
+
+/// Connects to a socket in the directory of a container.
+pub(crate) fn connect_to(dir: &Path, name: &str) -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let socket = check("socket", || "AF_UNIX, SOCK_SEQPACKET".into(), socket)?;
-    at(dir, SOCKET, |address| check("connect", || SOCKET.into(), rustix::net::connect(&socket, address)))?;
+    at(dir, name, |address| check("connect", || name.into(), rustix::net::connect(&socket, address)))?;
     Ok(socket)
 }
 

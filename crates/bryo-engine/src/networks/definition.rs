@@ -27,6 +27,8 @@ pub struct Wanted {
     pub subnet: Option<Subnet>,
     /// The address that no container gets; without, the first.
     pub gateway: Option<Ipv4Addr>,
+    /// Those of its addresses that containers get; without, all.
+    pub ip_range: Option<Subnet>,
     /// Leads nowhere but to its containers.
     pub internal: bool,
     /// Labels.
@@ -52,6 +54,9 @@ pub struct Definition {
     pub subnet: String,
     /// The address that no container gets.
     pub gateway: Ipv4Addr,
+    /// Those of its addresses that containers get which ask for none, as `ADDRESS/PREFIX`.
+    #[serde(rename = "IPRange", default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<String>,
 }
 
 impl Definition {
@@ -70,14 +75,28 @@ impl Definition {
             let gateway = wanted.gateway.map_or_else(String::new, |gateway| gateway.to_string());
             Error::new(Kind::InvalidOption, format!("the gateway {gateway} is no address of {subnet}"))
         })?;
-        let Wanted { name, internal, labels, .. } = wanted;
+        if let Some(range) = wanted.ip_range
+            && !(subnet.overlaps(range) && range.prefix() >= subnet.prefix())
+        {
+            return Err(Error::new(Kind::InvalidOption, format!("the range {range} is not in {subnet}")));
+        }
+        let Wanted { name, ip_range, internal, labels, .. } = wanted;
+        let ip_range = ip_range.map(|range| range.to_string());
         let id = Id::random().as_str().to_owned();
-        Ok(Self { name, id, created: now(), internal, labels, subnet: subnet.to_string(), gateway })
+        Ok(Self { name, id, created: now(), internal, labels, subnet: subnet.to_string(), gateway, ip_range })
     }
 
     /// Returns its addresses; nothing when the file was damaged.
     pub fn subnet(&self) -> Option<Subnet> {
         self.subnet.parse().ok()
+    }
+
+    /// Returns the addresses that containers get which ask for none.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let subnet = self.subnet();
+        let range = self.ip_range.as_ref().and_then(|range| range.parse::<Subnet>().ok()).or(subnet);
+        let all = range.into_iter().flat_map(Subnet::addresses);
+        all.filter(move |address| subnet.is_some_and(|subnet| subnet.has_host(*address)) && *address != self.gateway)
     }
 }
 
@@ -126,6 +145,25 @@ mod tests {
         }
         for subnet in ["10.0.0.0/8", "192.168.7.8/29", "172.20.0.0/16"] {
             made(subnet, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn containers_get_addresses_of_a_range_in_the_range() {
+        let ranged = |range: &str| {
+            let ip_range = Some(range.parse().unwrap());
+            let wanted = Wanted { name: "n".into(), ip_range, ..Wanted::default() };
+            Definition::new(wanted, "10.1.0.0/24".parse().unwrap())
+        };
+        let addresses = |range: &str| -> Vec<u8> {
+            ranged(range).unwrap().addresses().map(|address| address.octets()[3]).collect()
+        };
+        assert_eq!(addresses("10.1.0.128/30"), [128, 129, 130, 131]);
+        assert_eq!(addresses("10.1.0.0/30"), [2, 3], "neither the network's own address nor the gateway");
+        assert_eq!(addresses("10.1.0.254/31"), [254], "nor that of all");
+        assert_eq!(addresses("10.1.0.0/24").len(), 253);
+        for range in ["10.1.1.0/30", "10.0.0.0/8"] {
+            assert_eq!(ranged(range).unwrap_err().kind(), Kind::InvalidOption, "{range}");
         }
     }
 

@@ -14,7 +14,7 @@ use bryo_launch::Starting;
 use bryo_net::members::{Lease, Member, all};
 use bryo_net::names::{self, Names};
 use bryo_net::subnet::Subnet;
-use bryo_net::switch::{self, End};
+use bryo_net::switch::{self, End, Place};
 use rustix::fs::{Mode, OFlags};
 
 use super::{Definition, Networks};
@@ -45,6 +45,8 @@ struct Joined {
     switch: OwnedFd,
     directory: OwnedFd,
     lease: Lease,
+    /// The number of the device inside; none as long as it is not connected.
+    device: Option<u32>,
 }
 
 /// Joins the networks that were asked for; nothing when none were.
@@ -59,14 +61,7 @@ pub(crate) fn join(
     (id, name): (&Id, &str),
     upstreams: &[IpAddr],
 ) -> Result<Option<Membership>> {
-    let mut joined = Membership {
-        ground: None,
-        outer: engine.host().outer(),
-        shared: None,
-        ends: Vec::new(),
-        upstreams: upstreams.to_vec(),
-        names: None,
-    };
+    let mut joined = Membership { upstreams: upstreams.to_vec(), ..Membership::none(engine) };
     if let Some(other) = &options.network_of {
         joined.share(engine, other)?;
         return Ok(Some(joined));
@@ -77,13 +72,21 @@ pub(crate) fn join(
     let networks = engine.networks();
     let _choosing = networks.choose()?;
     joined.find_ground(engine, &networks)?;
+    // It may have been given another one since it was made.
+    let name = engine.containers.name_of(id, name).unwrap_or_else(|| name.to_owned());
     for endpoint in &options.networks {
-        joined.join_one(&networks, endpoint, (id, name))?;
+        joined.join_one(&networks, endpoint, (id, &name))?;
     }
     Ok(Some(joined))
 }
 
 impl Membership {
+    /// The part of a container that is in no network.
+    pub fn none(engine: &Engine) -> Self {
+        let outer = engine.host().outer();
+        Self { ground: None, outer, shared: None, ends: Vec::new(), upstreams: Vec::new(), names: None }
+    }
+
     /// Returns the namespaces that the container is to be made in.
     pub fn around(&self) -> Option<Around<'_>> {
         let user = self.ground.as_ref().map(|ground| (ground.as_fd(), &self.outer));
@@ -97,16 +100,63 @@ impl Membership {
             return Ok(());
         }
         let network = starting.take_network_namespace()?;
+        let place = Place { user: starting.user_namespace(), network: network.as_fd() };
         let ground = self.ground.as_ref().map(AsFd::as_fd);
-        for end in &self.ends {
-            switch::attach(ground, end.switch.as_fd(), network.as_fd(), end.end())?;
+        self.ends.iter_mut().try_for_each(|end| end.plug(ground, place))?;
+        self.serve(place, map)
+    }
+
+    /// Starts the resolver, in the place of one that knows less or more.
+    fn serve(&mut self, place: Place<'_>, map: &IdMap) -> Result<()> {
+        if self.ends.is_empty() {
+            self.names = None;
+            return Ok(());
         }
         let members: Vec<BorrowedFd<'_>> = self.ends.iter().map(|end| end.directory.as_fd()).collect();
-        let user = starting.user_namespace();
-        let request =
-            names::Request { user, map, network: network.as_fd(), members: &members, upstreams: &self.upstreams };
+        let Place { user, network } = place;
+        let request = names::Request { user, map, network, members: &members, upstreams: &self.upstreams };
         self.names = Some(names::serve(request)?);
         Ok(())
+    }
+
+    /// Leaves the networks that the container is not to be in any more and joins those that it is to be in, while it
+    /// runs. What has failed leaves the others as they were.
+    pub fn follow(
+        &mut self,
+        engine: &Engine,
+        options: &RunOptions,
+        (id, name): (&Id, &str),
+        upstreams: &[IpAddr],
+        (place, map): (Place<'_>, &IdMap),
+    ) -> Result<()> {
+        let networks = engine.networks();
+        let _choosing = networks.choose()?;
+        let found = options.networks.iter().map(|endpoint| Ok((networks.find(&endpoint.network)?.name, endpoint)));
+        let wanted = found.collect::<Result<Vec<_>>>()?;
+        let is_wanted = |end: &Joined| wanted.iter().any(|(name, _)| *name == end.network.name);
+        for end in std::mem::take(&mut self.ends) {
+            match end.device {
+                Some(device) if !is_wanted(&end) => switch::detach(place, device)?,
+                _ => self.ends.push(end),
+            }
+        }
+        if self.ends.is_empty() && !wanted.is_empty() {
+            self.find_ground(engine, &networks)?;
+        }
+        let name = engine.containers.name_of(id, name).unwrap_or_else(|| name.to_owned());
+        for (network, endpoint) in &wanted {
+            if self.ends.iter().any(|end| end.network.name == *network) {
+                continue;
+            }
+            self.join_one(&networks, endpoint, (id, &name))?;
+            let ground = self.ground.as_ref().map(AsFd::as_fd);
+            if let Some(Err(error)) = self.ends.last_mut().map(|end| end.plug(ground, place)) {
+                self.ends.pop();
+                return Err(error);
+            }
+        }
+        self.upstreams = upstreams.to_vec();
+        self.serve(place, map)
     }
 
     /// Says what the container has in each network.
@@ -143,14 +193,14 @@ impl Membership {
             Some(switch) => switch,
             None => switch::create(self.ground.as_ref().map(AsFd::as_fd))?,
         };
-        let mut lease = lease(directory.as_fd(), &network, subnet, endpoint.address)?;
+        let mut lease = lease(directory.as_fd(), &network, endpoint.address)?;
         let names: Vec<String> =
             [name, id.short()].into_iter().chain(endpoint.aliases.iter().map(String::as_str)).map(Into::into).collect();
         let path = || std::path::PathBuf::from(format!("{}/{}", network.name, lease.address()));
         let path = path();
         lease.describe(id.as_str(), &names, switch.as_fd()).map_err(|e| Error::io("cannot write", &path, e))?;
         let aliases = endpoint.aliases.clone();
-        self.ends.push(Joined { network, subnet, aliases, switch, directory, lease });
+        self.ends.push(Joined { network, subnet, aliases, switch, directory, lease, device: None });
         Ok(())
     }
 
@@ -183,6 +233,12 @@ impl Membership {
 }
 
 impl Joined {
+    /// Connects the container.
+    fn plug(&mut self, ground: Option<BorrowedFd<'_>>, place: Place<'_>) -> Result<()> {
+        self.device = Some(switch::attach(ground, self.switch.as_fd(), place, self.end())?);
+        Ok(())
+    }
+
     fn end(&self) -> End {
         End { address: self.lease.address(), subnet: self.subnet }
     }
@@ -207,16 +263,22 @@ fn is_own(namespace: &OwnedFd) -> Result<bool> {
     Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
+/// Refuses an address that no container of a network can have.
+pub(super) fn check_address(network: &Definition, address: Ipv4Addr) -> Result<()> {
+    if network.subnet().is_some_and(|subnet| subnet.has_host(address)) && address != network.gateway {
+        return Ok(());
+    }
+    let why = format!(
+        "{address} cannot be a container's in network {}: its range is {}, and {} is the gateway",
+        network.name, network.subnet, network.gateway
+    );
+    Err(Error::new(Kind::InvalidOption, why))
+}
+
 /// Takes the address that was asked for, or the first that is free.
-fn lease(directory: BorrowedFd<'_>, network: &Definition, subnet: Subnet, asked: Option<Ipv4Addr>) -> Result<Lease> {
+fn lease(directory: BorrowedFd<'_>, network: &Definition, asked: Option<Ipv4Addr>) -> Result<Lease> {
     if let Some(address) = asked {
-        if !subnet.has_host(address) || address == network.gateway {
-            let why = format!(
-                "{address} cannot be a container's in network {}: its range is {subnet}, and {} is the gateway",
-                network.name, network.gateway
-            );
-            return Err(Error::new(Kind::InvalidOption, why));
-        }
+        check_address(network, address)?;
         // A resolver that looks at the file of an address that is free has it for a moment.
         for _ in 0..10 {
             if let Some(lease) = Lease::take(directory, address)? {
@@ -227,7 +289,7 @@ fn lease(directory: BorrowedFd<'_>, network: &Definition, subnet: Subnet, asked:
         let why = format!("{address} is in use by another container of network {}", network.name);
         return Err(Error::new(Kind::InvalidOption, why));
     }
-    for address in subnet.hosts().filter(|address| *address != network.gateway) {
+    for address in network.addresses() {
         if let Some(lease) = Lease::take(directory, address)? {
             return Ok(lease);
         }

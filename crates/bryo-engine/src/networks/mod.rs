@@ -7,6 +7,7 @@
 //! RUNTIME/networks.lock              held while a network or an address is chosen
 //! ```
 
+mod change;
 mod definition;
 mod join;
 
@@ -21,6 +22,7 @@ use bryo_net::subnet::{Subnet, routed};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::Dirs;
+use crate::container::Id;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Journal, Type};
 
@@ -164,6 +166,17 @@ impl Networks {
         let _ = std::fs::remove_dir_all(self.runtime.join(&network.name));
         self.tell(&network, "destroy");
         Ok(network)
+    }
+
+    /// Gives a container another name in all networks that it is in now. Nobody else may choose networks or addresses
+    /// meanwhile.
+    pub(crate) fn rename(&self, id: &Id, name: &str) -> Result<()> {
+        for network in self.all() {
+            if let Ok(directory) = open_directory(&self.runtime.join(&network.name)) {
+                members::rename(directory.as_fd(), id.as_str(), name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what supervisors that were killed have left.

@@ -74,6 +74,16 @@ impl Networking {
 }
 
 impl Endpoint {
+    /// Describes an end of a network from the words of a command.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::InvalidOption`] for an alias that no resolver finds, or an address that is none.
+    pub fn new(network: &str, aliases: &[String], address: Option<&str>) -> Result<Self> {
+        let aliases = aliases.iter().map(|name| alias(name)).collect::<Result<_>>()?;
+        Ok(Self { network: network.to_owned(), aliases, address: address.map(parse_address).transpose()? })
+    }
+
     /// Reads `NAME[,ALIAS...]`, `NAME:ip=ADDRESS,alias=NAME` or `name=NAME,ip=ADDRESS,alias=NAME`.
     fn parse(text: &str) -> Result<Self> {
         let (head, rest) = match text.split_once(':') {

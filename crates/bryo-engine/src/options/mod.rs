@@ -76,6 +76,8 @@ pub struct RunOptions {
     pub network: Option<Network>,
     /// The networks that the caller has made.
     pub networks: Vec<Endpoint>,
+    /// Has been taken out of all its networks, and has none until it is connected with one.
+    pub disconnected: bool,
     /// The container whose network it shares.
     pub network_of: Option<String>,
     /// Ports to publish.
@@ -159,6 +161,18 @@ pub enum Seccomp {
     Unconfined,
     /// One in Docker's or the OCI's form, read from a file by the caller.
     Profile(Vec<u8>),
+}
+
+impl RunOptions {
+    /// Tells whether a container with this network can be connected with others: it has one of its own, and was not
+    /// made to be without.
+    pub fn is_connectable(&self, network: Network) -> bool {
+        match network {
+            Network::Private => true,
+            Network::None => !self.networks.is_empty() || self.disconnected,
+            Network::Host | Network::Container => false,
+        }
+    }
 }
 
 /// The network of a container.

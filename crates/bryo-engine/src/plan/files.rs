@@ -7,29 +7,39 @@ use std::net::IpAddr;
 use bryo_launch::plan::GeneratedFile;
 
 use super::Input;
-use crate::options::{Dns, Network};
+use crate::options::{Dns, Network, RunOptions};
 
-/// The files, and whether the resolver needs the network helper's forwarder.
+/// Where the resolver is configured.
+pub(crate) const RESOLVER: &str = "/etc/resolv.conf";
+
+/// The files, and whom names are asked of.
 pub(super) struct Generated {
     pub files: Vec<GeneratedFile>,
+    pub resolver: Resolver,
+}
+
+/// How a container resolves names.
+pub(crate) struct Resolver {
+    /// The text of its configuration.
+    pub text: String,
+    /// Whether it needs the network helper's forwarder.
     pub forward_dns: bool,
     /// Whom the resolver of networks asks.
     pub upstreams: Vec<IpAddr>,
 }
 
 pub(super) fn generate(input: &Input<'_>) -> Generated {
-    let (resolver, forward_dns) = resolver(input);
-    let (resolver, upstreams) = with_names(input, resolver);
+    let resolver = Resolver::of(input.options, input.network, &input.host.resolver);
     let name = host_name(input);
     let file = |path: &str, text: String| GeneratedFile { path: path.into(), content: text.into_bytes(), mode: 0o644 };
     let mut files = vec![
         file("/etc/hosts", hosts(&name, &input.options.hosts)),
         file("/etc/hostname", format!("{name}\n")),
-        file("/etc/resolv.conf", resolver),
+        file(RESOLVER, resolver.text.clone()),
     ];
     // What the caller mounts there is what is seen there, and no file is made in a directory of the host.
     files.retain(|file| !input.options.mounts.iter().any(|mount| file.path.starts_with(&mount.target)));
-    Generated { files, forward_dns, upstreams }
+    Generated { files, resolver }
 }
 
 /// The container's host name: what was asked for, else its short id.
@@ -46,11 +56,27 @@ fn hosts(name: &str, extra: &[(String, String)]) -> String {
     text
 }
 
-fn resolver(input: &Input<'_>) -> (String, bool) {
-    let Dns { servers, search, options } = &input.options.dns;
-    let made = match input.network {
-        Network::Host => bryo_net::resolver::Resolver { text: input.host.resolver.clone(), forwards: false },
-        Network::Private => bryo_net::resolver::from_host(&input.host.resolver),
+impl Resolver {
+    /// Decides how names are resolved in a network; `host` is the host's own configuration.
+    pub fn of(options: &RunOptions, network: Network, host: &str) -> Self {
+        let (text, forward_dns) = configuration(&options.dns, network, host);
+        if options.networks.is_empty() && network != Network::Container {
+            return Self { text, forward_dns, upstreams: Vec::new() };
+        }
+        // Where names of networks are known, the container's own resolver is in the place of those that it is to ask.
+        let server = |line: &str| line.strip_prefix("nameserver ").map(str::to_owned);
+        let upstreams = text.lines().filter_map(server).filter_map(|server| server.parse().ok()).collect();
+        let others = text.lines().filter(|line| server(line).is_none());
+        let own = format!("nameserver {}\n", bryo_net::names::ADDRESS);
+        Self { text: others.fold(own, |text, line| text + line + "\n"), forward_dns, upstreams }
+    }
+}
+
+fn configuration(dns: &Dns, network: Network, host: &str) -> (String, bool) {
+    let Dns { servers, search, options } = dns;
+    let made = match network {
+        Network::Host => bryo_net::resolver::Resolver { text: host.to_owned(), forwards: false },
+        Network::Private => bryo_net::resolver::from_host(host),
         Network::None | Network::Container => bryo_net::resolver::Resolver { text: String::new(), forwards: false },
     };
     if servers.is_empty() && search.is_empty() && options.is_empty() {
@@ -67,16 +93,4 @@ fn resolver(input: &Input<'_>) -> (String, bool) {
     text += &if search.is_empty() { kept("search") } else { format!("search {}\n", search.join(" ")) };
     text += &if options.is_empty() { kept("options") } else { format!("options {}\n", options.join(" ")) };
     (text, forwards)
-}
-
-/// Where names of networks are known, puts the container's own resolver in the place of the servers, which it is to ask.
-fn with_names(input: &Input<'_>, text: String) -> (String, Vec<IpAddr>) {
-    if input.options.networks.is_empty() && input.network != Network::Container {
-        return (text, Vec::new());
-    }
-    let server = |line: &str| line.strip_prefix("nameserver ").map(str::to_owned);
-    let upstreams = text.lines().filter_map(server).filter_map(|server| server.parse().ok()).collect();
-    let others = text.lines().filter(|line| server(line).is_none());
-    let own = format!("nameserver {}\n", bryo_net::names::ADDRESS);
-    (others.fold(own, |text, line| text + line + "\n"), upstreams)
 }

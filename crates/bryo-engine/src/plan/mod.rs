@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use bryo_identity::Helpers;
 use bryo_identity::map::IdMap;
-use bryo_launch::plan::{Landlock, Plan, RootFs, Volume};
+use bryo_launch::plan::{GeneratedFile, Landlock, Plan, RootFs, Volume};
 use oci_spec::image::ImageConfiguration;
 
 use crate::container::Id;
@@ -27,6 +27,8 @@ use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions};
 
+pub(crate) use files::RESOLVER;
+use files::Resolver;
 pub use ports::Ports;
 
 /// Everything a plan is made from.
@@ -99,6 +101,22 @@ impl Planned {
     }
 }
 
+impl Planned {
+    /// Follows a change of the container's networks, and returns what its resolver configuration said; nothing where that
+    /// is as it was, or the caller's own.
+    pub(crate) fn follow(&mut self, options: &RunOptions, network: Network, host: &str) -> Option<Vec<u8>> {
+        let Resolver { text, forward_dns, upstreams } = Resolver::of(options, network, host);
+        (self.forward_dns, self.upstreams) = (forward_dns, upstreams);
+        let file = self.plan.files.iter_mut().find(|file| file.path == Path::new(RESOLVER))?;
+        (file.content != text.as_bytes()).then(|| std::mem::replace(&mut file.content, text.into_bytes()))
+    }
+
+    /// Returns what the container's resolver configuration says, unless it is the caller's own.
+    pub(crate) fn resolver(&self) -> Option<&GeneratedFile> {
+        self.plan.files.iter().find(|file| file.path == Path::new(RESOLVER))
+    }
+}
+
 /// Makes the plan.
 ///
 /// # Errors
@@ -140,7 +158,8 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
             None => input.landlock,
         },
     };
-    Ok(Planned { plan, forward_dns: files.forward_dns, upstreams: files.upstreams, ports, notes, relaxed })
+    let Resolver { forward_dns, upstreams, .. } = files.resolver;
+    Ok(Planned { plan, forward_dns, upstreams, ports, notes, relaxed })
 }
 
 /// Volumes in the launcher's terms.

@@ -31,7 +31,7 @@ pub(super) fn of(input: &Input<'_>, notes: &mut Vec<String>) -> Result<Ports> {
             }
             return Ok(Ports::default());
         }
-        Network::None | Network::Container if asked => {
+        Network::None | Network::Container if asked && !options.disconnected => {
             let why = match input.network {
                 Network::Container => "a container with the network of another one publishes no ports; that one can",
                 _ if options.networks.is_empty() => "with --network none no port can be published",

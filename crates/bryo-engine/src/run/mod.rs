@@ -3,6 +3,7 @@
 //!
 //! Single-threaded from here to the moment the payload runs: the child is cloned from this very process.
 
+mod change;
 mod group;
 mod guardian;
 mod network;
@@ -28,8 +29,10 @@ use crate::plan::Planned;
 use crate::time::now;
 use crate::volumes::Claims;
 
+pub(crate) use change::{Control, ask};
 use group::Group;
 use guardian::Guardian;
+pub(crate) use prepare::host_resolver;
 pub use prepare::{Image, Prepared, check_architecture};
 pub(crate) use slot::Slot;
 pub use supervise::Hints;
@@ -134,13 +137,17 @@ impl Engine {
         // What nobody could ask for afterwards is not kept, and goes through without a copy.
         let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
+        let connectable = request.options.is_connectable(prepared.network);
+        let control = connectable.then(|| Control::listen(held.dir())).transpose()?;
         live.describe(&mut record);
         held.write(&record)?;
         self.tell_start(&record, true);
         Claims { pin, volumes }.release();
         request.tell(|notifier| notifier.started(std::process::id(), &record, door.is_none()));
         let streams = live.running.take_streams();
-        let hints = supervise::relay(&live.running, streams, request, inbox, door.as_ref(), log)?;
+        let mut life = Life { engine: self, held, live, record, planned };
+        let hints = supervise::relay(&mut life, streams, request, inbox, (door.as_ref(), control.as_ref()), log)?;
+        let Life { live, mut record, planned, .. } = life;
         let (code, namespace) = live.wait(&mut record.state)?;
         drop(slot);
         request.tell(Notifier::stopping);
@@ -247,6 +254,23 @@ struct Ended {
     planned: Planned,
 }
 
+/// A container in the foreground, whose networks may change.
+struct Life<'a> {
+    engine: &'a Engine,
+    held: &'a Held,
+    live: Live,
+    record: Record,
+    planned: Planned,
+}
+
+impl Life<'_> {
+    fn follow(&mut self) -> Result<()> {
+        let followed = self.live.follow(self.engine, &mut self.record, &mut self.planned);
+        self.held.write_state(&self.record.state)?;
+        followed.map(drop)
+    }
+}
+
 /// A payload that runs, and what stands beside it. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -261,12 +285,17 @@ pub(crate) struct Live {
 impl Live {
     /// Writes down what was enforced, and that the payload runs.
     pub fn describe(&self, record: &mut Record) {
-        record.confinement.network = self.network.word.into();
         record.confinement.landlock = self.running.enforced().landlock_abi;
-        record.state.ports.clone_from(&self.network.ports);
-        record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
+        self.describe_networks(record);
         record.limits.clone_from(&self.limits);
         record.state.started(self.running.pid(), self.running.pidfd());
+    }
+
+    /// Writes down what it has in its networks.
+    fn describe_networks(&self, record: &mut Record) {
+        record.confinement.network = self.network.word.into();
+        record.state.ports.clone_from(&self.network.ports);
+        record.state.networks = self.networks.as_ref().map(Membership::describe).unwrap_or_default();
     }
 
     /// Waits for the payload's end and ends what stands beside it; returns the exit code and the user namespace, and

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bryo_launch::{Starting, relay};
 use bryo_net::pasta::{self, Attached, Pasta};
 use bryo_net::publish::{Forward, reserve};
+use bryo_net::switch::Place;
 
 use crate::container::Bindings;
 use crate::doctor;
@@ -30,12 +31,32 @@ pub(super) struct Connected {
     pub word: &'static str,
     /// The container's ports, and what leads to them from the host.
     pub ports: Bindings,
-    _pasta: Option<Attached>,
+    pasta: Option<Attached>,
+}
+
+/// The container that is connected.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub place: Place<'a>,
+    /// Process 1.
+    pub process: BorrowedFd<'a>,
+    /// Whether a signal to this process ends the attempt.
+    pub interruptible: bool,
 }
 
 impl Connected {
     fn without_pasta(word: &'static str) -> Self {
-        Self { word, ports: Bindings::default(), _pasta: None }
+        Self { word, ports: Bindings::default(), pasta: None }
+    }
+
+    /// Opens the way out of a container that runs, or closes it.
+    pub fn follow(&mut self, network: Network, target: Target<'_>, planned: &Planned) -> Result<()> {
+        match (network, &self.pasta) {
+            (Network::Private, None) => *self = private(target, planned).map_err(Error::from)?,
+            (Network::None, Some(_)) => *self = Self::without_pasta("none"),
+            _ => (),
+        }
+        Ok(())
     }
 }
 
@@ -54,14 +75,15 @@ pub(super) fn connect(
         Network::Private => (),
     }
     let asked = options.network.is_some() || !options.networks.is_empty() || !planned.ports.published.is_empty();
-    match private(starting, planned) {
+    let network = starting.take_network_namespace().map_err(Error::from)?;
+    let place = Place { user: starting.user_namespace(), network: network.as_fd() };
+    match private(Target { place, process: starting.pidfd(), interruptible: true }, planned) {
         Ok(connected) => Ok(connected),
         Err(Failed::Network(error)) if !asked => {
             note(&unconnected(&error));
             Ok(Connected::without_pasta("loopback"))
         }
-        Err(Failed::Network(error)) => Err(error.into()),
-        Err(Failed::Start(error)) => Err(error),
+        Err(failed) => Err(failed.into()),
     }
 }
 
@@ -73,24 +95,32 @@ enum Failed {
     Start(Error),
 }
 
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Network(error) => error.into(),
+            Failed::Start(error) => error,
+        }
+    }
+}
+
 impl From<bryo_net::Error> for Failed {
     fn from(error: bryo_net::Error) -> Self {
         Self::Network(error)
     }
 }
 
-fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Connected, Failed> {
+fn private(target: Target<'_>, planned: &Planned) -> std::result::Result<Connected, Failed> {
     let pasta = Pasta::find(&planned.plan.ids)?;
-    let network = starting.take_network_namespace().map_err(|e| Failed::Start(e.into()))?;
     let mut attempt = 1;
     loop {
         // A port that is in use, and not only was for a moment, fails here.
         let reserved = reserve(&planned.ports.published, pasta.families())?;
-        match attach(&pasta, starting, network.as_fd(), planned, &reserved.forwards) {
+        match attach(&pasta, target, planned, &reserved.forwards) {
             Err(Failed::Network(e)) if e.kind() == bryo_net::Kind::PortInUse && attempt < ATTEMPTS => attempt += 1,
             attached => {
                 let ports = Bindings::of(&planned.ports.exposed, &reserved.forwards, pasta.families());
-                return Ok(Connected { word: "private", ports, _pasta: attached? });
+                return Ok(Connected { word: "private", ports, pasta: attached? });
             }
         }
     }
@@ -99,16 +129,19 @@ fn private(starting: &mut Starting, planned: &Planned) -> std::result::Result<Co
 /// Attaches `pasta`; there is none when process 1 has ended meanwhile, of which its release tells the reason.
 fn attach(
     pasta: &Pasta,
-    starting: &Starting,
-    network: BorrowedFd<'_>,
+    target: Target<'_>,
     planned: &Planned,
     forwards: &[Forward],
 ) -> std::result::Result<Option<Attached>, Failed> {
-    let (user, map, forward_dns) = (starting.user_namespace(), &planned.plan.ids, planned.forward_dns);
+    let Place { user, network } = target.place;
+    let (map, forward_dns) = (&planned.plan.ids, planned.forward_dns);
     let attaching = pasta.attach(pasta::Request { user, network, map, forward_dns, forwards })?;
+    if !target.interruptible {
+        return Ok(attaching.ready(&[target.process], PATIENCE)?);
+    }
     // Others wait for the payload, as all signals do that are sent before it runs.
     let ending = relay::ending().descriptor().map_err(|e| Failed::Start(e.into()))?;
-    let attached = attaching.ready(&[ending.as_fd(), starting.pidfd()], PATIENCE)?;
+    let attached = attaching.ready(&[ending.as_fd(), target.process], PATIENCE)?;
     if attached.is_none()
         && let Some(signal) = bryo_sys::signal::next(&ending).map_err(|e| Failed::Start(e.into()))?
     {

@@ -17,7 +17,7 @@ use crate::derive::{self, Base, DeriveInput, Facts};
 use crate::error::{Error, Kind, Result};
 use crate::options::{Network, RunOptions, Source};
 use crate::plan::host::{HostTree, account_files};
-use crate::plan::{HostFacts, Input, Planned, plan};
+use crate::plan::{HostFacts, Input, Planned, RESOLVER, plan};
 use crate::users::{self, Accounts, Wanted};
 
 /// What a container is made from.
@@ -163,13 +163,13 @@ impl Engine {
     }
 
     /// Returns what a container has besides its networks: a way out, unless none of them leads outside.
-    fn network(&self, options: &RunOptions) -> Result<Network> {
+    pub(crate) fn network(&self, options: &RunOptions) -> Result<Network> {
         let Some(network) = options.network else {
             let networks = self.networks();
             let found = options.networks.iter().map(|endpoint| networks.find(&endpoint.network));
             let found = found.collect::<Result<Vec<_>>>()?;
             return Ok(match found.iter().all(|network| network.internal) {
-                _ if found.is_empty() => self.policy.network,
+                _ if found.is_empty() && !options.disconnected => self.policy.network,
                 true => Network::None,
                 false => Network::Private,
             });
@@ -251,7 +251,7 @@ impl Engine {
         };
         let volumes = self.volumes_dir();
         let host = HostFacts {
-            resolver: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            resolver: host_resolver(),
             unified_cgroup: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             kernel: kernel_version(),
             terminal: prepared.terminal,
@@ -374,6 +374,11 @@ pub fn check_architecture(image: &bryo_image::store::Image) -> Result<()> {
         "the image is made for {of_image}, and this machine is {of_host}; pull it with --platform linux/{of_host}"
     );
     Err(Error::new(Kind::Unsupported, why))
+}
+
+/// Returns how the host resolves names.
+pub(crate) fn host_resolver() -> String {
+    std::fs::read_to_string(RESOLVER).unwrap_or_default()
 }
 
 #[cfg(test)]

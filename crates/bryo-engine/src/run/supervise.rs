@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! While the payload runs.
 
-use std::os::fd::OwnedFd;
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
 
+use bryo_launch::Streams;
 use bryo_launch::relay::{self, Aside, Seen, Source};
-use bryo_launch::{Running, Streams};
+use bryo_sys::check;
 
-use super::Request;
+use super::{Control, Life, Request};
 use crate::error::Result;
 use crate::monitor::log::{Stream, Writer};
 use crate::notify::Door;
@@ -26,23 +28,29 @@ impl From<Seen> for Hints {
     }
 }
 
-/// Relays; what the payload says is kept if there is a log.
+/// Relays, and follows changes of the networks; what the payload says is kept if there is a log.
 pub(super) fn relay(
-    running: &Running,
+    life: &mut Life<'_>,
     streams: Streams,
     request: &Request<'_>,
     inbox: &OwnedFd,
-    door: Option<&Door>,
+    (door, control): (Option<&Door>, Option<&Control>),
     log: Option<Writer>,
 ) -> Result<Hints> {
     let spoken = door.zip(request.notifier);
     let pass = || spoken.iter().for_each(|(door, notifier)| door.pass(notifier));
+    let payload = check("dup", String::new, rustix::io::fcntl_dupfd_cloexec(life.live.running.pidfd(), 3))?;
+    let life = RefCell::new(life);
+    let follow = || control.iter().for_each(|control| control.serve(|| life.borrow_mut().follow()));
+    let door = door.map(|door| Aside { fd: door.fd(), act: &pass });
+    let control = control.map(|control| Aside { fd: control.fd(), act: &follow });
+    let asides: Vec<Aside<'_>> = door.into_iter().chain(control).collect();
     let options = relay::Options {
         caller: request.caller,
         interactive: request.options.interactive,
         proxy_signals: !request.options.no_signal_proxy,
         inbox,
-        aside: door.map(|door| Aside { fd: door.fd(), act: &pass }),
+        asides: &asides,
     };
     let mut log = log;
     let mut tap = log.as_mut().map(|log| {
@@ -52,5 +60,5 @@ pub(super) fn relay(
         }
     });
     let tap = tap.as_mut().map(|tap| tap as relay::Tap<'_>);
-    Ok(relay::run(running.pidfd(), streams, &options, tap)?.into())
+    Ok(relay::run(payload.as_fd(), streams, &options, tap)?.into())
 }

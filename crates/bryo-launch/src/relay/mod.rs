@@ -45,8 +45,8 @@ pub struct Options<'a> {
     pub proxy_signals: bool,
     /// Signals of [`signals`], read from here.
     pub inbox: &'a OwnedFd,
-    /// Something else to listen to meanwhile.
-    pub aside: Option<Aside<'a>>,
+    /// What else to listen to meanwhile.
+    pub asides: &'a [Aside<'a>],
 }
 
 /// A descriptor, and what is done when there is something to read. It reads what there is and does not wait.
@@ -121,7 +121,7 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>, mut
     loop {
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
             // What it has said with its last breath.
-            options.aside.inspect(|aside| (aside.act)());
+            options.asides.iter().for_each(|aside| (aside.act)());
             return Ok(channels.iter().map(Channel::seen).fold(Seen::default(), Seen::or));
         }
         let ready = wait(payload, options, &channels, ended)?;
@@ -131,9 +131,8 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>, mut
             }
         }
         ended |= ready.ended;
-        if let (Some(aside), true) = (options.aside, ready.aside) {
-            (aside.act)();
-        }
+        let aside = options.asides.iter().zip(&ready.asides).filter(|(_, ready)| **ready);
+        aside.for_each(|(aside, _)| (aside.act)());
         if ready.signal {
             signals_in(payload, options, console.as_ref(), raw.as_ref())?;
         }
@@ -145,7 +144,7 @@ struct Ready {
     channels: Vec<PollFlags>,
     ended: bool,
     signal: bool,
-    aside: bool,
+    asides: Vec<bool>,
 }
 
 fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>], ended: bool) -> Result<Ready> {
@@ -161,15 +160,16 @@ fn wait(payload: BorrowedFd<'_>, options: &Options<'_>, channels: &[Channel<'_>]
         places.push(waiting.is_some());
         fds.extend(waiting.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
     }
-    fds.extend(options.aside.map(|aside| PollFd::from_borrowed_fd(aside.fd, PollFlags::IN)));
+    let last = fds.len();
+    fds.extend(options.asides.iter().map(|aside| PollFd::from_borrowed_fd(aside.fd, PollFlags::IN)));
     let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
     check("poll", || format!("{} descriptors", fds.len()), polled)?;
     let mut found = fds[first..].iter().map(PollFd::revents);
     let channels = places.iter().map(|p| if *p { found.next() } else { None }.unwrap_or(PollFlags::empty()));
     let channels = channels.collect();
     let ended_now = !ended && !fds[1].revents().is_empty();
-    let aside = options.aside.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
-    Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty(), aside })
+    let asides = fds[last..].iter().map(|fd| !fd.revents().is_empty()).collect();
+    Ok(Ready { channels, ended: ended_now, signal: !fds[0].revents().is_empty(), asides })
 }
 
 fn channels<'a>(streams: Streams, options: &Options<'a>, tapped: bool) -> Vec<Channel<'a>> {

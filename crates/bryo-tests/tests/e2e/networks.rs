@@ -3,6 +3,8 @@
 
 use std::net::UdpSocket;
 use std::ops::Deref;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::{self, BUSYBOX};
@@ -106,8 +108,28 @@ fn networks_are_apart_and_a_container_may_be_in_several() {
         for host in ["r", &at_r] {
             lab.ask_in_vain(&["--network", "left"], host);
             lab.ask_in_vain(&["--network", "none"], host);
+            lab.ask_in_vain(&[], host);
         }
         assert_eq!(lab.ask(&["--network", "right"], "r").ok(), "I am r", "the control");
+    }
+}
+
+/// They belong to a network namespace, and so to who is in it.
+#[test]
+fn the_callers_abstract_sockets_are_out_of_reach_unless_the_network_is_the_hosts() {
+    let name = mark();
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.load(&images::probe());
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let call = |network: &[&str]| {
+            lab.bryo(&[&["run", "--rm"], network, &[images::PROBE, "/probe", "call", &name]].concat()).ok()
+        };
+        for network in [&[][..], &["--network", "none"], &["--network", "back"]] {
+            assert_eq!(call(network), "call ECONNREFUSED", "{network:?} for {}", user.name);
+        }
+        assert_eq!(call(&["--network", "host"]), "call ok", "the control for {}", user.name);
     }
 }
 
@@ -219,9 +241,11 @@ fn a_container_shares_the_network_of_another_that_is_in_one() {
     for user in User::all() {
         let lab = Lab::new(&user);
         lab.bryo(&["network", "create", "--internal", "back"]).ok();
-        lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
+        let id = lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
         let sharing = ["--network", "container:web"];
-        assert_eq!(lab.ask(&sharing, "127.0.0.1").ok(), "I am web", "{}", user.name);
+        for sharing in [sharing, ["--network", &format!("container:{id}")]] {
+            assert_eq!(lab.ask(&sharing, "127.0.0.1").ok(), "I am web", "{}", user.name);
+        }
         assert_eq!(lab.ask(&sharing, "alias").ok(), "I am web");
         let mark = mark();
         let words = [&["run", "-d"], &sharing[..], &[BUSYBOX, "sleep", &mark]].concat();
@@ -319,6 +343,66 @@ fn nothing_is_left_of_a_network_whose_users_were_killed() {
     }
 }
 
+/// Whoever comes last finds what the others have done: the record says what is to be.
+#[test]
+fn connections_that_change_at_one_time_all_come_to_be() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    let networks = ["a", "b", "c", "d"];
+    for network in networks {
+        lab.bryo(&["network", "create", "--internal", network]).ok();
+    }
+    lab.bryo(&["run", "-d", "--name", "peer", "--restart", "always", BUSYBOX, "sleep", "600"]).ok();
+    let lab = &lab;
+    std::thread::scope(|scope| {
+        for network in networks {
+            scope.spawn(move || {
+                for verb in ["connect", "disconnect", "connect"] {
+                    lab.bryo(&["network", verb, network, "peer"]).ok();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..3 {
+                lab.bryo(&["restart", "-t", "0", "peer"]).ok();
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+        });
+    });
+    let devices = || lab.bryo(&["exec", "peer", "ls", "/sys/class/net"]).ok();
+    for when in ["now", "after a restart"] {
+        assert_eq!(devices().split_whitespace().filter(|d| d.starts_with("net")).count(), 4, "{when}: {}", devices());
+        for network in networks {
+            assert!(!lab.address("peer", network).is_empty(), "{network} {when}");
+        }
+        lab.bryo(&["restart", "-t", "0", "peer"]).ok();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_connection() {
+    for user in User::all() {
+        let lab = Lab::of(Home::alone(&user));
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        let round = || {
+            for end in ["disconnect", "rm", "kill"] {
+                lab.bryo(&["run", "-d", "--name", "peer", BUSYBOX, "sleep", "600"]).ok();
+                lab.bryo(&["network", "connect", "back", "peer"]).ok();
+                match end {
+                    "disconnect" => lab.bryo(&["network", "disconnect", "back", "peer"]).ok(),
+                    "kill" => lab.bryo(&["kill", "peer"]).ok(),
+                    _ => String::new(),
+                };
+                lab.bryo(&["rm", "-f", "peer"]).ok();
+            }
+        };
+        round();
+        let before = Snapshot::take(&lab);
+        round();
+        before.assert_nothing_left(&lab);
+    }
+}
+
 #[test]
 fn a_killed_supervisor_takes_its_container_out_of_the_network() {
     let Some(user) = User::ordinary() else { return };
@@ -359,6 +443,88 @@ fn networks_are_listed_and_removed() {
 }
 
 #[test]
+fn networks_are_filtered_as_with_docker() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    for (name, labels) in [("front", &["--label", "tier=web", "--label", "x"][..]), ("back", &["--label", "tier=db"])] {
+        lab.bryo(&[&["network", "create"], labels, &[name]].concat()).ok();
+    }
+    let id = lab.bryo(&["network", "create", "--internal", "used"]).ok();
+    lab.serve("web", &["--network", "used"]);
+    let list = |filters: &[&str]| {
+        let flags = filters.iter().flat_map(|filter| ["--filter", *filter]);
+        let words: Vec<&str> = ["network", "ls", "--format", "{{.Name}}"].into_iter().chain(flags).collect();
+        lab.bryo(&words).ok().replace('\n', " ")
+    };
+    for (filters, expected) in [
+        (&[][..], "back front used"),
+        (&["name=^f", "name=ck$"], "back front"),
+        (&["label=tier"], "back front"),
+        (&["label=tier", "label=x"], "front"),
+        (&["label=tier=db"], "back"),
+        (&["dangling=true"], "back front"),
+        (&["dangling=false"], "used"),
+        (&["driver=bridge", "name=back"], "back"),
+        (&["driver=overlay"], ""),
+        (&["scope=local", "type=custom"], "back front used"),
+        (&["type=builtin"], ""),
+        (&[&format!("id={}", &id[..9])], "used"),
+    ] {
+        assert_eq!(list(filters), expected, "{filters:?}");
+    }
+    for filter in ["colour=red", "name", "dangling=perhaps", "type=x"] {
+        lab.bryo(&["network", "ls", "--filter", filter]).fails(1, &["invalid filter"]);
+    }
+    assert_eq!(lab.bryo(&["network", "ls", "-q", "--filter", "name=used"]).ok(), id[..12]);
+    assert_eq!(lab.bryo(&["network", "ls", "-q", "--no-trunc", "--filter", "name=used"]).ok(), id);
+    let table = lab.bryo(&["network", "ls", "--format", "table {{.ID}}\t{{.Driver}}", "--filter", "name=used"]).ok();
+    assert!(table.starts_with("NETWORK ID") && table.contains("DRIVER") && table.contains(&id[..12]), "{table}");
+    // A prune takes what fits, and nothing that a container uses, whether it runs or not.
+    lab.bryo(&["stop", "-t", "0", "web"]).ok();
+    let prune = |filter: &str| lab.bryo(&["network", "prune", "-f", "--filter", filter]).ok().replace('\n', " ");
+    lab.bryo(&["network", "prune", "-f", "--filter", "name=front"]).fails(1, &["invalid filter"]);
+    lab.bryo(&["network", "prune"]).fails(1, &["--force"]);
+    assert_eq!(prune("until=24h"), "");
+    assert_eq!(prune("label=tier=nobody"), "");
+    assert_eq!(prune("label!=x"), "Deleted Networks: back ");
+    assert_eq!(prune("until=2100-01-01T00:00:00Z"), "Deleted Networks: front ");
+    assert_eq!(list(&[]), "used");
+}
+
+#[test]
+fn a_network_is_made_with_the_flags_that_people_use() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    let range = ["--subnet", "10.125.0.0/16", "--ip-range", "10.125.7.0/24", "--gateway", "10.125.0.1"];
+    let icc = ["-d", "bridge", "-o", "com.docker.network.bridge.enable_icc=true", "--attachable"];
+    lab.bryo(&[&["network", "create"], &range[..], &icc, &["--internal", "back"]].concat()).ok();
+    let config = lab.bryo(&["network", "inspect", "-f", "{{json (index .IPAM.Config 0)}}", "back"]).ok();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let expected = serde_json::json!({
+        "Subnet": "10.125.0.0/16", "IPRange": "10.125.7.0/24", "Gateway": "10.125.0.1",
+    });
+    assert_eq!(config, expected);
+    lab.serve("web", &["--network", "back"]);
+    lab.serve("far", &["--network", "back", "--ip", "10.125.200.9"]);
+    assert_eq!(lab.address("web", "back"), "10.125.7.0");
+    for name in ["web", "far"] {
+        assert_eq!(lab.ask(&["--network", "back"], name).ok(), format!("I am {name}"));
+    }
+    for (words, expected) in [
+        (&["--ip-range", "10.126.0.0/24", "--subnet", "10.127.0.0/24"][..], "10.126.0.0/24"),
+        (&["-o", "com.docker.network.bridge.name=br0"], "nobody on the host sees it"),
+        (&["-o", "com.docker.network.bridge.enable_ip_masquerade=false"], "--internal"),
+        (&["--opt", "parent=eth0"], "parent=eth0"),
+        (&["--driver", "macvlan"], "bridge"),
+        (&["--ipam-driver", "dhcp"], "default"),
+        (&["--scope", "swarm"], "local"),
+    ] {
+        lab.bryo(&[&["network", "create"], words, &["other"]].concat()).fails(1, &[expected]);
+    }
+    assert_eq!(lab.bryo(&["network", "ls", "--format", "{{.Name}}"]).ok(), "back");
+}
+
+#[test]
 fn what_cannot_be_made_or_removed_is_refused_with_its_reason() {
     let Some(user) = User::ordinary() else { return };
     let lab = Lab::new(&user);
@@ -389,4 +555,204 @@ fn what_cannot_be_made_or_removed_is_refused_with_its_reason() {
     lab.bryo(&["stop", "-t", "0", "web"]).ok();
     lab.bryo(&["network", "rm", "c"]).ok();
     lab.bryo(&["start", "web"]).fails(1, &["c"]);
+}
+
+/// Asks a server from inside a container that runs, until it answers.
+#[track_caller]
+fn ask_from(lab: &Lab, container: &str, host: &str) -> String {
+    let ask = || lab.bryo(&["exec", container, "timeout", "2", "wget", "-qO-", &format!("http://{host}/")]).text();
+    eventually("an answer", || Some(ask()).filter(|text| !text.is_empty()))
+}
+
+/// Tells whether a server is reached from inside a container that runs, in one try.
+fn reaches(lab: &Lab, container: &str, host: &str) -> bool {
+    let url = format!("http://{host}/");
+    !lab.bryo(&["exec", container, "timeout", "2", "wget", "-qO-", &url]).text().is_empty()
+}
+
+/// Whatever it had before: nothing that leads there, a network like it, or a way out.
+#[test]
+fn a_container_that_runs_comes_into_a_network_and_leaves_it_at_once() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        for network in ["front", "back"] {
+            lab.bryo(&["network", "create", "--internal", network]).ok();
+        }
+        lab.serve("web", &["--network", "back"]);
+        let web = lab.address("web", "back");
+        for before in [&[][..], &["--network", "front"]] {
+            let words = [&["run", "-d", "--name", "peer"], before, &[BUSYBOX, "sleep", "600"]].concat();
+            lab.bryo(&words).ok();
+            let resolver = || lab.bryo(&["exec", "peer", "cat", "/etc/resolv.conf"]).ok();
+            let (devices, was) = (lab.bryo(&["exec", "peer", "ls", "/sys/class/net"]).ok(), resolver());
+            assert!(!reaches(&lab, "peer", &web) && !reaches(&lab, "peer", "web"), "{before:?} for {}", user.name);
+            lab.bryo(&["network", "connect", "--alias", "friend", "back", "peer"]).ok();
+            assert_eq!(ask_from(&lab, "peer", "web"), "I am web", "{before:?} for {}", user.name);
+            // It is found there, too, by all its names.
+            let address = lab.address("peer", "back");
+            for name in ["peer", "friend"] {
+                let found = lab.bryo(&["exec", "web", "nslookup", name]);
+                assert!(found.ok().contains(&address), "{found}");
+            }
+            let shown = lab.bryo(&["network", "inspect", "-f", "{{json .Containers}}", "back"]).ok();
+            assert!(shown.contains("\"peer\""), "{shown}");
+            lab.bryo(&["network", "connect", "back", "peer"]).fails(1, &["peer", "already", "back"]);
+            lab.bryo(&["network", "disconnect", "back", "peer"]).ok();
+            assert!(!reaches(&lab, "peer", &web) && !reaches(&lab, "peer", "web"), "{before:?} for {}", user.name);
+            lab.bryo(&["exec", "web", "nslookup", "peer"]).fails(1, &[]);
+            assert_eq!(lab.bryo(&["exec", "peer", "ls", "/sys/class/net"]).ok(), devices);
+            assert_eq!(resolver(), was, "{before:?} for {}", user.name);
+            let shown = lab.bryo(&["network", "inspect", "-f", "{{json .Containers}}", "back"]).ok();
+            assert!(!shown.contains("\"peer\""), "{shown}");
+            lab.bryo(&["network", "disconnect", "back", "peer"]).fails(1, &["peer", "not connected", "back"]);
+            lab.bryo(&["network", "disconnect", "-f", "back", "peer"]).ok();
+            lab.bryo(&["rm", "-f", "peer"]).ok();
+        }
+    }
+}
+
+#[test]
+fn a_connection_stays_when_a_container_is_started_again() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--internal", "--subnet", "10.124.7.0/24", "back"]).ok();
+    lab.serve("web", &["--network", "back"]);
+    lab.bryo(&["create", "--name", "made", BUSYBOX, "sleep", "600"]).ok();
+    let script = "while [ ! -e /tmp/end ]; do sleep 0.1; done; rm /tmp/end";
+    lab.bryo(&["run", "-d", "--name", "runs", "--restart", "always", BUSYBOX, "sh", "-c", script]).ok();
+    for name in ["made", "runs"] {
+        let address = if name == "made" { "10.124.7.41" } else { "10.124.7.42" };
+        lab.bryo(&["network", "connect", "--ip", address, "--alias", "other", "back", name]).ok();
+        let shown = lab.bryo(&["inspect", "-f", "{{json .NetworkSettings.Networks.back.Aliases}}", name]).ok();
+        assert_eq!(shown, "[\"other\"]");
+        lab.bryo(&["restart", "-t", "0", name]).ok();
+        assert_eq!(lab.address(name, "back"), address);
+        assert_eq!(ask_from(&lab, name, "web"), "I am web");
+    }
+    // Its policy starts it again in the same process.
+    lab.bryo(&["exec", "runs", "touch", "/tmp/end"]).ok();
+    eventually("another run", || {
+        let now = lab.bryo(&["inspect", "-f", "{{.State.Status}} {{.State.RestartCount}}", "runs"]).text();
+        (now == "running 1").then_some(())
+    });
+    assert_eq!(ask_from(&lab, "runs", "web"), "I am web");
+    for name in ["made", "runs"] {
+        lab.bryo(&["stop", "-t", "0", name]).ok();
+        lab.bryo(&["network", "disconnect", "back", name]).ok();
+        lab.bryo(&["start", name]).ok();
+        assert!(!reaches(&lab, name, "web"));
+        assert_eq!(lab.bryo(&["inspect", "-f", "{{json .NetworkSettings.Networks}}", name]).ok(), "{}");
+    }
+}
+
+#[test]
+fn a_container_in_a_foreground_is_connected_too() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--internal", "back"]).ok();
+    lab.serve("web", &["--network", "back"]);
+    let mark = mark();
+    let run = lab.start(&["run", "--rm", "--name", "peer", BUSYBOX, "sleep", &mark]);
+    Process::with_args(&["sleep", &mark]);
+    eventually("the record", || lab.bryo(&["inspect", "peer"]).status.success().then_some(()));
+    lab.bryo(&["network", "connect", "back", "peer"]).ok();
+    assert_eq!(ask_from(&lab, "peer", "web"), "I am web");
+    assert!(!lab.address("peer", "back").is_empty());
+    lab.bryo(&["rename", "peer", "other"]).ok();
+    assert!(lab.bryo(&["exec", "web", "nslookup", "other"]).ok().contains(&lab.address("other", "back")));
+    lab.bryo(&["network", "disconnect", "back", "other"]).ok();
+    assert!(!reaches(&lab, "other", "web"));
+    lab.bryo(&["kill", "other"]).ok();
+    drop(run);
+}
+
+#[test]
+fn a_new_name_is_found_at_once_and_the_old_one_is_not() {
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "--internal", "back"]).ok();
+        lab.serve("web", &["--network", "back", "--network-alias", "alias"]);
+        lab.bryo(&["run", "-d", "--name", "peer", "--network", "back", BUSYBOX, "sleep", "600"]).ok();
+        assert_eq!(ask_from(&lab, "peer", "web"), "I am web", "the control");
+        for (old, new) in [("web", "a-name-that-is-longer"), ("a-name-that-is-longer", "w")] {
+            lab.bryo(&["rename", old, new]).ok();
+            lab.bryo(&["exec", "peer", "nslookup", old]).fails(1, &[]);
+            for name in [new, "alias"] {
+                assert_eq!(ask_from(&lab, "peer", name), "I am web", "{name} for {}", user.name);
+            }
+            let shown = lab.bryo(&["network", "inspect", "-f", "{{json .Containers}}", "back"]).ok();
+            assert!(shown.contains(&format!("\"{new}\"")) && !shown.contains(&format!("\"{old}\"")), "{shown}");
+        }
+        lab.bryo(&["restart", "-t", "0", "w"]).ok();
+        assert_eq!(ask_from(&lab, "peer", "w"), "I am web", "after a restart");
+    }
+}
+
+#[test]
+fn who_has_no_network_of_its_own_is_not_connected() {
+    let Some(user) = User::ordinary() else { return };
+    let lab = Lab::new(&user);
+    lab.bryo(&["network", "create", "--internal", "--subnet", "10.124.8.0/24", "back"]).ok();
+    lab.serve("web", &["--network", "back"]);
+    for (name, network) in [("h", "host"), ("n", "none"), ("c", "container:web")] {
+        lab.bryo(&["run", "-d", "--name", name, "--network", network, BUSYBOX, "sleep", "600"]).ok();
+        lab.bryo(&["network", "connect", "back", name]).fails(1, &[name, "cannot be connected"]);
+        lab.bryo(&["network", "disconnect", "back", name]).fails(1, &[name, "not connected"]);
+    }
+    lab.bryo(&["run", "-d", "--name", "p", BUSYBOX, "sleep", "600"]).ok();
+    for (words, expected) in [
+        (&["moon", "p"][..], "no such network: moon"),
+        (&["back", "nobody"], "no such container: nobody"),
+        (&["host", "p"], "host"),
+        (&["--ip", "10.124.9.1", "back", "p"], "10.124.8.0/24"),
+        (&["--ip", "10.124.8.1", "back", "p"], "gateway"),
+        (&["--ip", &lab.address("web", "back"), "back", "p"], "in use"),
+        (&["--alias", "a b", "back", "p"], "a b"),
+    ] {
+        lab.bryo(&[&["network", "connect"], words].concat()).fails(1, &[expected]);
+        // What could not be had is not wanted later either.
+        let shown = lab.bryo(&["inspect", "-f", "{{json .NetworkSettings.Networks}}", "p"]).ok();
+        assert_eq!(shown, "{}", "{words:?}");
+    }
+    lab.bryo(&["network", "disconnect", "moon", "p"]).fails(1, &["no such network: moon"]);
+    lab.bryo(&["network", "connect", "back", "p"]).ok();
+    assert_eq!(ask_from(&lab, "p", "web"), "I am web", "the control");
+}
+
+/// The way out comes and goes with the networks that lead there.
+#[test]
+fn a_container_gets_a_way_out_by_a_network_and_has_none_without() {
+    if !pasta() {
+        return;
+    }
+    let Some(outside) = Outside::new() else { return };
+    let world = greeter(outside.listen_in_the_world());
+    let machine = greeter(outside.listen_on_the_machine("127.0.0.1"));
+    for user in User::all() {
+        let lab = Lab::new(&user);
+        lab.bryo(&["network", "create", "open"]).ok();
+        lab.bryo(&["network", "create", "--internal", "shut"]).ok();
+        let bryo = |words: &[&str]| Running::start(outside.command(&lab.command(words)), false).wait();
+        bryo(&["run", "-d", "--name", "peer", "--network", "shut", BUSYBOX, "sleep", "600"]).ok();
+        let reached = |host: &str, port: u16| {
+            let script = format!("echo | timeout 5 nc {host} {port}");
+            bryo(&["exec", "peer", "sh", "-c", &script]).text().lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(reached(WORLD, world), "", "{}", user.name);
+        bryo(&["network", "connect", "open", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "hello from the host", "{}", user.name);
+        assert_eq!(reached("127.0.0.1", machine), "", "the machine's loopback");
+        bryo(&["network", "disconnect", "open", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "", "{}", user.name);
+        // Without any network it has none, now and when it is started again.
+        bryo(&["network", "connect", "open", "peer"]).ok();
+        bryo(&["network", "disconnect", "shut", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "hello from the host", "{}", user.name);
+        bryo(&["network", "disconnect", "open", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "", "{}", user.name);
+        bryo(&["restart", "-t", "0", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "", "{} after a restart", user.name);
+        bryo(&["network", "connect", "open", "peer"]).ok();
+        assert_eq!(reached(WORLD, world), "hello from the host", "{}", user.name);
+    }
 }

@@ -5,6 +5,9 @@
 // program run outside, or with one protection off, is the control that shows that a refusal comes from where we say.
 #include "probe.h"
 #include <signal.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 static const char *errno_name(int number) {
@@ -36,6 +39,15 @@ void attempt(const char *name, int (*act)(void)) {
     }
 }
 
+// Connects to an abstract socket (unix(7)).
+static int call(const char *name) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    strncpy(address.sun_path + 1, name, sizeof address.sun_path - 2);
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+    return fd < 0 ? errno : result(connect(fd, (struct sockaddr *)&address, length));
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "euid") == 0) {
         printf("%u %u\n", (unsigned)geteuid(), (unsigned)getegid());
@@ -45,6 +57,11 @@ int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "read") == 0) {
         int fd = open(argv[2], O_RDONLY | O_CLOEXEC);
         printf("read %s\n", fd < 0 ? errno_name(errno) : "ok");
+        return 0;
+    }
+    if (argc > 2 && strcmp(argv[1], "call") == 0) {
+        int error = call(argv[2]);
+        printf("call %s\n", error ? errno_name(error) : "ok");
         return 0;
     }
     if (argc > 2 && strcmp(argv[1], "watch") == 0) {

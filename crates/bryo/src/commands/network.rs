@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo network`: networks that containers find each other in.
 
+mod ends;
+mod list;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::error::Kind;
+use bryo_engine::list::LabelFilter;
 use bryo_engine::networks::{Definition, Wanted};
 use bryo_engine::options::key_value;
 use bryo_net::subnet::Subnet;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::gc::confirm;
@@ -20,6 +25,9 @@ use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output::{self, template};
+
+pub use ends::{ConnectNetwork, DisconnectNetwork};
+pub use list::ListNetworks;
 
 /// Flags of `bryo network create`.
 #[derive(Debug, Args)]
@@ -33,6 +41,9 @@ pub struct CreateNetwork {
     /// The address that no container gets; the first without
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
+    /// The addresses among these that containers get, such as 10.20.30.128/25; all without
+    #[arg(long, value_name = "RANGE")]
+    ip_range: Option<Subnet>,
     /// Leads nowhere but to its containers
     #[arg(long)]
     internal: bool,
@@ -42,6 +53,15 @@ pub struct CreateNetwork {
     /// Driver: bridge is the only one
     #[arg(long, short, value_name = "DRIVER", default_value = "bridge", hide_default_value = true)]
     driver: String,
+    /// Option of the driver: those of Docker that say what is so in any case are accepted
+    #[arg(short, long, value_name = "OPTION")]
+    opt: Vec<String>,
+    /// Accepted: who chooses addresses
+    #[arg(long, hide = true, default_value = "default")]
+    ipam_driver: String,
+    /// Accepted: networks are this machine's
+    #[arg(long, hide = true, default_value = "local")]
+    scope: String,
     /// Leaves a network that is there already as it is
     #[arg(long)]
     ignore: bool,
@@ -62,13 +82,20 @@ impl Verb for CreateNetwork {
             let why = "--ipv6: networks have IPv4 addresses in this version; leave it out";
             return Err(Error::message(why));
         }
-        if self.driver != "bridge" {
-            return Err(Error::message(format!("--driver {}: bridge is the only driver", self.driver)));
+        for (flag, value, only) in [
+            ("--driver", &self.driver, "bridge"),
+            ("--ipam-driver", &self.ipam_driver, "default"),
+            ("--scope", &self.scope, "local"),
+        ] {
+            if value != only {
+                return Err(Error::message(format!("{flag} {value}: {only} is the only one")));
+            }
         }
+        self.opt.iter().try_for_each(|option| check_option(option))?;
         let labels = self.label.iter().map(|text| key_value("label", text)).collect::<std::result::Result<_, _>>()?;
-        let Self { name, subnet, gateway, internal, ignore, .. } = self;
+        let Self { name, subnet, gateway, ip_range, internal, ignore, .. } = self;
         let engine = context.engine()?;
-        let wanted = Wanted { name: name.clone(), subnet, gateway, internal, labels };
+        let wanted = Wanted { name: name.clone(), subnet, gateway, ip_range, internal, labels };
         let id = match engine.networks().create(wanted) {
             Err(error) if ignore && error.kind() == Kind::NameInUse => engine.networks().find(&name)?.id,
             made => made?.id,
@@ -78,114 +105,26 @@ impl Verb for CreateNetwork {
     }
 }
 
-/// Flags of `bryo network ls`.
-#[derive(Debug, Args)]
-pub struct ListNetworks {
-    /// Shows ids only
-    #[arg(short, long)]
-    quiet: bool,
-    /// Shows whole ids
-    #[arg(long)]
-    no_trunc: bool,
-    /// Shows those that fit: name=, id=, label=, driver=, dangling=
-    #[arg(short, long, value_name = "FILTER", value_parser = Filter::parse)]
-    filter: Vec<Filter>,
-    /// Format as json, table ..., or by a template such as '{{.Name}}'
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Prints JSON
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
-}
-
-/// A condition of `--filter`.
-#[derive(Debug, Clone)]
-enum Filter {
-    Name(String),
-    Id(String),
-    Label(String, Option<String>),
-    Driver(String),
-    Dangling(bool),
-}
-
-impl Filter {
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or("a filter is KEY=VALUE")?;
-        let value = value.to_owned();
-        match key {
-            "name" => Ok(Self::Name(value)),
-            "id" => Ok(Self::Id(value)),
-            "driver" => Ok(Self::Driver(value)),
-            "dangling" => value.parse().map(Self::Dangling).map_err(|_| "dangling is true or false".to_owned()),
-            "label" => Ok(match value.split_once('=') {
-                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-                None => Self::Label(value, None),
-            }),
-            _ => Err(format!("there is no filter {key:?}")),
+/// Accepts an option of Docker's driver where it says what is so without it. What cannot be had is not passed over.
+fn check_option(option: &str) -> Result<()> {
+    const TRUE: [&str; 3] = [
+        "com.docker.network.bridge.enable_icc=true",
+        "com.docker.network.bridge.enable_ip_masquerade=true",
+        "com.docker.network.bridge.host_binding_ipv4=0.0.0.0",
+    ];
+    if TRUE.contains(&option) {
+        return Ok(());
+    }
+    let hint = match option.split_once('=').map_or(option, |(key, _)| key) {
+        "com.docker.network.bridge.name" => {
+            "leave it out: the bridge is in a namespace, and nobody on the host sees it"
         }
-    }
-
-    fn fits(&self, network: &Definition, used: &BTreeSet<String>) -> bool {
-        match self {
-            Self::Name(part) => network.name.contains(part.as_str()),
-            Self::Id(part) => network.id.starts_with(part.as_str()),
-            Self::Label(key, value) => {
-                network.labels.get(key).is_some_and(|has| value.as_ref().is_none_or(|value| has == value))
-            }
-            Self::Driver(driver) => driver == "bridge",
-            Self::Dangling(dangling) => used.contains(&network.name) != *dangling,
-        }
-    }
-}
-
-impl Verb for ListNetworks {
-    const NAME: &'static str = "ls";
-    const ABOUT: &'static str = "List networks";
-
-    fn run(self, context: &Context) -> Result<ExitCode> {
-        let engine = context.engine()?;
-        let used = used(&engine);
-        let mut networks = engine.networks().all();
-        networks.retain(|network| self.filter.iter().all(|filter| filter.fits(network, &used)));
-        let text = if self.json {
-            output::json(&networks.iter().map(|network| describe(&engine, network)).collect::<Vec<_>>())? + "\n"
-        } else if let Some(format) = &self.format {
-            let rows: Vec<Value> = networks.iter().map(|network| self.row(network)).collect();
-            template::list(format, &rows, &[("ID", "NETWORK ID")])?
-        } else if self.quiet {
-            networks.iter().map(|network| self.id(network).to_owned() + "\n").collect()
-        } else {
-            let cells = |network: &Definition| {
-                let reach = if network.internal { "internal" } else { "private" };
-                let cells = [self.id(network), &network.name, "bridge", &network.subnet, reach];
-                cells.map(str::to_owned).to_vec()
-            };
-            output::table(&["NETWORK ID", "NAME", "DRIVER", "SUBNET", "OUTSIDE"], networks.iter().map(cells))
-        };
-        output::print(&text)?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl ListNetworks {
-    fn id<'a>(&self, network: &'a Definition) -> &'a str {
-        if self.no_trunc { &network.id } else { network.id.get(..12).unwrap_or(&network.id) }
-    }
-
-    /// A row in the words of Docker's `--format`.
-    fn row(&self, network: &Definition) -> Value {
-        let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        json!({
-            "ID": self.id(network),
-            "Name": network.name,
-            "Driver": "bridge",
-            "Scope": "local",
-            "IPv6": "false",
-            "Internal": network.internal.to_string(),
-            "Labels": labels.join(","),
-            "CreatedAt": network.created,
-        })
-    }
+        "com.docker.network.bridge.enable_ip_masquerade" => "--internal, for a network that leads nowhere outside",
+        "com.docker.network.bridge.enable_icc" => "a network for each container that others are not to reach",
+        "com.docker.network.bridge.host_binding_ipv4" => "-p ADDRESS:HOST:CONTAINER, when a container is started",
+        _ => "leave it out",
+    };
+    Err(Error::message(format!("--opt {option}: a network of bryo has no such option")).hint(hint))
 }
 
 /// Flags of `bryo network inspect`.
@@ -236,6 +175,10 @@ fn describe(engine: &Engine, network: &Definition) -> Value {
         (member.id.clone(), value)
     };
     let containers: serde_json::Map<String, Value> = members.iter().map(member).collect();
+    let mut config = json!({"Subnet": network.subnet, "Gateway": network.gateway});
+    if let Some(range) = &network.ip_range {
+        config["IPRange"] = json!(range);
+    }
     json!({
         "Name": network.name,
         "Id": network.id,
@@ -244,7 +187,7 @@ fn describe(engine: &Engine, network: &Definition) -> Value {
         "Driver": "bridge",
         "EnableIPv4": true,
         "EnableIPv6": false,
-        "IPAM": {"Driver": "default", "Config": [{"Subnet": network.subnet, "Gateway": network.gateway}]},
+        "IPAM": {"Driver": "default", "Config": [config]},
         "Internal": network.internal,
         "Attachable": true,
         "Containers": containers,
@@ -294,6 +237,9 @@ pub struct PruneNetworks {
     /// Does not ask
     #[arg(short, long)]
     force: bool,
+    /// Removes only those that fit: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
 }
 
 impl Verb for PruneNetworks {
