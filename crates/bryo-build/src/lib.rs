@@ -5,6 +5,13 @@
 //! what it makes is an image of the store, or nothing. Trusts the Dockerfile's author no more than an image. Faces:
 //! Dockerfiles, contexts and stages made by anyone.
 
+pub mod build;
+pub mod cache;
+pub mod context;
 pub mod dockerfile;
+pub mod error;
+pub mod files;
 pub mod ignore;
 pub mod pattern;
+pub mod progress;
+mod state;

@@ -95,6 +95,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<commit::Commit>(),
     Entry::of::<rename::Rename>(),
     Entry::of::<rm::Rm>(),
+    Entry::of::<build::Build>(),
     Entry::of::<pull::Pull>(),
     Entry::of::<push::Push>(),
     Entry::of::<images::Images>(),
@@ -125,6 +126,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         "Manage images",
         &[
             Entry::of::<images::Images>().named("ls"),
+            Entry::of::<build::Build>(),
             Entry::of::<pull::Pull>(),
             Entry::of::<push::Push>(),
             Entry::of::<inspect::InspectImage>(),
