@@ -6,7 +6,6 @@
 //! Dockerfiles, contexts and stages made by anyone.
 
 pub mod build;
-pub mod cache;
 pub mod context;
 pub mod dockerfile;
 pub mod error;

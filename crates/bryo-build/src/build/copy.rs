@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use bryo_engine::error::Error as EngineError;
 use bryo_engine::step::{Scratch, Working};
 use bryo_image::Digest;
-use bryo_image::carry::Carried;
 use bryo_image::digest::{Algorithm, HashingWriter};
 use bryo_image::store::Layer;
 use bryo_sys::check;
@@ -23,12 +22,12 @@ use super::simple::absolute;
 use crate::context::is_archive;
 use crate::dockerfile::{Copy, Heredoc, Source, substitute};
 use crate::error::{Result, wrong};
-use crate::files::{Chmod, Destination, Selection, pack, place};
+use crate::files::{Chmod, Destination, Placed, Selection, pack, place};
 use crate::ignore::Ignore;
 use crate::state::State;
 
 /// A part of a copy: what is carried in one go.
-enum Piece {
+pub(super) enum Piece {
     /// Files of the context.
     Context(Selection),
     /// Files of a stage or an image.
@@ -192,7 +191,7 @@ impl Builder<'_> {
     }
 
     /// Returns a digest of what a piece carries; of a stage's, which is known by its layers, of what is chosen.
-    fn digest(&self, piece: &Piece) -> Result<String> {
+    pub(super) fn digest(&self, piece: &Piece) -> Result<String> {
         let mut writer = HashingWriter::new(std::io::sink(), Algorithm::Sha256);
         match piece {
             Piece::Context(selection) => {
@@ -222,8 +221,7 @@ impl Builder<'_> {
             }
             _ => destination,
         };
-        let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))
-            .map_err(EngineError::from)?;
+        let (read, write) = pipe()?;
         let mut ours = Some(write);
         let theirs = &mut ours;
         let placing = self.engine.in_tree(layers, Some(scratch), move |root| {
@@ -231,12 +229,11 @@ impl Builder<'_> {
             drop(theirs.take());
             place(root, destination, File::from(read))
         })?;
-        let Some(output) = ours.take() else { return Err(wrong("the pipe to the files is gone")) };
-        let sent = self.send(piece, output);
-        arrived(placing, sent)
+        let sent = ours.take().map_or_else(|| Err(wrong("the pipe to the files is gone")), |to| self.send(piece, to));
+        arrived(placing, sent).map(drop)
     }
 
-    fn send(&self, piece: &Piece, output: OwnedFd) -> Result<()> {
+    pub(super) fn send(&self, piece: &Piece, output: OwnedFd) -> Result<()> {
         match piece {
             Piece::Context(selection) => Ok(pack(self.request.context.root()?, selection, File::from(output))?),
             Piece::Stage(layers, selection) if layers.is_empty() => {
@@ -284,10 +281,15 @@ impl Builder<'_> {
     }
 }
 
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    Ok(check("pipe2", || "CLOEXEC".into(), pipe).map_err(EngineError::from)?)
+}
+
 /// Tells which side's failure is the cause: one that sends to nobody has been left by whoever could not receive.
-fn arrived(placing: Working<Carried>, sent: Result<()>) -> Result<()> {
+pub(super) fn arrived(placing: Working<Placed>, sent: Result<()>) -> Result<Placed> {
     match (sent, placing.answer()) {
-        (Ok(()), Ok(_)) => Ok(()),
+        (Ok(()), Ok(placed)) => Ok(placed),
         (Err(error), Ok(_)) => Err(error),
         (Ok(()), Err(error)) => Err(error.into()),
         (Err(error), Err(other)) => {

@@ -17,13 +17,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use bryo_engine::Engine;
+use bryo_engine::step::StepCache;
 use bryo_engine::users::Accounts;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, ImageRecord};
 use bryo_image::unpack::Worker;
 
-use crate::cache::Cache;
 use crate::context::Context;
 use crate::dockerfile::{Dockerfile, substitute};
 use crate::error::{Result, wrong};
@@ -101,7 +101,7 @@ struct Builder<'a> {
     engine: &'a Engine,
     worker: &'a Worker,
     request: &'a Request<'a>,
-    cache: Cache,
+    cache: StepCache,
     /// The time that is now.
     now: String,
     /// Arguments before the first stage, and their values.
@@ -124,7 +124,7 @@ impl<'a> Builder<'a> {
             engine,
             worker,
             request,
-            cache: Cache::new(engine.store()),
+            cache: StepCache::new(engine.store()),
             now: variables::time(request.source_date_epoch),
             globals: Vec::new(),
             asked_for: RefCell::new(BTreeSet::new()),

@@ -11,10 +11,12 @@ use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
 use super::Builder;
+use super::copy::{Piece, arrived, pipe};
 use super::simple::absolute;
 use crate::dockerfile::Run;
 use crate::dockerfile::mount::{Mount, MountKind, Sharing};
 use crate::error::{Result, wrong};
+use crate::files::{Destination, Placed, Selection, place};
 use crate::state::State;
 
 /// How many directories of one name may be in use at once.
@@ -65,12 +67,61 @@ impl Builder<'_> {
                 mounts.list.push(StepMount::Cache(CacheDirectory { target, directory, read_only }));
             }
             MountKind::Bind { from, source, write } => {
-                let target = wanted(target)?;
-                let _ = (index, from, source, write, &target);
-                return Err(wrong("--mount=type=bind is not to be had yet; COPY what the step needs"));
+                let piece = self.bound(index, from.as_deref(), &source)?;
+                self.bind(mounts, &piece, wanted(target)?, (&source, write))?;
             }
         }
         Ok(())
+    }
+
+    /// Says which files a bind means.
+    fn bound(&mut self, index: usize, from: Option<&str>, source: &str) -> Result<Piece> {
+        let sources = vec![source.to_owned()];
+        let Some(from) = from else {
+            let ignore = self.request.context.ignore.clone();
+            return Ok(Piece::Context(Selection { sources, ignore, owner: Some((0, 0)), ..Selection::default() }));
+        };
+        let state = self.source(index, from)?;
+        Ok(Piece::Stage(self.layers(&state)?, Selection { sources, ..Selection::default() }))
+    }
+
+    /// Gives a step a copy of files: what it writes to them, if it may, is forgotten with the copy, and nothing of the
+    /// host is ever mounted.
+    fn bind(&self, mounts: &mut Mounts, piece: &Piece, target: PathBuf, (source, write): (&str, bool)) -> Result<()> {
+        let of = if let Piece::Stage(layers, _) = piece { Some(layers.clone()) } else { None };
+        mounts.inputs.push(json!({"bind": self.digest(piece)?, "of": of, "target": target, "write": write}));
+        let scratch = self.engine.scratch()?;
+        let copied = self.copy_for(piece, &scratch);
+        mounts.scratches.push(scratch);
+        let (placed, directory) = copied?;
+        mounts.list.push(if placed.directory {
+            StepMount::Cache(CacheDirectory { target, directory, read_only: !write })
+        } else {
+            let name = crate::pattern::clean(source);
+            let name = name.rsplit('/').next().unwrap_or_default();
+            let source = directory.join(CacheDirectory::DATA).join(name);
+            StepMount::File { target, source, read_only: !write }
+        });
+        Ok(())
+    }
+
+    fn copy_for(&self, piece: &Piece, scratch: &Scratch) -> Result<(Placed, PathBuf)> {
+        let destination = Destination {
+            path: "/".to_owned(),
+            owner: (0, 0),
+            single_id: self.single_id(),
+            own: None,
+            unpacked: false,
+        };
+        let (read, write) = pipe()?;
+        let mut ours = Some(write);
+        let theirs = &mut ours;
+        let (placing, directory) = self.engine.in_copy(scratch, move |root| {
+            drop(theirs.take());
+            place(root, &destination, File::from(read))
+        })?;
+        let sent = ours.take().map_or_else(|| Err(wrong("the pipe to the files is gone")), |to| self.send(piece, to));
+        Ok((arrived(placing, sent)?, directory))
     }
 
     /// Gives a step a program to execute.
@@ -84,7 +135,7 @@ impl Builder<'_> {
         file.as_file().set_permissions(PermissionsExt::from_mode(0o755)).map_err(fail)?;
         // Closed: what is open for writing is not executed.
         let file = file.into_temp_path();
-        mounts.list.push(StepMount::File { target, source: file.to_path_buf() });
+        mounts.list.push(StepMount::File { target, source: file.to_path_buf(), read_only: true });
         mounts.files.push(file);
         Ok(())
     }

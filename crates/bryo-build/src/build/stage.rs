@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stages: what they stand on, and their steps in order.
 
+use bryo_engine::step::{CacheEntry, StepCache};
 use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
 use serde_json::Value;
 
 use super::Builder;
-use crate::cache::{Cache, Entry};
 use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
 use crate::error::{Result, wrong};
 use crate::progress::Event;
@@ -158,8 +158,8 @@ impl Builder<'_> {
         inputs: &Value,
         name: &str,
         make: impl FnOnce(&mut Self, usize) -> Result<Option<Layer>>,
-    ) -> Result<Entry> {
-        let key = Cache::key(inputs);
+    ) -> Result<CacheEntry> {
+        let key = StepCache::key(inputs);
         let known = if self.request.no_cache { None } else { self.cache.get(&key) };
         if let Some(entry) = known
             && entry.layer.as_ref().is_none_or(|layer| self.engine.has_step_layer(layer))
@@ -169,7 +169,7 @@ impl Builder<'_> {
             return Ok(entry);
         }
         let layer = self.told(name, make)?;
-        let entry = Entry { layer, created: super::variables::time(self.request.source_date_epoch) };
+        let entry = CacheEntry { layer, created: super::variables::time(self.request.source_date_epoch) };
         self.cache.put(&key, &entry);
         Ok(entry)
     }

@@ -14,5 +14,5 @@ mod place;
 mod select;
 
 pub use chmod::Chmod;
-pub use place::{Destination, make_directory, place};
+pub use place::{Destination, Placed, make_directory, place};
 pub use select::{Selection, exists, pack};

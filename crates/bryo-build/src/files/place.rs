@@ -13,6 +13,7 @@ use bryo_sys::check;
 use bryo_sys::root::{Root, mkdir};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// Where things go.
 #[derive(Clone, Debug)]
@@ -29,14 +30,23 @@ pub struct Destination {
     pub unpacked: bool,
 }
 
+/// What has arrived.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Placed {
+    /// Whether it is a directory's content.
+    pub directory: bool,
+    /// How much it is.
+    pub carried: Carried,
+}
+
 /// Places what an archive has, as [`super::pack`] writes it.
 ///
 /// # Errors
 ///
 /// [`Kind::Source`] when the destination is something else, and what can be wrong with an archive.
-pub fn place(root: &Root, destination: &Destination, input: impl Read) -> Result<Carried> {
+pub fn place(root: &Root, destination: &Destination, input: impl Read) -> Result<Placed> {
     let arriving = Arriving::begin(input)?;
-    let Some(head) = arriving.head() else { return Ok(Carried::default()) };
+    let Some(head) = arriving.head() else { return Ok(Placed::default()) };
     let path = Path::new(&destination.path);
     let open = |path: &Path| root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     let below = destination.unpacked || head.directory || destination.path.ends_with('/');
@@ -55,7 +65,8 @@ pub fn place(root: &Root, destination: &Destination, input: impl Read) -> Result
     let directory = directory.as_os_str().as_bytes().to_vec();
     let placing = Placing { directory, top, owner, strip_set_id: destination.single_id };
     let again = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    Ok(arriving.place(&Ways::Inside(Root::from_fd(again)), &placing)?)
+    let carried = arriving.place(&Ways::Inside(Root::from_fd(again)), &placing)?;
+    Ok(Placed { directory: head.directory, carried })
 }
 
 /// Makes a directory and those above it, unless they are there. Tells whether something was made.
@@ -96,7 +107,7 @@ mod tests {
     use super::*;
     use crate::files::{Selection, pack};
 
-    fn copy(to: &Root, from: &Root, sources: &[&str], path: &str) -> Result<Carried> {
+    fn copy(to: &Root, from: &Root, sources: &[&str], path: &str) -> Result<Placed> {
         let sources = sources.iter().map(|s| (*s).to_owned()).collect();
         let mut archive = Vec::new();
         pack(from, &Selection { sources, ..Selection::default() }, &mut archive)?;

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bryo_launch::overlay::Overlay;
+use bryo_launch::plan::Volume;
 use bryo_sys::check;
 use bryo_sys::mount::Attr;
 use bryo_sys::root::Root;
@@ -86,6 +87,32 @@ impl Engine {
         let map = self.store_map()?;
         let place = Place::Own(&map, self.host.helpers.as_ref());
         Ok(Working(agent::start(place, || directory(path), |opened| work(&opened))?))
+    }
+
+    /// Puts files together that a step gets mounted, below the directory that is returned, and returns the answer of
+    /// the work with it. The root is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::in_tree`].
+    pub fn in_copy<T: Serialize + DeserializeOwned>(
+        &self,
+        scratch: &Scratch,
+        work: impl FnOnce(&Root) -> Result<T>,
+    ) -> Result<(Working<T>, PathBuf)> {
+        let layer = self.own_layer(scratch)?;
+        let made = |fd: &OwnedFd, name: &str| -> Result<OwnedFd> {
+            let mode = Mode::from_raw_mode(0o755);
+            check("mkdirat", || name.into(), rustix::fs::mkdirat(fd, name, mode))?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok(check("openat", || name.into(), rustix::fs::openat(fd, name, flags, Mode::empty()))?)
+        };
+        let working = self.in_directory(&layer, |fd| {
+            // Where what is left of a step is looked for.
+            let upper = made(fd, "upper")?;
+            work(&Root::from_fd(made(&upper, Volume::DATA)?))
+        })?;
+        Ok((working, layer.join("upper")))
     }
 
     /// Makes the directory with a step's own layer, and gives it to whom files of containers belong.

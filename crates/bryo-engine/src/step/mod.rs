@@ -9,6 +9,7 @@
 //! A step writes into a directory among the containers, as a container does, and is collected as one if the build is
 //! killed. It has no record, so that nobody takes it for a container.
 
+mod cache;
 mod files;
 mod layer;
 mod process;
@@ -16,9 +17,10 @@ mod process;
 use std::path::{Path, PathBuf};
 
 use crate::Engine;
-use crate::container::{Held, Id, Namespace, remove_layer};
+use crate::container::{Held, Id, Namespace, remove_layer, remove_trees};
 use crate::error::{Error, Result};
 
+pub use cache::{Entry as CacheEntry, StepCache};
 pub use files::Working;
 pub use layer::StepLayer;
 pub use process::{CacheDirectory, SecretFile, StepMount, StepProcess};
@@ -80,7 +82,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the unpacked content of layers, given bottom to top, in the order that overlays have them: top first.
+    /// Returns the unpacked content of layers, given bottom to top, in the order that overlays have them: top first, and
+    /// each once, since what it has further down is hidden.
     ///
     /// # Errors
     ///
@@ -91,7 +94,8 @@ impl Engine {
             let path = self.store.layer_dir(map.ownership_key(), diff_id).join("fs");
             if path.is_dir() { Ok(path) } else { Err(gone(diff_id, &path)) }
         };
-        layers.iter().rev().map(path).collect()
+        let mut seen = std::collections::BTreeSet::new();
+        layers.iter().rev().filter(|diff_id| seen.insert(*diff_id)).map(path).collect()
     }
 
     /// Unpacks what is missing of an image that a stage stands on.
@@ -101,6 +105,25 @@ impl Engine {
     /// As a pull; the blobs must be there.
     pub fn unpack_for_build(&self, image: &bryo_image::store::Image) -> Result<()> {
         self.unpack_missing(image, &self.store_map()?)
+    }
+
+    /// Forgets what builds have made and keep: layers of steps, which the next collection takes, and the directories
+    /// that steps share.
+    ///
+    /// # Errors
+    ///
+    /// When something could not be removed.
+    pub fn forget_builds(&self) -> Result<()> {
+        StepCache::new(&self.store).clear();
+        let Ok(entries) = std::fs::read_dir(self.store.root().join("build/mounts")) else { return Ok(()) };
+        let map = self.store_map()?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                remove_trees(&path, &[CacheDirectory::DATA], Namespace::New(&map, self.host.helpers.as_ref()))?;
+                std::fs::remove_dir(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells whether a layer is unpacked, and its blob there.

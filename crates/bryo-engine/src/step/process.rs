@@ -54,12 +54,14 @@ pub enum StepMount {
     Secret(SecretFile),
     /// A directory that the step shares with others.
     Cache(CacheDirectory),
-    /// A file, which cannot be written to.
+    /// A file.
     File {
         /// Where.
         target: PathBuf,
         /// The file on the host.
         source: PathBuf,
+        /// Whether it cannot be written to.
+        read_only: bool,
     },
 }
 
@@ -112,7 +114,7 @@ impl StepMount {
             Self::File { source, .. } => Source::Bind(source.clone()),
             Self::Secret(_) | Self::Cache(_) => return None,
         };
-        let read_only = matches!(self, Self::File { .. });
+        let read_only = matches!(self, Self::File { read_only: true, .. });
         Some(Mount { source, target: self.target().to_owned(), read_only, me: false })
     }
 }

@@ -101,6 +101,7 @@ impl Verb for PruneSystem {
             what.push("all anonymous volumes that no container names");
         }
         what.push(if self.all { "all images that no container was made of" } else { "all images without a name" });
+        what.push("what builds keep");
         confirm(self.force, &format!("{}, and what nothing refers to", what.join(", ")))?;
         let engine = context.engine()?;
         let (ids, mut freed) = containers(&engine, &filters)?;
@@ -111,6 +112,7 @@ impl Verb for PruneSystem {
             freed += bytes;
             output::print(&volume::deleted("Volumes", &names))?;
         }
+        engine.forget_builds()?;
         let (lines, bytes) = images(&engine, self.all, &filters, false)?;
         output::print(&volume::deleted("Images", &lines))?;
         reclaimed(freed + bytes)

@@ -89,6 +89,8 @@ impl Verb for Build {
             return Err(Error::message(format!("-t {name}: a digest is not given, it follows from the content")));
         }
         let engine = context.engine()?;
+        // What is unpacked for the build is nobody's leftover.
+        let _pin = engine.store().pin()?;
         let (files, found) = self.files(&engine)?;
         let parsed = dockerfile::parse(&found.text).map_err(BuildError::from);
         let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, &dockerfile));

@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 
 /// The steps that are known.
 #[derive(Debug)]
-pub struct Cache {
+pub struct StepCache {
     dir: PathBuf,
 }
 
@@ -31,7 +31,7 @@ pub struct Entry {
     pub created: String,
 }
 
-impl Cache {
+impl StepCache {
     /// Uses the cache of a store.
     pub fn new(store: &Store) -> Self {
         Self { dir: store.root().join("build/steps") }
@@ -72,6 +72,20 @@ impl Cache {
         (blobs, layers)
     }
 
+    /// Removes what builds have left that were killed. Nobody builds meanwhile.
+    pub(crate) fn sweep(store: &Store) {
+        let Ok(Some(_alone)) = store.pin_alone() else { return };
+        for entry in fs::read_dir(store.root().join("build")).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("context-") {
+                let _ = fs::remove_dir_all(entry.path());
+            } else if name.starts_with("script-") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Forgets everything. What was made goes with the next collection, unless an image has it.
     pub fn clear(&self) {
         let _ = fs::remove_dir_all(&self.dir);
@@ -87,15 +101,15 @@ mod tests {
     #[test]
     fn what_was_kept_is_found_by_its_key_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache { dir: dir.path().join("steps") };
-        let key = Cache::key(&json!({"a": 1, "b": [2]}));
-        assert_eq!(key, Cache::key(&json!({"b": [2], "a": 1})));
+        let cache = StepCache { dir: dir.path().join("steps") };
+        let key = StepCache::key(&json!({"a": 1, "b": [2]}));
+        assert_eq!(key, StepCache::key(&json!({"b": [2], "a": 1})));
         assert!(cache.get(&key).is_none());
         let digest = Digest::sha256_of(b"x");
         let layer = Layer { digest: digest.clone(), size: 1, media_type: "m".into(), diff_id: Digest::sha256_of(b"y") };
         cache.put(&key, &Entry { layer: Some(layer), created: "now".into() });
         assert_eq!(cache.get(&key).unwrap().created, "now");
-        assert!(cache.get(&Cache::key(&json!({"a": 2, "b": [2]}))).is_none());
+        assert!(cache.get(&StepCache::key(&json!({"a": 2, "b": [2]}))).is_none());
         assert!(cache.in_use().0.contains(&digest));
         fs::write(dir.path().join("steps").join(key.hex()), "{").unwrap();
         assert!(cache.get(&key).is_none());
