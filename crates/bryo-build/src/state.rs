@@ -215,11 +215,15 @@ impl State {
         Value::Object(document)
     }
 
-    /// Returns what later steps depend on: the content, and what commands see of the configuration.
+    /// Returns the content that later steps stand on.
+    pub fn content(&self) -> Value {
+        json!(self.layers.iter().map(|layer| layer.diff_id.as_str()).collect::<Vec<_>>())
+    }
+
+    /// Returns what commands depend on: the content, and what they see of the configuration.
     pub fn fingerprint(&self) -> Value {
-        let diff_ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
         json!({
-            "layers": diff_ids,
+            "layers": self.content(),
             "env": self.list("Env"),
             "args": self.visible_args(),
             "user": self.text("User"),

@@ -49,7 +49,7 @@ struct Plan {
 impl Builder<'_> {
     pub(super) fn copy(&mut self, state: &mut State, index: usize, copy: &Copy, text: &str, name: &str) -> Result<()> {
         let plan = self.plan_copy(state, index, copy)?;
-        let inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.fingerprint()});
+        let inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
         let entry = self.cached(&inputs, name, |builder, _| {
             let layers = builder.layers(state)?;
             let scratch = builder.engine.scratch()?;

@@ -45,9 +45,8 @@ impl Builder<'_> {
             "below": state.fingerprint(),
         });
         let by = written(state, &command, script.as_ref());
-        let entry = self.cached(&inputs, name, |builder, number| {
-            builder.make(state, run, &command, (&by, number), &mounts).map(Some)
-        });
+        let entry =
+            self.cached(&inputs, name, |builder, number| builder.make(state, run, &command, number, &mounts).map(Some));
         // What was only there for the step goes, whatever has become of it.
         let swept = mounts.scratches.drain(..).try_for_each(|scratch| self.engine.discard_step(scratch));
         let entry = entry?;
@@ -57,14 +56,7 @@ impl Builder<'_> {
     }
 
     /// Runs the command, and makes a layer of what it has written.
-    fn make(
-        &mut self,
-        state: &State,
-        run: &Run,
-        command: &[String],
-        (by, number): (&str, usize),
-        mounts: &Mounts,
-    ) -> Result<Layer> {
+    fn make(&mut self, state: &State, run: &Run, command: &[String], number: usize, mounts: &Mounts) -> Result<Layer> {
         let layers = self.layers(state)?;
         if layers.is_empty() {
             return Err(wrong("RUN: there is nothing in the stage that could be run"));
@@ -89,7 +81,7 @@ impl Builder<'_> {
             architecture: state.architecture(),
         };
         let scratch = self.engine.scratch()?;
-        let layer = self.execute(&process, &scratch, &layers, (by, number));
+        let layer = self.execute(&process, &scratch, &layers, number);
         self.engine.discard_step(scratch)?;
         layer
     }
@@ -99,7 +91,7 @@ impl Builder<'_> {
         process: &StepProcess<'_>,
         scratch: &Scratch,
         layers: &[PathBuf],
-        (by, number): (&str, usize),
+        number: usize,
     ) -> Result<Layer> {
         let mut output = |stream: Stream, bytes: &[u8]| {
             let stream = if stream == Stream::Stderr { Told::Err } else { Told::Out };
@@ -108,7 +100,7 @@ impl Builder<'_> {
         let note = |line: &str| self.tell(Event::Note(number, line));
         let code = self.engine.run_step(scratch, layers, process, &mut output, &note)?;
         if code != 0 {
-            let command = by.strip_prefix("RUN ").unwrap_or(by);
+            let command = process.command.join(" ");
             let why = format!("process {command:?} did not complete successfully: exit code: {code}");
             return Err(Error::new(Kind::Step(code), why));
         }

@@ -101,7 +101,7 @@ impl Builder<'_> {
         let path = absolute(state.workdir(), &path);
         state.set("WorkingDir", json!(path));
         let owner = self.owner(state, state.text("User").unwrap_or("0"))?;
-        let inputs = json!({"step": "WORKDIR", "path": path, "owner": owner, "below": state.fingerprint()});
+        let inputs = json!({"step": "WORKDIR", "path": path, "owner": owner, "below": state.content()});
         let entry = self.cached(&inputs, name, |builder, _| {
             let layers = builder.layers(state)?;
             let scratch = builder.engine.scratch()?;

@@ -100,18 +100,20 @@ impl<W: Write> Packer<'_, W> {
         let pattern = clean(source);
         let parsed = Pattern::parse(&pattern).map_err(|why| Error::new(Kind::Source, why))?;
         let paths = match parsed.literal() {
-            Some(path) => {
-                if self.selection.ignore.excludes(&path) && !self.selection.ignore.keeps_below() {
-                    return Err(missing(source, "it is left out by .dockerignore"));
-                }
-                match self.root.resolve(Path::new("/").join(&path)) {
-                    Ok(_) => vec![path],
-                    Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                        return Err(missing(source, "there is no such file or directory"));
+            Some(path) => match self.root.resolve(Path::new("/").join(&path)) {
+                Ok(fd) if self.selection.ignore.excludes(&path) => {
+                    let directory = kind(&look(&fd, &path)?) == FileType::Directory;
+                    if !(directory && self.selection.ignore.keeps_below()) {
+                        return Err(missing(source, "it is left out by .dockerignore"));
                     }
-                    Err(e) => return Err(e.into()),
+                    vec![path]
                 }
-            }
+                Ok(_) => vec![path],
+                Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                    return Err(missing(source, "there is no such file or directory"));
+                }
+                Err(e) => return Err(e.into()),
+            },
             None => self.expand(&pattern, &parsed)?,
         };
         if paths.is_empty() {
