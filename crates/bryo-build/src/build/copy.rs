@@ -18,6 +18,7 @@ use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use super::Builder;
+use super::fetched::{Fetched, is_repository};
 use super::simple::absolute;
 use crate::context::is_archive;
 use crate::dockerfile::{Copy, Heredoc, Source, substitute};
@@ -36,6 +37,8 @@ pub(super) enum Piece {
     Text { name: String, text: String, selection: Selection },
     /// An archive of the context, to be unpacked.
     Archive(File),
+    /// A file of an address.
+    Fetched(Fetched, Selection),
 }
 
 /// A copy whose variables are replaced.
@@ -137,9 +140,21 @@ impl Builder<'_> {
             Source::Path(path) => self.expand(path, state)?,
         };
         if copy.add {
-            if path.contains("://") || path.starts_with("git@") || path.ends_with(".git") {
-                let why = format!("ADD {path}: addresses are not fetched yet; fetch it in a RUN, or before the build");
+            if is_repository(&path) {
+                let why = format!("ADD {path}: git repositories are not fetched yet; clone it before the build");
                 return Err(wrong(why));
+            }
+            if path.contains("://") {
+                let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
+                let fetched = Fetched::new(&path, checksum.as_deref(), self.engine.store().root())?;
+                if fetched.checksum.is_none() {
+                    fetched.fetch(self.request.fetch)?;
+                }
+                let sources = vec![fetched.name.clone()];
+                // Source: the Dockerfile reference, "ADD": what is fetched is its owner's alone.
+                let chmod = base.chmod.clone().or(Some(Chmod::Mode(0o600)));
+                pieces.push(Piece::Fetched(fetched, Selection { sources, chmod, ..base.clone() }));
+                return Ok(());
             }
             if copy.unpack != Some(false)
                 && let Some(archive) = self.archive(&path)?
@@ -202,6 +217,7 @@ impl Builder<'_> {
             Piece::Text { name, text, .. } => {
                 return Ok(Digest::sha256_of(format!("{name}\n{text}").as_bytes()).to_string());
             }
+            Piece::Fetched(fetched, _) => return Ok(format!("{} {}", fetched.name, fetched.digest()?)),
             Piece::Archive(file) => {
                 let mut file = file.try_clone().map_err(|e| EngineError::io("cannot read", "archive".as_ref(), e))?;
                 let hashed = std::io::copy(&mut file, &mut writer).and_then(|_| file.seek(SeekFrom::Start(0)));
@@ -256,6 +272,11 @@ impl Builder<'_> {
                 use std::os::unix::fs::PermissionsExt;
                 file.set_permissions(PermissionsExt::from_mode(0o644)).map_err(fail)?;
                 let root = Root::open(dir.path()).map_err(EngineError::from)?;
+                Ok(pack(&root, selection, File::from(output))?)
+            }
+            Piece::Fetched(fetched, selection) => {
+                fetched.fetch(self.request.fetch)?;
+                let root = Root::open(fetched.directory()).map_err(EngineError::from)?;
                 Ok(pack(&root, selection, File::from(output))?)
             }
             Piece::Archive(file) => {

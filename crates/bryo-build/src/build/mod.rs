@@ -6,6 +6,7 @@
 //! is cloned from this one.
 
 mod copy;
+mod fetched;
 mod finish;
 mod mounts;
 mod run;
@@ -15,6 +16,7 @@ mod variables;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use bryo_engine::Engine;
 use bryo_engine::step::StepCache;
@@ -34,6 +36,9 @@ pub use finish::User;
 
 /// Finds an image by its name, for a platform: pulls it where that is wanted.
 pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Result<Image>;
+
+/// Fetches a file from an address into a file; plain HTTP only where it is said that the content is going to be verified.
+pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result<()>;
 
 /// What is to be built, and of what.
 pub struct Request<'a> {
@@ -61,6 +66,8 @@ pub struct Request<'a> {
     pub source_date_epoch: Option<u64>,
     /// Finds images.
     pub find_image: FindImage<'a>,
+    /// Fetches files.
+    pub fetch: Fetch<'a>,
     /// Who is told.
     pub progress: &'a dyn Progress,
 }

@@ -20,11 +20,10 @@ impl Builder<'_> {
             }
             Instruction::Env(pairs) => {
                 // All of them see what was there before.
-                let before = state.clone();
-                for (name, value) in pairs {
-                    let (name, value) = (self.expand(name, &before)?, self.expand(value, &before)?);
-                    state.set_env(&name, &value);
-                }
+                let pair =
+                    |(name, value): &(String, String)| Ok((self.expand(name, state)?, self.expand(value, state)?));
+                let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>>>()?;
+                pairs.iter().for_each(|(name, value)| state.set_env(name, value));
             }
             Instruction::Label(pairs) => {
                 for (name, value) in pairs {

@@ -237,3 +237,78 @@ fn ten_thousand_instructions_are_read() {
     assert_eq!(parse(&text).unwrap().stages[0].steps.len(), 10_000);
     assert!(parse(&"x".repeat(LENGTH_MAX + 1)).is_err());
 }
+
+mod any_text {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces that Dockerfiles are made of, put together in ways that nobody would.
+    const PIECES: [&str; 44] = [
+        "FROM",
+        "from x",
+        "RUN ",
+        "COPY",
+        "ADD ",
+        "ENV ",
+        "ARG",
+        "ONBUILD ",
+        "HEALTHCHECK ",
+        "CMD",
+        "SHELL ",
+        "VOLUME ",
+        "EXPOSE",
+        "USER ",
+        "LABEL ",
+        "MAINTAINER",
+        "STOPSIGNAL ",
+        "WORKDIR ",
+        "ENTRYPOINT ",
+        "NONE",
+        " ",
+        "\n",
+        "\r\n",
+        "\\",
+        "\\\n",
+        "`",
+        "#",
+        "# escape=`\n",
+        "\u{feff}",
+        "<<E",
+        "<<-'E'",
+        "E\n",
+        "\"",
+        "'",
+        "[",
+        "]",
+        "[\"a\", ",
+        "--",
+        "--x=y ",
+        "=",
+        "${A:-",
+        "}",
+        "\t",
+        "é",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn is_understood_or_refused(pieces in proptest::collection::vec(0..PIECES.len(), 0..30)) {
+            let text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+            let lines = text.lines().count() + 1;
+            match parse(&text) {
+                Ok(dockerfile) => prop_assert!(!dockerfile.stages.is_empty()),
+                Err(mistake) => prop_assert!(mistake.place.line <= lines, "{:?}", mistake),
+            }
+        }
+
+        #[test]
+        fn is_replaced_or_refused(text in "[\\\\$\\{\\}:#%/?*+\"' a-c-]{0,40}") {
+            let lookup = |name: &str| (name == "a").then(|| "b*c".to_owned());
+            let _ = substitute::word(&text, &lookup, '\\');
+            let _ = substitute::words(&text, &lookup, '`');
+        }
+    }
+}

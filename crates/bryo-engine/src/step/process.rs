@@ -9,6 +9,7 @@ use bryo_identity::InsideId;
 use bryo_image::store::Image as StoredImage;
 use bryo_launch::plan::{GeneratedFile, Volume};
 use bryo_launch::relay::{self, Caller, Source as Stream};
+use bryo_sys::signal::SignalSet;
 use oci_spec::image::ImageConfiguration;
 
 use super::Scratch;
@@ -161,21 +162,37 @@ impl Engine {
         let prepared = Prepared::of_step(step_image(process)?, facts, network, ids, scratch.lowers(layers)?);
         let signals = relay::signals();
         signals.block()?;
-        let inbox = signals.descriptor()?;
-        let (mut planned, slot) = self.plan(&options, &prepared, &scratch.id, Some(&scratch.held))?;
+        let result = self.run_prepared(scratch, process, (&options, prepared), (output, note));
+        // Between steps a signal ends the build as it ends every program.
+        SignalSet::empty().block()?;
+        result
+    }
+
+    fn run_prepared(
+        &self,
+        scratch: &Scratch,
+        process: &StepProcess<'_>,
+        (options, prepared): (&RunOptions, Prepared),
+        (output, note): (&mut dyn FnMut(Stream, &[u8]), &dyn Fn(&str)),
+    ) -> Result<i32> {
+        let inbox = relay::signals().descriptor()?;
+        let (mut planned, slot) = self.plan(options, &prepared, &scratch.id, Some(&scratch.held))?;
         for mount in process.mounts {
             add(&mut planned.plan, mount);
         }
-        let mut live = self.launch(&planned, network, &options, (&scratch.id, &scratch.name), note)?;
+        let mut live = self.launch(&planned, prepared.network, options, (&scratch.id, &scratch.name), note)?;
         let streams = live.running.take_streams();
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|e| Error::io("cannot open", "/dev/null".as_ref(), e))?;
         let caller = Caller { stdin: null.as_fd(), stdout: null.as_fd(), stderr: null.as_fd() };
         let relay = relay::Options { caller, interactive: false, proxy_signals: false, inbox: &inbox, aside: None };
-        relay::run(live.running.pidfd(), streams, &relay, Some(output))?;
+        let seen = relay::run(live.running.pidfd(), streams, &relay, Some(output))?;
         let (code, _) = live.wait(&mut crate::container::Status::default())?;
         drop(slot);
-        Ok(code)
+        match seen.ended_by {
+            Some(signal) => Err(Error::new(Kind::Interrupted(signal), format!("signal {signal} ended the build"))),
+            None => Ok(code),
+        }
     }
 
     /// Makes the data of a directory that steps share, unless it is there.

@@ -359,7 +359,8 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
         ("FROM {}\nUSER nobodyknows\n", &["nobodyknows"]),
         ("FROM {}\nSTOPSIGNAL SIGNONE\n", &["SIGNONE"]),
         ("FROM {}\nEXPOSE x\n", &["EXPOSE x"]),
-        ("FROM {}\nADD http://127.0.0.1/x /x\n", &["not fetched"]),
+        ("FROM {}\nADD http://127.0.0.1/x /x\n", &["plain HTTP", "--checksum"]),
+        ("FROM {}\nADD https://127.0.0.1/x.git /x\n", &["not fetched"]),
         ("FROM {}\nRUN --mount=type=ssh x\n", &["ssh"]),
         ("FROM {}\nRUN exit 3\nRUN true\n", &["exit code: 3", ">>> RUN exit 3", "[2/3] RUN exit 3"]),
         ("FROM {}\nRUN [\"/none\"]\n", &["/none"]),
@@ -524,6 +525,62 @@ fn a_build_that_is_killed_leaves_no_image_and_the_next_one_cleans_up() {
         let _busy = home.bryo(&["gc"]);
         fs::read_dir(&containers).unwrap().next().is_none().then_some(())
     });
+}
+
+#[test]
+fn a_build_that_is_interrupted_ends_with_its_step() {
+    let Some(user) = User::with_range() else { return };
+    let home = Home::alone(&user);
+    home.load(&images::busybox());
+    home.write("c/Dockerfile", format!("FROM {BUSYBOX}\nRUN echo begun; sleep 100\n"));
+    let context = home.path.join("c").display().to_string();
+    home.run(&[BUSYBOX, "true"]).ok();
+    let before = Snapshot::take(&home);
+    let log = home.path.join("log");
+    let mut command = home.command(&["build", "--progress", "plain", &context]);
+    command.stderr(fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    bryo_tests::program::eventually("the step runs", || {
+        fs::read_to_string(&log).unwrap().contains(" begun\n").then_some(())
+    });
+    tool("kill", &["-INT", &child.id().to_string()]);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    fs::remove_file(log).unwrap();
+    home.bryo(&["gc"]).ok();
+    before.assert_nothing_left(&home);
+}
+
+/// Answers every request with the same file until the test ends.
+fn serve(content: &'static str) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let _request = stream.read(&mut [0; 4096]).unwrap();
+            let len = content.len();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
+        }
+    });
+    port
+}
+
+#[test]
+fn what_is_fetched_is_what_its_checksum_says() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let digest = |text: &str| bryo_tests::listing::digest_of(text.as_bytes());
+    let (right, wrong) = (digest("fetched\n"), digest("other\n"));
+    let port = serve("fetched\n");
+    let dockerfile =
+        |sum: &str| format!("FROM {BUSYBOX}\nADD --checksum=sha256:{sum} http://127.0.0.1:{port}/a/f.txt?x=/y /d/\n");
+    build(&home, &dockerfile(&wrong), &[]).fails(1, &["the content is", &right]);
+    build(&home, &dockerfile(&right), &[]).ok();
+    assert_eq!(inside(&home, "cat /d/f.txt; stat -c %a /d/f.txt"), "fetched\n600");
+    // Nobody is asked for what is known.
+    assert!(build(&home, &dockerfile(&right), &[]).stderr.contains("CACHED"));
+    build(&home, &dockerfile(&right), &["--no-cache"]).fails(1, &["fetch http://127.0.0.1"]);
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Build {
             secrets.insert(secret.id.clone(), secret.read(&variable).map_err(plain)?);
         }
         let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
+        let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
         // Before anything that may start a thread.
         let worker = engine.worker()?;
         let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
@@ -147,6 +148,7 @@ impl Build {
             require_nonroot: self.require_nonroot,
             source_date_epoch,
             find_image: &find,
+            fetch: &fetch,
             progress: progress.as_ref(),
         };
         build(engine, &worker, &request)
@@ -211,10 +213,6 @@ impl Build {
         platform: &Platform,
     ) -> bryo_engine::error::Result<Image> {
         let store = engine.store();
-        let of_command_line = |error: Error| match error {
-            Error::Engine(error) => error,
-            other => EngineError::new(Kind::Source, other.text().unwrap_or_default()),
-        };
         let policy = if self.pull { Pull::Always } else { context.pull_policy().map_err(of_command_line)? };
         let here = match (policy, store.find(name)) {
             (Pull::Always, _) => None,
@@ -231,6 +229,21 @@ impl Build {
         Ok(store.image(&record)?)
     }
 
+    /// Fetches a file for `ADD`. Plain HTTP only where the content is verified.
+    fn fetch(&self, context: &Context, url: &str, verified: bool, path: &Path) -> bryo_engine::error::Result<()> {
+        if url.starts_with("http://") && !verified {
+            let why = format!(
+                "ADD {url}: over plain HTTP anybody on the way can change it; --checksum=sha256:... says what it is"
+            );
+            return Err(EngineError::new(Kind::Source, why));
+        }
+        let options = context.registry(None).map_err(of_command_line)?;
+        let limits = context.config().map_err(of_command_line)?.limits;
+        let begin =
+            || fs::File::create(path).map_err(|e| bryo_image::Error::io(format!("write {}", path.display()), e));
+        Ok(bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?)
+    }
+
     /// Says who the result runs as, and what else is worth knowing.
     fn tell(&self, built: &Built) {
         let mut lines = built.notes.clone();
@@ -245,6 +258,13 @@ impl Build {
         for line in lines {
             out::complain(&format!("{}\n", out::line(&line)));
         }
+    }
+}
+
+fn of_command_line(error: Error) -> EngineError {
+    match error {
+        Error::Engine(error) => error,
+        other => EngineError::new(Kind::Source, other.text().unwrap_or_default()),
     }
 }
 
