@@ -140,6 +140,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<prune::PruneImages>(),
         ],
     ),
+    ("builder", "Manage builds", &[Entry::of::<build::Build>(), Entry::of::<prune::PruneBuilds>()]),
     (
         "container",
         "Manage containers",

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bryo_engine::options::Network;
-use bryo_engine::step::{Scratch, StepProcess};
+use bryo_engine::step::{Scratch, StepListener, StepProcess};
 use bryo_image::Digest;
 use bryo_image::store::Layer;
 use bryo_launch::relay::Source as Stream;
@@ -98,7 +98,8 @@ impl Builder<'_> {
             self.tell(Event::Output(number, stream, bytes));
         };
         let note = |line: &str| self.tell(Event::Note(number, line));
-        let code = self.engine.run_step(scratch, layers, process, &mut output, &note)?;
+        let listener = StepListener { output: &mut output, note: &note };
+        let code = self.engine.run_step(scratch, layers, process, listener)?;
         if code != 0 {
             let command = process.command.join(" ");
             let why = format!("process {command:?} did not complete successfully: exit code: {code}");

@@ -49,15 +49,7 @@ impl Builder<'_> {
                 state.set("User", json!(user));
                 state.user_is_own = true;
             }
-            Instruction::Volume(paths) => {
-                for path in paths {
-                    let path = self.expand(path, state)?;
-                    if path.trim().is_empty() {
-                        return Err(wrong("VOLUME wants a path"));
-                    }
-                    state.set_in("Volumes", &path, json!({}));
-                }
-            }
+            Instruction::Volume(paths) => self.volumes(state, paths)?,
             Instruction::Expose(ports) => self.expose(state, ports)?,
             Instruction::Stopsignal(signal) => {
                 let signal = self.expand(signal, state)?;
@@ -76,6 +68,17 @@ impl Builder<'_> {
             }
         }
         state.record(text, None);
+        Ok(())
+    }
+
+    fn volumes(&self, state: &mut State, paths: &[String]) -> Result<()> {
+        for path in paths {
+            let path = self.expand(path, state)?;
+            if path.trim().is_empty() {
+                return Err(wrong("VOLUME wants a path"));
+            }
+            state.set_in("Volumes", &path, json!({}));
+        }
         Ok(())
     }
 

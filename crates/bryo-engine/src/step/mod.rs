@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 pub use cache::{Entry as CacheEntry, StepCache};
 pub use files::Working;
 pub use layer::StepLayer;
-pub use process::{CacheDirectory, SecretFile, StepMount, StepProcess};
+pub use process::{CacheDirectory, SecretFile, StepListener, StepMount, StepProcess};
 
 /// Where a step writes.
 #[derive(Debug)]

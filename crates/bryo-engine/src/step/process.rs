@@ -41,6 +41,20 @@ pub struct StepProcess<'a> {
     pub architecture: &'a str,
 }
 
+/// Who hears what a step says.
+pub struct StepListener<'a> {
+    /// Is shown its output, as it comes.
+    pub output: &'a mut dyn FnMut(Stream, &[u8]),
+    /// Is told what a person should know, a line at a time.
+    pub note: &'a dyn Fn(&str),
+}
+
+impl std::fmt::Debug for StepListener<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepListener").finish_non_exhaustive()
+    }
+}
+
 /// Something that is mounted for one step.
 #[derive(Debug)]
 pub enum StepMount {
@@ -122,7 +136,7 @@ impl StepMount {
 
 impl Engine {
     /// Runs a step above layers, given top first, with the confinement that every container has: root inside if the
-    /// Dockerfile says so, nobody outside. `output` is shown what it says. Returns its exit code.
+    /// Dockerfile says so, nobody outside. Returns its exit code.
     ///
     /// The calling process must have one thread.
     ///
@@ -134,8 +148,7 @@ impl Engine {
         scratch: &Scratch,
         layers: &[PathBuf],
         process: &StepProcess<'_>,
-        output: &mut dyn FnMut(Stream, &[u8]),
-        note: &dyn Fn(&str),
+        listener: StepListener<'_>,
     ) -> Result<i32> {
         let facts = step_facts(process)?;
         let ids = self.map_for(facts.run_ids(), false)?;
@@ -162,7 +175,7 @@ impl Engine {
         let prepared = Prepared::of_step(step_image(process)?, facts, network, ids, scratch.lowers(layers)?);
         let signals = relay::signals();
         signals.block()?;
-        let result = self.run_prepared(scratch, process, (&options, prepared), (output, note));
+        let result = self.run_prepared(scratch, process, (&options, prepared), listener);
         // Between steps a signal ends the build as it ends every program.
         SignalSet::empty().block()?;
         result
@@ -173,20 +186,20 @@ impl Engine {
         scratch: &Scratch,
         process: &StepProcess<'_>,
         (options, prepared): (&RunOptions, Prepared),
-        (output, note): (&mut dyn FnMut(Stream, &[u8]), &dyn Fn(&str)),
+        listener: StepListener<'_>,
     ) -> Result<i32> {
         let inbox = relay::signals().descriptor()?;
         let (mut planned, slot) = self.plan(options, &prepared, &scratch.id, Some(&scratch.held))?;
         for mount in process.mounts {
             add(&mut planned.plan, mount);
         }
-        let mut live = self.launch(&planned, prepared.network, options, (&scratch.id, &scratch.name), note)?;
+        let mut live = self.launch(&planned, prepared.network, options, (&scratch.id, &scratch.name), listener.note)?;
         let streams = live.running.take_streams();
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|e| Error::io("cannot open", "/dev/null".as_ref(), e))?;
         let caller = Caller { stdin: null.as_fd(), stdout: null.as_fd(), stderr: null.as_fd() };
         let relay = relay::Options { caller, interactive: false, proxy_signals: false, inbox: &inbox, aside: None };
-        let seen = relay::run(live.running.pidfd(), streams, &relay, Some(output))?;
+        let seen = relay::run(live.running.pidfd(), streams, &relay, Some(listener.output))?;
         let (code, _) = live.wait(&mut crate::container::Status::default())?;
         drop(slot);
         match seen.ended_by {

@@ -281,7 +281,7 @@ fn what_is_known_is_not_made_again_and_what_depends_is() {
     home.bryo(&["gc"]).ok();
     assert_eq!(made(&[]), (0, 6));
     home.bryo(&["rmi", "-f", "localhost/built"]).ok();
-    home.bryo(&["system", "prune", "-f"]).ok();
+    home.bryo(&["builder", "prune", "-f"]).ok();
     assert_eq!(made(&[]), (6, 0));
 }
 
