@@ -131,6 +131,11 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Piece> 
     }
 }
 
+/// Writes a name as a pattern that means it and nothing else.
+pub fn literal(name: &str) -> String {
+    name.chars().flat_map(|c| matches!(c, '*' | '?' | '[' | '\\').then_some('\\').into_iter().chain([c])).collect()
+}
+
 /// Takes `.`, empty parts and `..` out of a path, and the slashes around it. What climbs out ends at the root.
 pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -204,5 +209,8 @@ mod tests {
     fn a_pattern_without_signs_is_a_name() {
         assert_eq!(Pattern::parse(r"a\*b").unwrap().literal().as_deref(), Some("a*b"));
         assert_eq!(Pattern::parse("a*").unwrap().literal(), None);
+        for name in ["a*b", "[x]", r"\", "?", "é"] {
+            assert_eq!(Pattern::parse(&literal(name)).unwrap().literal().as_deref(), Some(name));
+        }
     }
 }

@@ -25,6 +25,7 @@ use crate::dockerfile::{Copy, Heredoc, Source, substitute};
 use crate::error::{Result, wrong};
 use crate::files::{Chmod, Destination, Placed, Selection, pack, place};
 use crate::ignore::Ignore;
+use crate::pattern::literal;
 use crate::state::State;
 
 /// A part of a copy: what is carried in one go.
@@ -133,7 +134,10 @@ impl Builder<'_> {
         let path = match source {
             Source::Heredoc(heredoc) => {
                 let (name, text) = (heredoc.name.clone(), self.heredoc(heredoc, state)?);
-                let selection = Selection { sources: vec![name.clone()], ..base.clone() };
+                if name.contains('/') || matches!(name.as_str(), "." | "..") {
+                    return Err(wrong(format!("<<{name}: this is no name of a file")));
+                }
+                let selection = Selection { sources: vec![literal(&name)], ..base.clone() };
                 pieces.push(Piece::Text { name, text, selection });
                 return Ok(());
             }
@@ -150,7 +154,7 @@ impl Builder<'_> {
                 if fetched.checksum.is_none() {
                     fetched.fetch(self.request.fetch)?;
                 }
-                let sources = vec![fetched.name.clone()];
+                let sources = vec![literal(&fetched.name)];
                 // Source: the Dockerfile reference, "ADD": what is fetched is its owner's alone.
                 let chmod = base.chmod.clone().or(Some(Chmod::Mode(0o600)));
                 pieces.push(Piece::Fetched(fetched, Selection { sources, chmod, ..base.clone() }));

@@ -76,7 +76,7 @@ impl Builder<'_> {
 
     /// Says which files a bind means.
     fn bound(&mut self, index: usize, from: Option<&str>, source: &str) -> Result<Piece> {
-        let sources = vec![source.to_owned()];
+        let sources = vec![crate::pattern::literal(source)];
         let Some(from) = from else {
             let ignore = self.request.context.ignore.clone();
             return Ok(Piece::Context(Selection { sources, ignore, owner: Some((0, 0)), ..Selection::default() }));
@@ -146,9 +146,6 @@ impl Builder<'_> {
         let name = target.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let id = id.or(name).ok_or_else(|| wrong("--mount=type=secret wants an id or a target"))?;
         mounts.inputs.push(json!({"secret": id, "target": target, "env": env}));
-        if (uid, gid) != (0, 0) {
-            return Err(wrong(format!("secret {id}: it belongs to root; mode=0444 lets another user read it")));
-        }
         let Some(content) = self.request.secrets.get(&id) else {
             if required {
                 return Err(wrong(format!("secret {id} is required, and was not given: --secret id={id},src=FILE")));
@@ -162,8 +159,10 @@ impl Builder<'_> {
             mounts.env.push(format!("{env}={value}"));
         }
         if file {
+            // Where one id owns everything, it is everybody's.
+            let owner = if self.single_id() { (0, 0) } else { (uid, gid) };
             let target = target.unwrap_or_else(|| Path::new("/run/secrets").join(crate::pattern::clean(&id)));
-            mounts.list.push(StepMount::Secret(SecretFile { target, content: content.clone(), mode }));
+            mounts.list.push(StepMount::Secret(SecretFile { target, content: content.clone(), mode, owner }));
         }
         Ok(())
     }

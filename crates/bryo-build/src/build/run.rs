@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bryo_engine::options::Network;
 use bryo_engine::step::{Scratch, StepListener, StepProcess};
 use bryo_image::Digest;
+use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
 use bryo_launch::relay::Source as Stream;
 use serde_json::json;
@@ -26,6 +27,9 @@ const MADE: [&str; 6] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/de
 impl Builder<'_> {
     pub(super) fn run(&mut self, state: &mut State, index: usize, run: &Run, name: &str) -> Result<()> {
         let shell = state.shell();
+        if let Some(heredoc) = run.heredocs.iter().find(|heredoc| heredoc.name.contains('/')) {
+            return Err(wrong(format!("<<{}: a word without slashes is expected", heredoc.name)));
+        }
         let script = script(run);
         let command = match &script {
             Some(script) => vec![format!("{SCRIPTS}/{}", script.name)],
@@ -60,6 +64,11 @@ impl Builder<'_> {
         let layers = self.layers(state)?;
         if layers.is_empty() {
             return Err(wrong("RUN: there is nothing in the stage that could be run"));
+        }
+        let host = Platform::host().architecture;
+        if state.architecture() != host {
+            let why = format!("RUN: the stage is for {}, and this machine is {host}", state.architecture());
+            return Err(wrong(why + "; build with --platform, or without RUN"));
         }
         let accounts = self.accounts(state)?;
         let visible = self.proxies().into_iter().chain(state.visible_args());

@@ -86,8 +86,10 @@ pub struct SecretFile {
     pub target: PathBuf,
     /// What it says.
     pub content: Vec<u8>,
-    /// Its mode; it belongs to root inside.
+    /// Its mode.
     pub mode: u32,
+    /// The user and the group that it belongs to.
+    pub owner: (u32, u32),
 }
 
 impl std::fmt::Debug for SecretFile {
@@ -241,8 +243,9 @@ impl Engine {
 /// Adds what a container cannot ask for.
 fn add(plan: &mut bryo_launch::plan::Plan, mount: &StepMount) {
     match mount {
-        StepMount::Secret(SecretFile { target, content, mode }) => {
-            plan.files.push(GeneratedFile { path: target.clone(), content: content.clone(), mode: *mode });
+        StepMount::Secret(SecretFile { target, content, mode, owner }) => {
+            let (path, content) = (target.clone(), content.clone());
+            plan.files.push(GeneratedFile { path, content, mode: *mode, owner: *owner });
         }
         StepMount::Cache(CacheDirectory { target, directory, read_only }) => {
             let (directory, target) = (directory.clone(), target.clone());

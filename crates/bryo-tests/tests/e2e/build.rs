@@ -131,6 +131,8 @@ const FILES: &[(&str, &str, &str)] = &[
         "cat /x; ls /etc/hosts.mine",
         "build\n/etc/hosts.mine",
     ),
+    ("RUN true\nRUN true", "echo two equal layers", "two equal layers"),
+    ("COPY <<'*[x]?' /d/\n1\n*[x]?", "ls /d", "*[x]?"),
 ];
 
 #[test]
@@ -316,8 +318,8 @@ fn secrets_are_read_by_their_step_and_kept_nowhere() {
     let file = home.write("secret", SECRET).display().to_string();
     let dockerfile = format!(
         "FROM {BUSYBOX}\nRUN --mount=type=secret,id=one,required test $(wc -c < /run/secrets/one) = {len} && \
-         stat -c '%u %a' /run/secrets/one > /mode\nRUN --mount=type=secret,id=one,target=/s,mode=0444,env=S \
-         test \"$S\" = \"$(cat /s)\"\nRUN test -z \"$S\" && test ! -e /s && test ! -e /run/secrets\n\
+         stat -c '%u %a' /run/secrets/one > /mode\nRUN --mount=type=secret,id=one,target=/s,mode=0404,uid=5,env=S \
+         test \"$S\" = \"$(cat /s)\" && test $(stat -c %u:%a /s) = 5:404\nRUN test -z \"$S\" && test ! -e /s && test ! -e /run/secrets\n\
          RUN --mount=type=secret,id=other test ! -e /run/secrets/other\n",
         len = SECRET.len()
     );
@@ -364,6 +366,9 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
         ("FROM {}\nRUN --mount=type=ssh x\n", &["ssh"]),
         ("FROM {}\nRUN exit 3\nRUN true\n", &["exit code: 3", ">>> RUN exit 3", "[2/3] RUN exit 3"]),
         ("FROM {}\nRUN [\"/none\"]\n", &["/none"]),
+        ("FROM {}\nCOPY <<../../x /d/\n1\n../../x\n", &["no name of a file"]),
+        ("FROM {}\nRUN <<../x\n#!/bin/sh\n../x\n", &["without slashes"]),
+        ("FROM --platform=linux/arm64 scratch\nCOPY a.txt /\nRUN x\n", &["arm64"]),
     ] {
         build(&home, &text.replace("{}", BUSYBOX), &[]).fails(1, words);
     }
@@ -373,7 +378,7 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
     home.bryo(&["build", "/none"]).fails(1, &["/none"]);
     home.bryo(&["build", "https://example.com/x.git"]).fails(1, &["directory"]);
     home.bryo(&["build", "--progres", "x", "."]).fails(125, &["--progres"]);
-    home.bryo(&["gc"]).ok();
+    home.bryo(&["builder", "prune", "-f"]).ok();
     home.write("c/Dockerfile", "");
     before.assert_nothing_left(&home);
 }
