@@ -101,7 +101,7 @@ impl Builder<'_> {
         for one in &copy.sources {
             self.piece(&mut pieces, one, copy, state, (&base, source.as_ref()))?;
         }
-        let identity = source.as_ref().map(|source| self.layers(source)).transpose()?;
+        let identity = source.as_ref().map(State::content);
         let digests = pieces.iter().map(|piece| self.digest(piece)).collect::<Result<Vec<_>>>()?;
         let inputs = json!({
             "from": identity,

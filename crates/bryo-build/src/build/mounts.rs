@@ -67,29 +67,31 @@ impl Builder<'_> {
                 mounts.list.push(StepMount::Cache(CacheDirectory { target, directory, read_only }));
             }
             MountKind::Bind { from, source, write } => {
-                let piece = self.bound(index, from.as_deref(), &source)?;
-                self.bind(mounts, &piece, wanted(target)?, (&source, write))?;
+                let (piece, of) = self.bound(index, from.as_deref(), &source)?;
+                let target = wanted(target)?;
+                mounts.inputs.push(json!({"bind": self.digest(&piece)?, "of": of, "target": target, "write": write}));
+                self.bind(mounts, &piece, target, (&source, write))?;
             }
         }
         Ok(())
     }
 
-    /// Says which files a bind means.
-    fn bound(&mut self, index: usize, from: Option<&str>, source: &str) -> Result<Piece> {
+    /// Says which files a bind means, and what a stage's are known by.
+    fn bound(&mut self, index: usize, from: Option<&str>, source: &str) -> Result<(Piece, Value)> {
         let sources = vec![crate::pattern::literal(source)];
         let Some(from) = from else {
             let ignore = self.request.context.ignore.clone();
-            return Ok(Piece::Context(Selection { sources, ignore, owner: Some((0, 0)), ..Selection::default() }));
+            let selection = Selection { sources, ignore, owner: Some((0, 0)), ..Selection::default() };
+            return Ok((Piece::Context(selection), Value::Null));
         };
         let state = self.source(index, from)?;
-        Ok(Piece::Stage(self.layers(&state)?, Selection { sources, ..Selection::default() }))
+        let selection = Selection { sources, ..Selection::default() };
+        Ok((Piece::Stage(self.layers(&state)?, selection), state.content()))
     }
 
     /// Gives a step a copy of files: what it writes to them, if it may, is forgotten with the copy, and nothing of the
     /// host is ever mounted.
     fn bind(&self, mounts: &mut Mounts, piece: &Piece, target: PathBuf, (source, write): (&str, bool)) -> Result<()> {
-        let of = if let Piece::Stage(layers, _) = piece { Some(layers.clone()) } else { None };
-        mounts.inputs.push(json!({"bind": self.digest(piece)?, "of": of, "target": target, "write": write}));
         let scratch = self.engine.scratch()?;
         let copied = self.copy_for(piece, &scratch);
         mounts.scratches.push(scratch);
