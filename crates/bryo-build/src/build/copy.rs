@@ -60,8 +60,7 @@ impl Builder<'_> {
             let done =
                 plan.pieces.iter().try_for_each(|piece| builder.carry(piece, &layers, &scratch, &plan.destination));
             let layer = done.and_then(|()| builder.layer(&scratch, &layers, &[]));
-            builder.engine.discard_step(scratch)?;
-            layer.map(Some)
+            builder.ended(scratch, layer).map(Some)
         })?;
         state.record(text, entry.layer.map(|layer| (layer, entry.created)));
         Ok(())

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bryo_engine::Engine;
-use bryo_engine::step::StepCache;
+use bryo_engine::step::{Scratch, StepCache};
 use bryo_engine::users::Accounts;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
@@ -178,6 +178,15 @@ impl<'a> Builder<'a> {
             Err(error) => self.tell(Event::Failed(number, &error.to_string())),
         }
         done
+    }
+
+    /// Ends a step: what it wrote to is removed, and what went wrong with the step is told before what goes wrong with
+    /// that.
+    fn ended<T>(&self, scratch: Scratch, result: Result<T>) -> Result<T> {
+        let removed = self.engine.discard_step(scratch);
+        let value = result?;
+        removed?;
+        Ok(value)
     }
 
     /// Replaces the variables of a word in a stage.

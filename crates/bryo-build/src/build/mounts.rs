@@ -26,6 +26,8 @@ const PRIVATE_MAX: u32 = 64;
 #[derive(Default)]
 pub(super) struct Mounts {
     pub list: Vec<StepMount>,
+    /// What is only made when the step runs.
+    later: Vec<Later>,
     pub inputs: Vec<Value>,
     /// Variables with secrets.
     pub env: Vec<String>,
@@ -37,15 +39,21 @@ pub(super) struct Mounts {
     files: Vec<tempfile::TempPath>,
 }
 
+/// A mount that costs something to make.
+enum Later {
+    Cache { id: String, sharing: Sharing, mode: u32, owner: (u32, u32), target: PathBuf, read_only: bool },
+    Bind { piece: Box<Piece>, source: String, target: PathBuf, write: bool },
+}
+
 impl Builder<'_> {
-    pub(super) fn mounts(&mut self, state: &State, index: usize, run: &Run) -> Result<Mounts> {
-        let mut mounts = Mounts::default();
+    /// Finds out what a step gets mounted.
+    pub(super) fn mounts(&mut self, mounts: &mut Mounts, state: &State, index: usize, run: &Run) -> Result<()> {
         for text in &run.mounts {
             let text = self.expand(text, state)?;
             let mount = Mount::parse(&text).map_err(wrong)?;
-            self.mount(&mut mounts, state, index, mount)?;
+            self.mount(mounts, state, index, mount)?;
         }
-        Ok(mounts)
+        Ok(())
     }
 
     fn mount(&mut self, mounts: &mut Mounts, state: &State, index: usize, mount: Mount) -> Result<()> {
@@ -61,16 +69,29 @@ impl Builder<'_> {
                 let target = wanted(target)?;
                 let id = id.unwrap_or_else(|| target.display().to_string());
                 mounts.inputs.push(json!({"cache": id, "target": target, "owner": [uid, gid, mode]}));
-                let (directory, lock) = self.cache_directory(&id, sharing)?;
-                mounts.locks.extend(lock);
-                self.engine.make_cache(&directory, mode, (uid, gid))?;
-                mounts.list.push(StepMount::Cache(CacheDirectory { target, directory, read_only }));
+                mounts.later.push(Later::Cache { id, sharing, mode, owner: (uid, gid), target, read_only });
             }
             MountKind::Bind { from, source, write } => {
                 let (piece, of) = self.bound(index, from.as_deref(), &source)?;
                 let target = wanted(target)?;
                 mounts.inputs.push(json!({"bind": self.digest(&piece)?, "of": of, "target": target, "write": write}));
-                self.bind(mounts, &piece, target, (&source, write))?;
+                mounts.later.push(Later::Bind { piece: Box::new(piece), source, target, write });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what the step needs now that it runs. What was made before something went wrong is in `mounts` as well.
+    pub(super) fn make_mounts(&self, mounts: &mut Mounts) -> Result<()> {
+        for later in std::mem::take(&mut mounts.later) {
+            match later {
+                Later::Cache { id, sharing, mode, owner, target, read_only } => {
+                    let (directory, lock) = self.cache_directory(&id, sharing)?;
+                    mounts.locks.extend(lock);
+                    self.engine.make_cache(&directory, mode, owner)?;
+                    mounts.list.push(StepMount::Cache(CacheDirectory { target, directory, read_only }));
+                }
+                Later::Bind { piece, source, target, write } => self.bind(mounts, &piece, target, (&source, write))?,
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bryo_engine::options::Network;
-use bryo_engine::step::{Scratch, StepListener, StepProcess};
+use bryo_engine::step::{CacheEntry, Scratch, StepListener, StepProcess};
 use bryo_image::Digest;
 use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
@@ -35,10 +35,29 @@ impl Builder<'_> {
             Some(script) => vec![format!("{SCRIPTS}/{}", script.name)],
             None => line(run).words(&shell),
         };
-        let mut mounts = self.mounts(state, index, run)?;
-        if let Some(script) = &script {
-            self.add_script(&mut mounts, PathBuf::from(&command[0]), &script.text())?;
-        }
+        let mut mounts = Mounts::default();
+        let entry = self.mounts(&mut mounts, state, index, run).and_then(|()| {
+            if let Some(script) = &script {
+                self.add_script(&mut mounts, PathBuf::from(&command[0]), &script.text())?;
+            }
+            self.run_with(state, run, (&command, script.as_ref(), name), &mut mounts)
+        });
+        // What was only there for the step goes, whatever has become of it.
+        let swept = mounts.scratches.drain(..).try_for_each(|scratch| self.engine.discard_step(scratch));
+        let (by, entry) = entry?;
+        swept?;
+        state.record(&by, entry.layer.map(|layer| (layer, entry.created)));
+        Ok(())
+    }
+
+    /// Finds what the command has made, or runs it; and returns what is written down of it as well.
+    fn run_with(
+        &mut self,
+        state: &State,
+        run: &Run,
+        (command, script, name): (&[String], Option<&Heredoc>, &str),
+        mounts: &mut Mounts,
+    ) -> Result<(String, CacheEntry)> {
         let bodies: Vec<&str> = run.heredocs.iter().map(|heredoc| heredoc.body.as_str()).collect();
         let inputs = json!({
             "step": "RUN",
@@ -48,15 +67,12 @@ impl Builder<'_> {
             "network": run.network.map(|network| network == RunNetwork::None),
             "below": state.fingerprint(),
         });
-        let by = written(state, &command, script.as_ref());
-        let entry =
-            self.cached(&inputs, name, |builder, number| builder.make(state, run, &command, number, &mounts).map(Some));
-        // What was only there for the step goes, whatever has become of it.
-        let swept = mounts.scratches.drain(..).try_for_each(|scratch| self.engine.discard_step(scratch));
-        let entry = entry?;
-        swept?;
-        state.record(&by, entry.layer.map(|layer| (layer, entry.created)));
-        Ok(())
+        let by = written(state, command, script);
+        let entry = self.cached(&inputs, name, |builder, number| {
+            builder.make_mounts(mounts)?;
+            builder.make(state, run, command, number, mounts).map(Some)
+        });
+        Ok((by, entry?))
     }
 
     /// Runs the command, and makes a layer of what it has written.
@@ -91,8 +107,7 @@ impl Builder<'_> {
         };
         let scratch = self.engine.scratch()?;
         let layer = self.execute(&process, &scratch, &layers, number);
-        self.engine.discard_step(scratch)?;
-        layer
+        self.ended(scratch, layer)
     }
 
     fn execute(

@@ -117,8 +117,7 @@ impl Builder<'_> {
                 Ok(false) => Ok(None),
                 Err(error) => Err(error.into()),
             };
-            builder.engine.discard_step(scratch)?;
-            layer
+            builder.ended(scratch, layer)
         })?;
         state.record(&format!("WORKDIR {path}"), entry.layer.map(|layer| (layer, entry.created)));
         Ok(())
