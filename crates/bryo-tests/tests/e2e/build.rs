@@ -203,10 +203,18 @@ fn every_rung_builds_and_nobody_is_root_outside() {
     for user in User::all() {
         let home = ground(&user);
         let dockerfile = format!(
-            "FROM {BUSYBOX} AS one\nRUN id -u > /id && cat /proc/self/uid_map > /map\nFROM {BUSYBOX}\nCOPY --from=one /id /map /\nCOPY a.txt /x\nUSER app\n"
+            "FROM {BUSYBOX} AS one\nRUN id -u > /id && cat /proc/self/uid_map > /map\nFROM {BUSYBOX}\nCOPY --from=one /id /map /\nCOPY a.txt /x\n\
+             RUN --mount=type=bind,source=dir,target=/b --mount=type=bind,source=a.txt,target=/f --mount=type=bind,from=one,target=/o,rw \
+             --mount=type=cache,target=/k --mount=type=secret,id=s \
+             cat /b/c.txt /f /o/id /run/secrets/s > /y && touch /k/x /o/x && rm -r /home\nUSER app\n"
         );
-        build(&home, &dockerfile, &[]).ok();
-        assert_eq!(inside(&home, "cat /id /x"), "0\na", "{user:?}");
+        let secret = home.write("secret", "s\n").display().to_string();
+        build(&home, &dockerfile, &["--secret", &format!("id=s,src={secret}")]).ok();
+        assert_eq!(
+            inside(&home, "cat /id /x /y; ls -d /b /f /o /k /home 2>/dev/null || true"),
+            "0\na\nc\na\n0\ns",
+            "{user:?}"
+        );
         let map = inside(&home, "cat /map");
         let host: u32 = map.split_whitespace().nth(1).unwrap().parse().unwrap();
         assert!(host != 0 && user.may_own(host), "{user:?} {map}");
