@@ -46,7 +46,8 @@ impl Engine {
     /// What keeps it from looking.
     pub fn check(&self, content: bool) -> Result<Findings> {
         let records = self.containers.all();
-        let options = GcOptions { layers_in_use: self.layers_in_use(), keep_partial: false };
+        let options =
+            GcOptions { layers_in_use: self.layers_in_use(), blobs_in_use: self.blobs_in_use(), keep_partial: false };
         let volumes = std::fs::read_dir(self.volumes_dir()).into_iter().flatten().flatten();
         let names = volumes.filter_map(|entry| entry.file_name().into_string().ok());
         Ok(Findings {

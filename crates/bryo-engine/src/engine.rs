@@ -13,6 +13,7 @@ use crate::container::{Containers, Held, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::networks::Networks;
 use crate::options::Network;
+use crate::step::StepCache;
 
 /// Where an engine keeps its things. Both are of the caller alone.
 #[derive(Debug, Clone)]
@@ -137,10 +138,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the unpacked layers that containers stand on: no collection of garbage may take them.
+    /// Returns the unpacked layers that containers stand on, or builds may stand on: no collection of garbage may take them.
     pub fn layers_in_use(&self) -> std::collections::BTreeSet<bryo_image::Digest> {
         let names = self.containers.all().into_iter().flat_map(|record| record.layers);
-        names.filter_map(|name| name.parse().ok()).collect()
+        let containers = names.filter_map(|name| name.parse().ok());
+        containers.chain(StepCache::new(&self.store).in_use().1).collect()
+    }
+
+    /// Returns the blobs that the steps of builds have made, and that another build may use.
+    pub fn blobs_in_use(&self) -> std::collections::BTreeSet<bryo_image::Digest> {
+        StepCache::new(&self.store).in_use().0
     }
 
     /// Removes a container that nobody supervises, and what it wrote.
@@ -175,6 +182,7 @@ impl Engine {
         self.containers.sweep_names();
         let failure = failure.or(self.sweep_volumes().err());
         self.networks().sweep();
+        StepCache::sweep(&self.store);
         self.sweep_groups();
         failure.map_or(Ok(collected), Err)
     }

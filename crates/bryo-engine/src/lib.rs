@@ -32,6 +32,7 @@ pub mod processes;
 pub mod profile;
 pub mod run;
 pub mod sizes;
+pub mod step;
 mod time;
 pub mod users;
 pub mod volumes;

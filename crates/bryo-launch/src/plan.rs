@@ -77,8 +77,10 @@ pub struct GeneratedFile {
     pub path: PathBuf,
     /// What it says.
     pub content: Vec<u8>,
-    /// Permission bits; it belongs to root inside.
+    /// Permission bits.
     pub mode: u32,
+    /// User and group inside that it belongs to.
+    pub owner: (u32, u32),
 }
 
 /// A named volume: a directory of the store that outlives the container.

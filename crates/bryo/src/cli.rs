@@ -95,6 +95,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<commit::Commit>(),
     Entry::of::<rename::Rename>(),
     Entry::of::<rm::Rm>(),
+    Entry::of::<build::Build>(),
     Entry::of::<pull::Pull>(),
     Entry::of::<push::Push>(),
     Entry::of::<images::Images>(),
@@ -128,6 +129,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         "Manage images",
         &[
             Entry::of::<images::Images>().named("ls"),
+            Entry::of::<build::Build>(),
             Entry::of::<pull::Pull>(),
             Entry::of::<push::Push>(),
             Entry::of::<inspect::InspectImage>(),
@@ -141,6 +143,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<prune::PruneImages>(),
         ],
     ),
+    ("builder", "Manage builds", &[Entry::of::<build::Build>(), Entry::of::<prune::PruneBuilds>()]),
     (
         "container",
         "Manage containers",

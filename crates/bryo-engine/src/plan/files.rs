@@ -31,7 +31,12 @@ pub(crate) struct Resolver {
 pub(super) fn generate(input: &Input<'_>) -> Generated {
     let resolver = Resolver::of(input.options, input.network, &input.host.resolver);
     let name = host_name(input);
-    let file = |path: &str, text: String| GeneratedFile { path: path.into(), content: text.into_bytes(), mode: 0o644 };
+    let file = |path: &str, text: String| GeneratedFile {
+        path: path.into(),
+        content: text.into_bytes(),
+        mode: 0o644,
+        owner: (0, 0),
+    };
     let mut files = vec![
         file("/etc/hosts", hosts(&name, &input.options.hosts)),
         file("/etc/hostname", format!("{name}\n")),

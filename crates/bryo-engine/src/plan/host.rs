@@ -129,7 +129,12 @@ pub fn account_files(planned: &mut Planned, facts: &Facts, passwd: &str, group: 
     let groups = groups.map(|l| l.rsplit_once(':').map_or(l.to_owned(), |(head, _)| format!("{head}:")));
     let groups = join(groups.chain([format!("{}:x:{}:", facts.name, facts.gid)]).collect());
     for (path, text) in [("/etc/passwd", users), ("/etc/group", groups)] {
-        planned.plan.files.push(GeneratedFile { path: path.into(), content: text.into_bytes(), mode: 0o644 });
+        planned.plan.files.push(GeneratedFile {
+            path: path.into(),
+            content: text.into_bytes(),
+            mode: 0o644,
+            owner: (0, 0),
+        });
     }
     settle(&mut planned.plan.files, found);
 }
@@ -230,7 +235,7 @@ mod tests {
             _ => Found::Nothing,
         };
         let names = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group"];
-        let file = |path: &&str| GeneratedFile { path: path.into(), content: Vec::new(), mode: 0o644 };
+        let file = |path: &&str| GeneratedFile { path: path.into(), content: Vec::new(), mode: 0o644, owner: (0, 0) };
         let mut files: Vec<GeneratedFile> = names.iter().map(file).collect();
         settle(&mut files, look);
         let places: Vec<_> = files.iter().map(|f| f.path.to_str().unwrap()).collect();

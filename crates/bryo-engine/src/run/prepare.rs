@@ -123,6 +123,11 @@ impl HostAccounts {
 }
 
 impl Prepared {
+    /// Takes layers, top first, as they are: nothing is derived from an image that is being built.
+    pub(crate) fn of_step(image: Image, facts: Facts, network: Network, ids: IdMap, lowers: Vec<PathBuf>) -> Self {
+        Self { image, facts, network, ids, sharing: false, lowers, terminal: None, host_accounts: OnceCell::new() }
+    }
+
     /// Names the unpacked layers by the digests that their directories are called after.
     pub(super) fn layer_names(&self) -> Vec<String> {
         let name = |path: &PathBuf| {

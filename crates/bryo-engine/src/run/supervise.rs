@@ -23,7 +23,7 @@ pub struct Hints {
 }
 
 impl From<Seen> for Hints {
-    fn from(Seen { read_only, not_permitted }: Seen) -> Self {
+    fn from(Seen { read_only, not_permitted, .. }: Seen) -> Self {
         Self { read_only, not_permitted }
     }
 }

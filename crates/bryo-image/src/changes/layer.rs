@@ -28,8 +28,17 @@ const WHITEOUT: &[u8] = b".wh.";
 /// # Errors
 /// As [`changes`].
 pub fn write_layer(layers: &Layers, squash: bool, output: impl Write) -> Result<Carried> {
+    write_layer_of(layers, squash, None, output)
+}
+
+/// As [`write_layer`], and writes times that are later than `newest`, in seconds since the epoch, as that one.
+///
+/// # Errors
+/// As [`changes`].
+pub fn write_layer_of(layers: &Layers, squash: bool, newest: Option<u64>, output: impl Write) -> Result<Carried> {
+    let archive = ArchiveWriter::new(BufWriter::with_capacity(256 << 10, output), squash);
     let mut writer = Writer {
-        archive: ArchiveWriter::new(BufWriter::with_capacity(256 << 10, output), squash),
+        archive: archive.no_later_than(newest),
         root: Root::from_fd(again(&layers.own)?),
         written: BTreeSet::new(),
         carried: Carried::default(),

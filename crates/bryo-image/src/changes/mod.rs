@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::write_layer;
+pub use layer::{write_layer, write_layer_of};
 
 use crate::error::Result;
 

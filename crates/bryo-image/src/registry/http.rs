@@ -214,7 +214,7 @@ impl Session<'_> {
 
     /// Follows redirects of reading requests. Every hop is judged by its own host; authorization stays
     /// with the host it is for.
-    fn follow(&self, request: &Request<'_>, authorization: Option<&str>) -> Attempt<Response> {
+    pub(super) fn follow(&self, request: &Request<'_>, authorization: Option<&str>) -> Attempt<Response> {
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         let mut url = request.url.clone();
         for _ in 0..=REDIRECTS_MAX {

@@ -19,6 +19,7 @@
 mod auth;
 mod challenge;
 mod endpoint;
+mod fetch;
 mod http;
 pub mod login;
 mod manifest;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use auth::{AuthSources, Credential};
+pub use fetch::fetch;
 pub use platform::Platform;
 pub use proxy::Proxies;
 pub use retry::RetryPolicy;

@@ -90,6 +90,7 @@ impl Store {
     fn find_orphans(&self, options: &GcOptions, report: &mut CheckReport) -> Result<()> {
         let mut marked = self.mark()?;
         marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
+        marked.blobs.extend(options.blobs_in_use.iter().cloned());
         self.each_blob(|digest, meta, _| {
             if !marked.blobs.contains(digest) {
                 report.orphaned_blobs.push((digest.clone(), meta.len()));

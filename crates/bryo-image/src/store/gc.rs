@@ -29,6 +29,8 @@ pub struct GcOptions {
     /// Diff ids that containers use, although no image may have them any more; of derived layers, the part of the name
     /// that is a digest.
     pub layers_in_use: BTreeSet<Digest>,
+    /// Blobs that something else than an image refers to.
+    pub blobs_in_use: BTreeSet<Digest>,
     /// Keeps interrupted downloads, so that they can be resumed.
     pub keep_partial: bool,
 }
@@ -107,6 +109,7 @@ impl Store {
         };
         let mut marked = self.mark()?;
         marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
+        marked.blobs.extend(options.blobs_in_use.iter().cloned());
         let mut report = GcReport::default();
         self.sweep_blobs(&marked, &mut report)?;
         if !options.keep_partial {

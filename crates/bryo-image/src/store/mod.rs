@@ -94,7 +94,8 @@ impl Store {
         self.layers_dir(ownership_key).join(diff_id.hex())
     }
 
-    /// Returns the content directories of an image's layers, bottom to top.
+    /// Returns the content directories of an image's layers, bottom to top, each once: overlayfs takes none twice, and
+    /// what a layer has further down is hidden by what it has further up.
     ///
     /// # Errors
     /// [`Kind::NotFound`], naming the diff ids that are not unpacked for this id map.
@@ -105,7 +106,9 @@ impl Store {
             let what = format!("find unpacked layers {}", names.join(", "));
             return Err(Error::new(Kind::NotFound, what));
         }
-        Ok(image.layers.iter().map(|layer| self.layer_dir(ownership_key, &layer.diff_id).join("fs")).collect())
+        let ids: Vec<&Digest> = image.layers.iter().map(|layer| &layer.diff_id).collect();
+        let uppermost = ids.iter().enumerate().filter(|(at, id)| !ids[at + 1..].contains(id));
+        Ok(uppermost.map(|(_, id)| self.layer_dir(ownership_key, id).join("fs")).collect())
     }
 
     /// Returns the layers of an image that are not unpacked for this id map, each diff id once.

@@ -27,11 +27,18 @@ pub(crate) struct ArchiveWriter<W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Bytes of files so far.
     content: u64,
+    /// No time is written that is later than this one.
+    newest: Option<u64>,
 }
 
 impl<W: Write> ArchiveWriter<W> {
     pub fn new(output: W, squash: bool) -> Self {
-        Self { builder: Builder::new(output), squash, links: HashMap::new(), content: 0 }
+        Self { builder: Builder::new(output), squash, links: HashMap::new(), content: 0, newest: None }
+    }
+
+    /// Writes later times as this one, in seconds since the epoch.
+    pub fn no_later_than(self, newest: Option<u64>) -> Self {
+        Self { newest, ..self }
     }
 
     /// Returns how many bytes of files were written.
@@ -107,7 +114,8 @@ impl<W: Write> ArchiveWriter<W> {
         header.set_mode(found.st_mode & 0o7777);
         header.set_uid(if self.squash { 0 } else { found.st_uid.into() });
         header.set_gid(if self.squash { 0 } else { found.st_gid.into() });
-        header.set_mtime(u64::try_from(found.st_mtime).unwrap_or_default());
+        let mtime = u64::try_from(found.st_mtime).unwrap_or_default();
+        header.set_mtime(self.newest.map_or(mtime, |newest| mtime.min(newest)));
         header
     }
 

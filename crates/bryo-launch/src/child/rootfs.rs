@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
 use bryo_sys::root::Root;
 use bryo_sys::{Errno, check};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::UnmountFlags;
 
 use crate::child::open::Opened;
@@ -143,6 +143,10 @@ fn generated(files: &[GeneratedFile], place: &OwnedFd) -> Result<(Vec<OwnedFd>, 
         let fd = rustix::fs::openat(&directory, name(n), flags, Mode::from_raw_mode(0o600));
         let fd = check("openat", || name(n), fd)?;
         check("write", || file.path.display().to_string(), write_all(&fd, &file.content))?;
+        if file.owner != (0, 0) {
+            let (uid, gid) = (Some(Uid::from_raw(file.owner.0)), Some(Gid::from_raw(file.owner.1)));
+            check("fchown", || file.path.display().to_string(), rustix::fs::fchown(&fd, uid, gid))?;
+        }
         // After the writing: creation modes are cut by the umask.
         check("fchmod", || name(n), rustix::fs::fchmod(&fd, Mode::from_raw_mode(file.mode)))?;
     }

@@ -118,11 +118,13 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>, mut
     let console = streams.console.as_ref().map(OwnedFd::try_clone).transpose().ok().flatten();
     let mut channels = channels(streams, options, tap.is_some());
     let mut ended = false;
+    let mut ended_by = None;
     loop {
         if ended && channels.iter().all(|c| c.is_input() || c.is_done()) {
             // What it has said with its last breath.
             options.asides.iter().for_each(|aside| (aside.act)());
-            return Ok(channels.iter().map(Channel::seen).fold(Seen::default(), Seen::or));
+            let seen = Seen { ended_by, ..Seen::default() };
+            return Ok(channels.iter().map(Channel::seen).fold(seen, Seen::or));
         }
         let ready = wait(payload, options, &channels, ended)?;
         for (channel, flags) in channels.iter_mut().zip(&ready.channels) {
@@ -134,7 +136,7 @@ pub fn run(payload: BorrowedFd<'_>, streams: Streams, options: &Options<'_>, mut
         let aside = options.asides.iter().zip(&ready.asides).filter(|(_, ready)| **ready);
         aside.for_each(|(aside, _)| (aside.act)());
         if ready.signal {
-            signals_in(payload, options, console.as_ref(), raw.as_ref())?;
+            ended_by = ended_by.or(signals_in(payload, options, console.as_ref(), raw.as_ref())?);
         }
     }
 }
@@ -195,12 +197,14 @@ fn send(payload: BorrowedFd<'_>, signal: Signal) {
     let _ = rustix::process::pidfd_send_signal(payload, signal);
 }
 
+/// Passes signals on; returns the one with which somebody ends the command and the payload with it.
 fn signals_in(
     payload: BorrowedFd<'_>,
     options: &Options<'_>,
     console: Option<&OwnedFd>,
     raw: Option<&RawTerminal<'_>>,
-) -> Result<()> {
+) -> Result<Option<i32>> {
+    let mut ended_by = None;
     while let Some(number) = next(options.inbox)? {
         match (Signal::from_named_raw(number), console) {
             (Some(Signal::WINCH), Some(console)) => terminal::copy_size(options.caller, console),
@@ -213,9 +217,12 @@ fn signals_in(
             (Some(Signal::CHILD | Signal::WINCH | Signal::PIPE | Signal::URG), _) | (None, _) => (),
             (Some(signal), _) if options.proxy_signals => send(payload, signal),
             // Whoever ends the command and does not pass signals on ends the container with it.
-            (Some(signal), _) if ENDING.contains(&signal) => send(payload, Signal::KILL),
+            (Some(signal), _) if ENDING.contains(&signal) => {
+                send(payload, Signal::KILL);
+                ended_by = Some(number);
+            }
             (Some(_), _) => (),
         }
     }
-    Ok(())
+    Ok(ended_by)
 }

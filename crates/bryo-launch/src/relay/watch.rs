@@ -8,12 +8,18 @@ pub struct Seen {
     pub read_only: bool,
     /// The words for `EPERM` or `EACCES`.
     pub not_permitted: bool,
+    /// The signal with which somebody has ended the command, and with it the payload.
+    pub ended_by: Option<i32>,
 }
 
 impl Seen {
     /// Joins what two streams showed.
     pub fn or(self, other: Self) -> Self {
-        Self { read_only: self.read_only || other.read_only, not_permitted: self.not_permitted || other.not_permitted }
+        Self {
+            read_only: self.read_only || other.read_only,
+            not_permitted: self.not_permitted || other.not_permitted,
+            ended_by: self.ended_by.or(other.ended_by),
+        }
     }
 }
 
@@ -55,7 +61,7 @@ mod tests {
         for piece in ["touch: /x: Read-on", "ly file sys", "tem\n"] {
             watch.look(piece.as_bytes());
         }
-        assert_eq!(watch.seen, Seen { read_only: true, not_permitted: false });
+        assert_eq!(watch.seen, Seen { read_only: true, ..Seen::default() });
         watch.look(b"mount: permission DENIED (are you root?)");
         assert!(watch.seen.not_permitted);
         let mut watch = Watch::default();

@@ -7,6 +7,7 @@
 
 mod attach;
 mod bad_input;
+mod build;
 mod changes;
 mod config;
 mod confinement;

@@ -48,7 +48,8 @@ pub fn sweep(engine: &Engine, keep_partial: bool) -> Result<()> {
 
 /// Collects blobs and layers that nothing refers to, and interrupted downloads unless they are kept.
 pub(super) fn collect(engine: &Engine, keep_partial: bool) -> Result<GcReport> {
-    let options = GcOptions { keep_partial, layers_in_use: engine.layers_in_use() };
+    let (layers_in_use, blobs_in_use) = (engine.layers_in_use(), engine.blobs_in_use());
+    let options = GcOptions { keep_partial, layers_in_use, blobs_in_use };
     let worker = engine.worker()?;
     Ok(engine.store().gc(&options, Some(&worker))?)
 }

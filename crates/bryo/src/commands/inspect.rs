@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
-use bryo_engine::container::Record;
 use bryo_engine::error::Kind;
 use bryo_image::reference::Reference;
 use bryo_image::store::{ImageRecord, Store};

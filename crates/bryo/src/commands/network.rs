@@ -10,12 +10,10 @@ use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::error::Kind;
-use bryo_engine::list::LabelFilter;
 use bryo_engine::networks::{Definition, Wanted};
 use bryo_engine::options::key_value;
 use bryo_net::subnet::Subnet;
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::gc::confirm;
@@ -237,9 +235,6 @@ pub struct PruneNetworks {
     /// Does not ask
     #[arg(short, long)]
     force: bool,
-    /// Removes only those that fit: label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME
-    #[arg(long, value_name = "FILTER")]
-    filter: Vec<String>,
 }
 
 impl Verb for PruneNetworks {

@@ -63,6 +63,28 @@ pub struct PruneSystem {
     volumes: bool,
 }
 
+/// Flags of `bryo builder prune`.
+#[derive(Debug, Args)]
+pub struct PruneBuilds {
+    /// Does not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Verb for PruneBuilds {
+    const NAME: &'static str = "prune";
+    const ABOUT: &'static str = "Remove what builds keep";
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        confirm(self.force, "what builds keep: layers of steps, and directories that steps share")?;
+        let engine = context.engine()?;
+        let before = on_disk(&engine)?;
+        engine.forget_builds()?;
+        collect(&engine, true)?;
+        reclaimed(before.saturating_sub(on_disk(&engine)?))
+    }
+}
+
 impl Verb for PruneContainers {
     const NAME: &'static str = "prune";
     const ABOUT: &'static str = "Remove containers that do not run";
@@ -101,6 +123,11 @@ impl Verb for PruneSystem {
             what.push("all anonymous volumes that no container names");
         }
         what.push(if self.all { "all images that no container was made of" } else { "all images without a name" });
+        // Nothing of it has a label.
+        let builds = self.filter.is_empty();
+        if builds {
+            what.push("what builds keep");
+        }
         confirm(self.force, &format!("{}, and what nothing refers to", what.join(", ")))?;
         let engine = context.engine()?;
         let (ids, mut freed) = containers(&engine, &filters)?;
@@ -110,6 +137,9 @@ impl Verb for PruneSystem {
             let (names, bytes) = volume::prune(&engine, &filters.labels, false)?;
             freed += bytes;
             output::print(&volume::deleted("Volumes", &names))?;
+        }
+        if builds {
+            engine.forget_builds()?;
         }
         let (lines, bytes) = images(&engine, self.all, &filters, false)?;
         output::print(&volume::deleted("Images", &lines))?;

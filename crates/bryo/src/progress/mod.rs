@@ -4,6 +4,7 @@
 mod bars;
 mod lines;
 mod manager;
+pub mod steps;
 
 use bryo_engine::notify::Notifier;
 use bryo_image::Digest;

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A build, from a request to an image.
+//!
+//! Stages are made when they are asked for, beginning with the one that is wanted, so that what nobody needs is not made.
+//! They are made one after the other: a process with threads cannot make user namespaces, and a step is a process that
+//! is cloned from this one.
+
+mod copy;
+mod fetched;
+mod finish;
+mod mounts;
+mod run;
+mod simple;
+mod stage;
+mod variables;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bryo_engine::Engine;
+use bryo_engine::step::{Scratch, StepCache};
+use bryo_engine::users::Accounts;
+use bryo_image::reference::Reference;
+use bryo_image::registry::Platform;
+use bryo_image::store::{Image, ImageRecord};
+use bryo_image::unpack::Worker;
+
+use crate::context::Context;
+use crate::dockerfile::{Dockerfile, substitute};
+use crate::error::{Result, wrong};
+use crate::progress::{Event, Progress};
+use crate::state::State;
+
+pub use finish::User;
+
+/// Finds an image by its name, for a platform: pulls it where that is wanted.
+pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Result<Image>;
+
+/// Fetches a file from an address into a file; plain HTTP only where it is said that the content is going to be verified.
+pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result<()>;
+
+/// What is to be built, and of what.
+pub struct Request<'a> {
+    /// The Dockerfile.
+    pub dockerfile: &'a Dockerfile,
+    /// The files.
+    pub context: &'a Context,
+    /// The stage that is wanted, by name or number; the last one if nothing is said.
+    pub target: Option<String>,
+    /// The values of arguments.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels for the result.
+    pub labels: BTreeMap<String, String>,
+    /// The result's names.
+    pub names: Vec<Reference>,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// The platform of the result.
+    pub platform: Platform,
+    /// Whether steps are made anew although they are known.
+    pub no_cache: bool,
+    /// Whether a result that runs as root is none.
+    pub require_nonroot: bool,
+    /// No time in the result is later than this, in seconds since the epoch.
+    pub source_date_epoch: Option<u64>,
+    /// Finds images.
+    pub find_image: FindImage<'a>,
+    /// Fetches files.
+    pub fetch: Fetch<'a>,
+    /// Who is told.
+    pub progress: &'a dyn Progress,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("target", &self.target).field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// What has been built.
+#[derive(Debug)]
+pub struct Built {
+    /// The image.
+    pub record: ImageRecord,
+    /// Who it runs as.
+    pub user: User,
+    /// What a person should know: arguments that nobody has asked for.
+    pub notes: Vec<String>,
+}
+
+/// Builds an image. The calling process must have one thread.
+///
+/// # Errors
+///
+/// What is wrong with the Dockerfile, and where; what a step ended with. No image is made then.
+pub fn build(engine: &Engine, worker: &Worker, request: &Request<'_>) -> Result<Built> {
+    // No collection of garbage between a step and the image that names its layer.
+    let _pin = engine.store().pin().map_err(bryo_engine::error::Error::from)?;
+    let mut builder = Builder::new(engine, worker, request)?;
+    let target = builder.target()?;
+    let state = builder.stage(target)?;
+    builder.finish(state)
+}
+
+/// A build that goes on.
+struct Builder<'a> {
+    engine: &'a Engine,
+    worker: &'a Worker,
+    request: &'a Request<'a>,
+    cache: StepCache,
+    /// The time that is now.
+    now: String,
+    /// Arguments before the first stage, and their values.
+    globals: Vec<(String, String)>,
+    /// The arguments that somebody has asked for.
+    asked_for: RefCell<BTreeSet<String>>,
+    /// The stages that are made.
+    stages: BTreeMap<usize, State>,
+    /// Images that stages and steps stand on.
+    images: BTreeMap<String, State>,
+    /// The accounts of trees, by their layers.
+    accounts: BTreeMap<String, Accounts>,
+    /// How many steps were told of.
+    told: Cell<usize>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(engine: &'a Engine, worker: &'a Worker, request: &'a Request<'a>) -> Result<Self> {
+        let mut builder = Self {
+            engine,
+            worker,
+            request,
+            cache: StepCache::new(engine.store()),
+            now: variables::time(request.source_date_epoch),
+            globals: Vec::new(),
+            asked_for: RefCell::new(BTreeSet::new()),
+            stages: BTreeMap::new(),
+            images: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            told: Cell::new(0),
+        };
+        builder.read_globals()?;
+        Ok(builder)
+    }
+
+    /// Returns the number of the stage that is wanted.
+    fn target(&self) -> Result<usize> {
+        let stages = &self.request.dockerfile.stages;
+        let Some(target) = &self.request.target else { return Ok(stages.len() - 1) };
+        let name = target.to_ascii_lowercase();
+        let named = stages.iter().position(|stage| stage.name.as_deref() == Some(&name));
+        let numbered = || target.parse().ok().filter(|number: &usize| *number < stages.len());
+        named.or_else(numbered).ok_or_else(|| {
+            let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+            wrong(format!("there is no stage {target:?}; there are: {}", names.join(", ")))
+        })
+    }
+
+    /// Begins to tell of a step.
+    fn begin(&self, name: &str) -> usize {
+        let number = self.told.get() + 1;
+        self.told.set(number);
+        self.request.progress.event(Event::Begin(number, name));
+        number
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        self.request.progress.event(event);
+    }
+
+    /// Tells of a step from its beginning to its end.
+    fn told<T>(&mut self, name: &str, work: impl FnOnce(&mut Self, usize) -> Result<T>) -> Result<T> {
+        let number = self.begin(name);
+        let done = work(self, number);
+        match &done {
+            Ok(_) => self.tell(Event::End(number)),
+            Err(error) => self.tell(Event::Failed(number, &error.to_string())),
+        }
+        done
+    }
+
+    /// Ends a step: what it wrote to is removed, and what went wrong with the step is told before what goes wrong with
+    /// that.
+    fn ended<T>(&self, scratch: Scratch, result: Result<T>) -> Result<T> {
+        let removed = self.engine.discard_step(scratch);
+        let value = result?;
+        removed?;
+        Ok(value)
+    }
+
+    /// Replaces the variables of a word in a stage.
+    fn expand(&self, word: &str, state: &State) -> Result<String> {
+        let lookup = |name: &str| state.variable(name);
+        substitute::word(word, &lookup, self.request.dockerfile.escape).map_err(wrong)
+    }
+}

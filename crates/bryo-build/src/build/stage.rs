@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stages: what they stand on, and their steps in order.
+
+use bryo_engine::step::{CacheEntry, StepCache};
+use bryo_image::registry::Platform;
+use bryo_image::store::Layer;
+use serde_json::Value;
+
+use super::Builder;
+use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
+use crate::error::{Result, wrong};
+use crate::progress::Event;
+use crate::state::State;
+
+/// How a stage is told of.
+pub(super) struct Telling {
+    /// `name ` if there are several stages, else nothing.
+    prefix: String,
+    /// The number of the step.
+    at: usize,
+    /// How many steps there are.
+    of: usize,
+}
+
+impl Telling {
+    /// Names the next step as BuildKit does: `[name 2/5] RUN ...`.
+    pub fn next(&mut self, text: &str) -> String {
+        self.at += 1;
+        format!("[{}{}/{}] {text}", self.prefix, self.at, self.of)
+    }
+}
+
+impl Builder<'_> {
+    /// Makes a stage, unless it is made already.
+    pub(super) fn stage(&mut self, index: usize) -> Result<State> {
+        if let Some(state) = self.stages.get(&index) {
+            return Ok(state.clone());
+        }
+        let dockerfile = self.request.dockerfile;
+        let stage = &dockerfile.stages[index];
+        let mut telling = Telling {
+            prefix: match (dockerfile.stages.len(), &stage.name) {
+                (1, _) => String::new(),
+                (_, Some(name)) => format!("{name} "),
+                (_, None) => format!("stage-{index} "),
+            },
+            at: 0,
+            of: 1 + stage.steps.iter().filter(|step| !step.instruction.is_configuration()).count(),
+        };
+        let mut state = self.base(index, stage, &mut telling).map_err(|e| e.at(stage.place))?;
+        for trigger in take_triggers(&mut state)? {
+            telling.of += usize::from(!trigger.instruction.is_configuration());
+            self.step(&mut state, index, &trigger, &mut telling).map_err(|e| e.at(stage.place))?;
+        }
+        for step in &stage.steps {
+            self.step(&mut state, index, step, &mut telling).map_err(|e| e.at(step.place))?;
+        }
+        self.stages.insert(index, state.clone());
+        Ok(state)
+    }
+
+    /// Returns what a stage stands on.
+    fn base(&mut self, index: usize, stage: &Stage, telling: &mut Telling) -> Result<State> {
+        let name = self.expand_global(&stage.base)?;
+        if name.is_empty() {
+            return Err(wrong(format!("FROM {}: nothing is left of the name", stage.base)));
+        }
+        if let Some(before) = self.find_stage(index, &name)? {
+            let state = self.stage(before)?.as_base(&name);
+            telling.next("");
+            return Ok(state);
+        }
+        let platform = match &stage.platform {
+            Some(platform) => self.platform(&self.expand_global(platform)?)?,
+            None => self.request.platform.clone(),
+        };
+        if name == "scratch" {
+            telling.next("");
+            return Ok(State::scratch(&platform));
+        }
+        let told = telling.next(&format!("FROM {name}"));
+        let told = told.as_str();
+        self.image(&name, &platform, Some(told)).map(|state| state.as_base(&name))
+    }
+
+    fn platform(&self, text: &str) -> Result<Platform> {
+        text.parse().map_err(|_| wrong(format!("{text:?} is no platform, such as linux/arm64")))
+    }
+
+    /// Finds an earlier stage by its name or number; a later one is a mistake.
+    pub(super) fn find_stage(&self, index: usize, name: &str) -> Result<Option<usize>> {
+        let lower = name.to_ascii_lowercase();
+        let stages = &self.request.dockerfile.stages;
+        match stages.iter().position(|stage| stage.name.as_deref() == Some(&lower)) {
+            Some(found) if found < index => Ok(Some(found)),
+            Some(found) if found == index => Err(wrong(format!("stage {name:?} cannot stand on itself"))),
+            Some(_) => Err(wrong(format!("stage {name:?} comes later; a stage can only use those before it"))),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes what `--from` names: a stage, by name or number, or an image.
+    pub(super) fn source(&mut self, index: usize, name: &str) -> Result<State> {
+        if let Some(before) = self.find_stage(index, name)? {
+            return self.stage(before);
+        }
+        if let Ok(number) = name.parse::<usize>() {
+            if number < index {
+                return self.stage(number);
+            }
+            return Err(wrong(format!("there is no stage {number} before this one")));
+        }
+        if name == "scratch" {
+            return Ok(State::scratch(&self.request.platform));
+        }
+        let platform = self.request.platform.clone();
+        self.image(name, &platform, None)
+    }
+
+    /// Returns an image as a stage begins with it.
+    fn image(&mut self, name: &str, platform: &Platform, told: Option<&str>) -> Result<State> {
+        let key = format!("{name} {}/{} {:?}", platform.os, platform.architecture, platform.variant);
+        if let Some(state) = self.images.get(&key) {
+            return Ok(state.clone());
+        }
+        let told = told.map_or_else(|| format!("FROM {name}"), str::to_owned);
+        let state = self.told(&told, |builder, _| {
+            let image = (builder.request.find_image)(name, platform)?;
+            builder.engine.unpack_for_build(&image)?;
+            let config = builder.engine.store().read_blob(&image.config_digest, bryo_image::store::MANIFEST_MAX)?;
+            State::of_image(&image, &config, name)
+        })?;
+        self.images.insert(key, state.clone());
+        Ok(state)
+    }
+
+    fn step(&mut self, state: &mut State, index: usize, step: &Step, telling: &mut Telling) -> Result<()> {
+        match &step.instruction {
+            Instruction::Run(run) => {
+                let name = telling.next(&step.text);
+                self.run(state, index, run, &name)
+            }
+            Instruction::Copy(copy) => {
+                let name = telling.next(&step.text);
+                self.copy(state, index, copy, &step.text, &name)
+            }
+            Instruction::Workdir(path) => {
+                let name = telling.next(&step.text);
+                self.workdir(state, path, &name)
+            }
+            simple => self.simple(state, simple, &step.text),
+        }
+    }
+
+    /// Returns what a step has made, from the cache or by making it.
+    pub(super) fn cached(
+        &mut self,
+        inputs: &Value,
+        name: &str,
+        make: impl FnOnce(&mut Self, usize) -> Result<Option<Layer>>,
+    ) -> Result<CacheEntry> {
+        let key = StepCache::key(inputs);
+        let known = if self.request.no_cache { None } else { self.cache.get(&key) };
+        if let Some(entry) = known
+            && entry.layer.as_ref().is_none_or(|layer| self.engine.has_step_layer(layer))
+        {
+            let number = self.begin(name);
+            self.tell(Event::Cached(number));
+            return Ok(entry);
+        }
+        let layer = self.told(name, make)?;
+        let entry = CacheEntry { layer, created: super::variables::time(self.request.source_date_epoch) };
+        self.cache.put(&key, &entry);
+        Ok(entry)
+    }
+}
+
+/// Takes the instructions that an image keeps for whoever builds on it.
+fn take_triggers(state: &mut State) -> Result<Vec<Step>> {
+    let triggers = state.list("OnBuild");
+    state.unset("OnBuild");
+    let base = state.base.clone();
+    let read = |text: String| {
+        parse_trigger(&text).map_err(|why| wrong(format!("ONBUILD of {base}: {text:?} is not understood: {why}")))
+    };
+    triggers.into_iter().map(read).collect()
+}
