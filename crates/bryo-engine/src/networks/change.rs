@@ -122,9 +122,9 @@ impl Engine {
                 // Read again: nobody else changes it now.
                 let now = self.containers.find(record.id.as_str())?;
                 let options = change(&now)?;
-                self.write_networks(&now, &options)?;
+                self.containers.rewrite(&now.id, |record| record.options = options.clone())?;
                 drop(choosing);
-                return if runs { self.follow_networks(&now) } else { Ok(()) };
+                return if runs { self.follow_networks(&now, &options) } else { Ok(()) };
             }
             // It is about to run, or to have ended.
             if begin.elapsed() > PATIENCE {
@@ -134,12 +134,8 @@ impl Engine {
         }
     }
 
-    fn write_networks(&self, record: &Record, options: &RunOptions) -> Result<()> {
-        self.containers.rewrite(&record.id, |record| record.options = options.clone())
-    }
-
-    /// Lets the supervisor of a container know; `before` is the container as it was.
-    fn follow_networks(&self, before: &Record) -> Result<()> {
+    /// Lets the supervisor of a container know; `before` is the container as it was, `after` what is written down now.
+    fn follow_networks(&self, before: &Record, after: &RunOptions) -> Result<()> {
         let dir = self.containers.dir(&before.id);
         match ask(&dir) {
             Ok(()) => Ok(()),
@@ -147,7 +143,7 @@ impl Engine {
             Err(_) if self.process(before).is_err() => Ok(()),
             Err(error) => {
                 let choosing = self.networks().choose()?;
-                self.write_networks(before, &before.options)?;
+                self.containers.rewrite(&before.id, |now| take_back(&mut now.options, &before.options, after))?;
                 drop(choosing);
                 // What had been done by then is undone; the reason for which it was not is the one to be told.
                 let _ = ask(&dir);
@@ -171,5 +167,49 @@ impl Engine {
         let renamed = Event::of(record, "rename").with("oldName", record.name.as_str()).with("name", name);
         self.journal().write(&[renamed]);
         Ok(())
+    }
+}
+
+/// Undoes a change, and leaves what others have changed since.
+fn take_back(now: &mut RunOptions, before: &RunOptions, after: &RunOptions) {
+    now.networks.retain(|end| before.networks.contains(end) || !after.networks.contains(end));
+    for end in &before.networks {
+        if !after.networks.contains(end) && !now.networks.contains(end) {
+            now.networks.push(end.clone());
+        }
+    }
+    if now.networks == before.networks {
+        (now.network, now.disconnected) = (before.network, before.disconnected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(networks: &[&str], network: Option<Network>, disconnected: bool) -> RunOptions {
+        let networks = networks.iter().map(|name| Endpoint { network: (*name).to_owned(), ..Endpoint::default() });
+        RunOptions { networks: networks.collect(), network, disconnected, ..RunOptions::default() }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_the_callers_own_change() {
+        let private = Some(Network::Private);
+        let cases = [
+            // Nobody else has changed anything.
+            (options(&["a"], private, false), options(&[], None, false), options(&["a"], private, false)),
+            (options(&[], None, true), options(&["a"], None, false), options(&[], None, true)),
+        ];
+        for (mut now, before, after) in cases {
+            take_back(&mut now, &before, &after);
+            assert_eq!((&now.networks, now.network, now.disconnected), (&before.networks, before.network, false));
+        }
+        // Somebody has.
+        let mut now = options(&["a", "b"], private, false);
+        take_back(&mut now, &options(&[], None, false), &options(&["a"], private, false));
+        assert_eq!((now.networks, now.network), (options(&["b"], None, false).networks, private));
+        let mut now = options(&["b"], None, false);
+        take_back(&mut now, &options(&["a"], None, false), &options(&[], None, true));
+        assert_eq!(now.networks, options(&["b", "a"], None, false).networks);
     }
 }
