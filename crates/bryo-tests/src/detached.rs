@@ -80,6 +80,12 @@ impl<'h> Detached<'h> {
         self.inspect()["State"][field].clone()
     }
 
+    /// Returns how often it was started again by its policy.
+    #[track_caller]
+    pub fn restarts(&self) -> Value {
+        self.inspect()["RestartCount"].clone()
+    }
+
     /// Returns `running`, `exited`, ...
     #[track_caller]
     pub fn status(&self) -> String {

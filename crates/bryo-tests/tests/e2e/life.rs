@@ -106,7 +106,7 @@ fn a_share_that_has_gone_is_the_reason_that_is_written_down() {
     // What stood in the way is away: the next start forgets it.
     std::fs::create_dir(&dir).unwrap();
     home.bryo(&["start", "-a", &container.name]).ok();
-    assert_eq!((container.state("Error"), container.state("ExitCode")), (json!(null), json!(0)));
+    assert_eq!((container.state("Error"), container.state("ExitCode")), (json!(""), json!(0)));
 }
 
 #[test]

@@ -632,7 +632,7 @@ fn a_connection_stays_when_a_container_is_started_again() {
     // Its policy starts it again in the same process.
     lab.bryo(&["exec", "runs", "touch", "/tmp/end"]).ok();
     eventually("another run", || {
-        let now = lab.bryo(&["inspect", "-f", "{{.State.Status}} {{.State.RestartCount}}", "runs"]).text();
+        let now = lab.bryo(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "runs"]).text();
         (now == "running 1").then_some(())
     });
     assert_eq!(ask_from(&lab, "runs", "web"), "I am web");

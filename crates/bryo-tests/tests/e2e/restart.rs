@@ -11,7 +11,7 @@ use rustix::process::Signal;
 /// Waits until a container was started again so many times.
 #[track_caller]
 fn until_restarted(container: &Detached<'_>, times: u64) {
-    let count = || container.state("RestartCount").as_u64().unwrap();
+    let count = || container.restarts().as_u64().unwrap();
     eventually(&format!("it is started again {times} times"), || (count() >= times).then_some(()));
 }
 
@@ -23,7 +23,7 @@ fn after_failures_so_many_times() {
         until_restarted(&container, 2);
         container.until("exited");
         assert_eq!(
-            (container.state("RestartCount").as_u64(), container.state("ExitCode").as_i64()),
+            (container.restarts().as_u64(), container.state("ExitCode").as_i64()),
             (Some(2), Some(3))
         );
         assert_eq!(container.said(), "began\nbegan\nbegan");
@@ -45,7 +45,7 @@ fn a_success_is_no_failure() {
     once.until("exited");
     std::thread::sleep(Duration::from_millis(500));
     for container in [fine, once] {
-        assert_eq!((container.status().as_str(), container.state("RestartCount").as_u64()), ("exited", Some(0)));
+        assert_eq!((container.status().as_str(), container.restarts().as_u64()), ("exited", Some(0)));
     }
 }
 
@@ -61,9 +61,9 @@ fn always_until_it_is_stopped() {
             assert_eq!(home.bryo(&["stop", &container.name]).ok(), container.name);
             assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
             assert_eq!(container.status(), "exited");
-            let count = container.state("RestartCount");
+            let count = container.restarts();
             std::thread::sleep(Duration::from_secs(2));
-            assert_eq!((container.status(), container.state("RestartCount")), ("exited".to_owned(), count));
+            assert_eq!((container.status(), container.restarts()), ("exited".to_owned(), count));
         }
     }
 }
@@ -104,7 +104,7 @@ fn one_that_is_between_two_runs_says_so() {
     // It is about to be started.
     assert_eq!(home.bryo(&["start", &container.name]).ok(), container.name);
     home.bryo(&["restart", "-t", "0", &container.name]).ok();
-    assert!(container.state("RestartCount").as_u64().unwrap() < 4, "it counts anew");
+    assert!(container.restarts().as_u64().unwrap() < 4, "it counts anew");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn one_that_cannot_be_started_any_more_has_failed() {
     assert!(error.as_str().unwrap().contains("share-"), "{error}");
     std::fs::create_dir(&dir).unwrap();
     home.bryo(&["start", &container.name]).ok();
-    assert_eq!((container.status(), container.state("Error")), ("running".to_owned(), serde_json::Value::Null));
+    assert_eq!((container.status(), container.state("Error")), ("running".to_owned(), serde_json::json!("")));
 }
 
 /// Who is attached hears of the first end: whether there is another run is not his business.
