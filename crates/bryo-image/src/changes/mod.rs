@@ -73,3 +73,49 @@ fn places(layers: &Layers) -> Result<BTreeSet<PathBuf>> {
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    fn layers(own: &Path, lower: &Path) -> Layers {
+        let open = |path| OwnedFd::from(File::open(path).unwrap());
+        Layers { own: open(own), lowers: vec![open(lower)], mounted: Vec::new() }
+    }
+
+    /// overlayfs marks a directory that was made anew, and none of those that are made in it.
+    #[test]
+    fn what_was_below_a_directory_that_was_made_anew_is_gone_at_every_depth() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, lower) = (dir.path().join("own"), dir.path().join("lower"));
+        fs::create_dir_all(lower.join("d/s/u/w")).unwrap();
+        for file in ["d/top", "d/s/file", "d/s/u/deep", "d/s/u/w/deeper"] {
+            fs::write(lower.join(file), "x").unwrap();
+        }
+        fs::create_dir_all(own.join("d/s/u")).unwrap();
+        let anew = File::open(own.join("d")).unwrap();
+        rustix::fs::fsetxattr(&anew, c"user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+
+        let layers = layers(&own, &lower);
+        let gone: Vec<PathBuf> = changes(&layers)
+            .unwrap()
+            .into_iter()
+            .filter(|change| change.kind == ChangeKind::Deleted)
+            .map(|change| change.path)
+            .collect();
+        assert_eq!(gone, ["/d/s/file", "/d/s/u/deep", "/d/s/u/w", "/d/top"].map(PathBuf::from));
+
+        let mut layer = Vec::new();
+        write_layer(&layers, true, &mut layer).unwrap();
+        let names: Vec<String> = tar::Archive::new(layer.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        for hidden in ["d/s/.wh.file", "d/s/u/.wh.deep", "d/s/u/.wh.w", "d/.wh.top"] {
+            assert!(names.iter().any(|name| name == hidden), "{hidden}: {names:?}");
+        }
+    }
+}

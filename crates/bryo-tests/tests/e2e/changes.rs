@@ -24,6 +24,10 @@ fn home(user: &User) -> Home {
         .dir("d/again/", 0o755)
         .file("d/again/old", 0o644, b"x")
         .file("d/again/both", 0o644, b"x")
+        .dir("d/again/sub/", 0o755)
+        .file("d/again/sub/file", 0o644, b"x")
+        .dir("d/again/sub/deep/", 0o755)
+        .file("d/again/sub/deep/file", 0o644, b"x")
         .file("d/file", 0o644, b"x")
         .file("d/same", 0o644, b"x")
         .file("d/mode", 0o644, b"x")
@@ -41,8 +45,8 @@ fn home(user: &User) -> Home {
     home
 }
 
-const SCRIPT: &str = "cd /d; echo more >> file; : >> same; chmod 600 mode; rm -r gone; rm -r again; mkdir again; \
-    echo y > again/both; echo z > again/new; rm becomes-directory; mkdir becomes-directory; echo y > becomes-directory/y; \
+const SCRIPT: &str = "cd /d; echo more >> file; : >> same; chmod 600 mode; rm -r gone; rm -r again; \
+    mkdir -p again/sub/deep; echo y > again/both; echo z > again/new; rm becomes-directory; mkdir becomes-directory; echo y > becomes-directory/y; \
     rm -r becomes-file; echo y > becomes-file; chmod 700 chmod; ln -sf other link; mkdir -p fresh/deep; ln file fresh/second";
 
 const CHANGED: &[&str] = &[
@@ -51,6 +55,10 @@ const CHANGED: &[&str] = &[
     "C /d/again/both",
     "A /d/again/new",
     "D /d/again/old",
+    "C /d/again/sub",
+    "C /d/again/sub/deep",
+    "D /d/again/sub/deep/file",
+    "D /d/again/sub/file",
     "C /d/becomes-directory",
     "A /d/becomes-directory/y",
     "C /d/becomes-file",
