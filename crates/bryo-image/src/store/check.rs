@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::gc::GcOptions;
-use super::{Store, parse_manifest};
+use super::{MANIFEST_MAX, Store, make_dir, parse_manifest};
 use crate::copy::copy;
 use crate::digest::{Digest, HashingWriter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a look at the store has found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -27,7 +27,7 @@ pub struct CheckReport {
     pub orphaned_blobs: Vec<(Digest, u64)>,
     /// Layers that neither an image nor a container stands on, as `owner/name`.
     pub orphaned_layers: Vec<String>,
-    /// What interrupted downloads and dead processes have left.
+    /// What interrupted downloads and dead processes have left, and what was damaged and put aside.
     pub leftovers: Vec<PathBuf>,
 }
 
@@ -105,7 +105,7 @@ impl Store {
         Ok(())
     }
 
-    /// Lists partial files, and trees of layers that were being unpacked or removed.
+    /// Lists partial files, trees of layers that were being unpacked or removed, and what was put aside.
     fn leftovers(&self) -> Vec<PathBuf> {
         let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let partial = list(self.partial_dir());
@@ -115,17 +115,36 @@ impl Store {
             name.starts_with(b".tmp-") && !is_locked(path)
         };
         let mut all: Vec<PathBuf> = partial.filter(|path| !is_locked(path)).chain(trees.filter(unfinished)).collect();
+        all.extend(self.put_aside());
         all.sort();
         all
     }
 
-    /// Removes a blob that is not what its name says, so that it is fetched again.
+    /// Takes a blob that is not what its name says out of the way, so that it is fetched again. One that may be a
+    /// manifest or a configuration is put aside: a person may still read from it what the image was made of. It goes
+    /// with the next collection for which every image can be read.
     ///
     /// # Errors
-    /// [`Kind::Io`](crate::error::Kind::Io) if it cannot be removed.
+    /// [`Kind::Io`](crate::error::Kind::Io) if it cannot be moved or removed.
     pub fn remove_damaged(&self, digest: &Digest) -> Result<()> {
-        let removed = std::fs::remove_file(self.blob_path(digest));
-        removed.map_err(|error| crate::error::Error::io(format!("remove blob {digest}"), error))
+        let path = self.blob_path(digest);
+        let done = if self.has_blob(digest).is_some_and(|size| size <= MANIFEST_MAX) {
+            make_dir(&self.damaged_dir(), 0o700)?;
+            std::fs::rename(path, self.damaged_dir().join(format!("{}-{}", digest.algorithm().name(), digest.hex())))
+        } else {
+            std::fs::remove_file(path)
+        };
+        done.map_err(|error| Error::io(format!("remove blob {digest}"), error))
+    }
+
+    /// Lists what was damaged and put aside.
+    pub(super) fn put_aside(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.damaged_dir()).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    fn damaged_dir(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     fn content_of(&self, digest: &Digest) -> Result<Digest> {

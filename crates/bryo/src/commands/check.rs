@@ -4,10 +4,9 @@
 use std::process::ExitCode;
 
 use bryo_engine::check::Findings;
-use bryo_engine::error::Kind;
 use clap::Args;
 
-use super::gc::collect;
+use super::gc::sweep;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
@@ -37,13 +36,8 @@ impl Verb for Check {
                 engine.store().remove_damaged(digest)?;
             }
             engine.collect()?;
-            match collect(&engine, false) {
-                // What an image refers to that cannot be read is unknown, and everything stays.
-                Err(Error::Engine(error)) if is_unreadable(error.kind()) => {}
-                other => {
-                    other?;
-                }
-            }
+            // What an image refers to that cannot be read is unknown, and everything stays.
+            sweep(&engine, false)?;
             findings = engine.check(false)?;
             out += "repaired what can be\n";
             out += &tell(&findings);
@@ -56,11 +50,6 @@ impl Verb for Check {
         let why = "the store is not whole";
         Err(Error::message(why).hint("bryo pull, for images that lack something; --repair, for what is damaged"))
     }
-}
-
-fn is_unreadable(kind: Kind) -> bool {
-    use bryo_image::Kind as Image;
-    matches!(kind, Kind::Image(Image::Corrupt | Image::DigestMismatch | Image::NotFound))
 }
 
 /// A line for each thing that was found.
