@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use bryo_image::carry::{Arriving, Carried, Owner, Placing, Thing, Top, Ways, is_made_up, pack};
+use bryo_image::carry::{Arriving, Carried, Owner, Placing, Thing, Top, beneath, is_made_up, pack};
 use bryo_sys::check;
 use bryo_sys::root::Root;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -249,14 +249,15 @@ fn arrive_inside(
         }
         (Some(_), None, _) => return Ok(Carried::default()),
     };
-    let relative = directory.strip_prefix(b"/").unwrap_or(&directory).to_vec();
-    let ways = Ways::Inside(Root::from_fd(root.resolve(".")?));
-    let into = ways.directory(&relative).map_err(|e| inside(to, e))?;
+    // Its links have been followed once, as the container sees them. Whoever puts another there now stops the copy, and so
+    // does one further down: what belongs to others inside is not for the container's user to lead it to.
+    let whole = root.resolve(".")?;
+    let into = beneath(whole.as_fd(), &directory).map_err(|e| inside(to, e))?;
     if is_made_up(&into) {
         let why = format!("cannot copy to {:?}: the kernel makes up what is there", to.0);
         return Err(Error::new(Kind::Unsupported, why));
     }
-    let placed = arriving.place(&ways, &Placing { directory: relative, top, owner, strip_set_id });
+    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id });
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }
 
@@ -284,8 +285,7 @@ fn arrive_outside(input: File, from: Written<'_>, to: Written<'_>, owner: Owner)
     };
     let (directory, top) = decide(head, from, to, &path, there)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    let placing = Placing { directory: Vec::new(), top, owner, strip_set_id: true };
-    let placed = arriving.place(&Ways::Plain(root), &placing);
+    let into = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id: true });
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }

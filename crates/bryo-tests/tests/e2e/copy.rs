@@ -282,6 +282,29 @@ fn links_end_inside_the_container_and_are_not_followed_on_the_host() {
     }
 }
 
+/// The container's user may not write to `/etc`, and does not get the copy to do so by a link in what is his.
+#[test]
+fn links_below_the_destination_are_not_followed_inside_either() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    home.write("w/conf/passwd", "evil");
+    let script = "mkdir -p /tmp/in /tmp/real; ln -s /etc /tmp/in/conf; ln -s /tmp/real /tmp/named; exec sleep 300";
+    let _runs = Detached::run(&home, "runs", &[BUSYBOX, "sh", "-c", script]);
+    bryo_tests::program::eventually("it is ready", || {
+        (home.bryo(&["exec", "runs", "test", "-e", "/tmp/named"]).status.success()).then_some(())
+    });
+    let before = read(&home, "runs", "/etc/passwd");
+    cp(&home, &["conf", "runs:/tmp/in/"]).fails(1, &["conf", "directory"]);
+    cp(&home, &["conf/.", "runs:/tmp/in"]).ok();
+    let archive = Tar::default().file("conf/passwd", 0o644, b"evil").finish();
+    home.bryo_fed(&["cp", "-", "runs:/tmp/in"], &archive).fails(1, &["conf", "directory"]);
+    assert_eq!(read(&home, "runs", "/etc/passwd"), before);
+    assert_eq!(read(&home, "runs", "/tmp/in/passwd"), "evil");
+    // What the caller names may be a link.
+    cp(&home, &["conf", "runs:/tmp/named/"]).ok();
+    assert_eq!(read(&home, "runs", "/tmp/real/conf/passwd"), "evil");
+}
+
 /// CVE-2018-15664 and its like: what runs in the container exchanges a directory and a link for as long as files are
 /// copied.
 #[test]
