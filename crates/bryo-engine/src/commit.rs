@@ -38,12 +38,9 @@ impl Engine {
         let paths = self.layer_paths_of(record)?;
         let _frozen = self.freeze_for(record, pause)?;
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
-        let mut ours = Some(read);
-        let theirs = &mut ours;
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let open = || paths.as_ref().map(|paths| paths.open()).transpose();
-        let agent = agent::start(place, open, move |layers| {
-            drop(theirs.take());
+        let agent = agent::start(place, [write], open, move |layers, [write]| {
             let mut output = File::from(write);
             match layers {
                 Some(layers) => Ok(write_layer(&layers, squash, &mut output)?),
@@ -55,8 +52,7 @@ impl Engine {
                 }
             }
         })?;
-        let lost = || Error::new(Kind::Io, "the pipe to the agent is gone");
-        let mut layer = File::from(ours.take().ok_or_else(lost)?);
+        let mut layer = File::from(read);
         let mut failure = None;
         let whole = || match agent.answer() {
             Ok(_) => Ok(()),
@@ -91,11 +87,12 @@ impl Engine {
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let copy = output.as_fd().try_clone_to_owned();
         let copy = copy.map_err(|e| Error::io("cannot write", "archive".as_ref(), e))?;
-        let unreadable = agent::run(place, open, move |layers| {
+        let agent = agent::start(place, [copy], open, move |layers, [copy]| {
             // What a layer only implies is described by the one that was made for the user.
             let parts = layers.into_iter().map(Part::new).collect();
             Ok(export(parts, squash, File::from(copy))?)
         })?;
+        let unreadable = agent.answer()?;
         self.tell(record, "export");
         Ok(unreadable)
     }

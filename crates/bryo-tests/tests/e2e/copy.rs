@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bryo_tests::host::Process;
 use bryo_tests::images::{self, BUSYBOX};
 use bryo_tests::tar::{Entry, Tar};
 use bryo_tests::user::Rung;
@@ -339,6 +340,37 @@ fn a_container_that_swaps_links_meanwhile_gains_nothing() {
             assert!(!found.text().contains("of the host"), "{found}");
         }
         assert!(arrived > 0 && rounds > 5, "{arrived} of {rounds}");
+    }
+}
+
+/// Whoever took over the process that writes among a container's files would find nothing of the host's in it.
+#[test]
+fn the_process_inside_has_no_descriptor_of_the_caller() {
+    for user in User::all() {
+        let home = home(&user);
+        let w = home.path.join("w").display().to_string();
+        let file = home.write("w/mine", "mine").display().to_string();
+        each_state(&home, |name| {
+            // Two that a shell has left open, standard error as a file, and those of the command itself.
+            let script = format!("exec 7<{w} 8<>{file} 2>{w}/errors; exec \"$0\" cp - {name}:/tmp");
+            let mut command = user.command(&home.path, "sh");
+            command.args(["-c", &script]).arg(bryo_tests::dirs::bryo());
+            let mut copy = bryo_tests::Running::start(command, true);
+            // More than fits into a pipe: it has been read from, so that the agent is at work.
+            let archive = Tar::default().file("fed", 0o644, &vec![b'x'; 300_000]).finish();
+            assert!(copy.feed(&archive[..200_000]));
+            let agent = *Process(copy.pid()).children().first().expect("an agent works");
+            let open = agent.descriptors();
+            assert!(open.len() >= 5, "{open:?}");
+            assert!((0..3).all(|number| open[&number] == "/dev/null"), "{open:?}");
+            // Mounts that were made for the agent have the name of their place, which is a directory of the store.
+            let place = home.store().join("containers").display().to_string();
+            let of_host = |what: &str| what.contains(&w) || (name == "runs" && what.contains(&place));
+            assert!(!open.values().any(|what| of_host(what)), "{open:?}");
+            assert!(copy.feed(&archive[200_000..]));
+            copy.close_stdin();
+            copy.wait().ok();
+        });
     }
 }
 
