@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::merged::{again, enter, failed, is_opaque, is_whiteout, kind, list, look, names};
+use super::merged::{again, enter, failed, is_whiteout, kind, list, look, names};
 use super::{Change, ChangeKind, Layers, places};
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{DEPTH_MAX, attributes, open_directory, stat};
+use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
 
 pub(super) fn walk(layers: &Layers) -> Result<Vec<Change>> {
     let mut walk = Walk { places: places(layers)?, path: PathBuf::from("/"), depth: 0, changes: Vec::new() };
@@ -148,8 +148,12 @@ impl Walk {
         }
         match kind(now) {
             FileType::Symlink => {
-                let (now, before) = (link(own), link(below));
-                Ok(now.map_err(|e| failed("read", name, e))? != before.map_err(|e| failed("read", name, e))?)
+                let before = link(below).map_err(|e| failed("read", name, e))?;
+                match link(own) {
+                    // It went, or became something else.
+                    Err(Errno::NOENT | Errno::INVAL) => Ok(true),
+                    now => Ok(now.map_err(|e| failed("read", name, e))? != before),
+                }
             }
             FileType::RegularFile if now.st_size == before.st_size && same_time(now, before) => {
                 let (Some(now), Some(before)) = (file(own, name)?, file(below, name)?) else { return Ok(true) };
@@ -185,7 +189,7 @@ fn opened(own: &OwnedFd, name: &[u8]) -> Result<Option<OwnedFd>> {
 fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
         other => other.map_err(|error| failed("open", name, error))?,
     };
     let found = rustix::fs::fstat(&opened).map_err(|error| failed("look at", name, error))?;

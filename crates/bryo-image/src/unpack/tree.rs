@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::entry::RootPath;
@@ -177,6 +177,32 @@ fn open_in_root(root: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Resul
 /// Returns a name's attributes, not following it.
 pub(crate) fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<Stat> {
     rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Lists the names in a directory, each once, whatever becomes of it meanwhile. One that was removed has none.
+pub(crate) fn names(dir: impl AsFd) -> rustix::io::Result<BTreeSet<Vec<u8>>> {
+    let listing = match Dir::read_from(dir) {
+        Err(Errno::NOENT) => return Ok(BTreeSet::new()),
+        other => other?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in listing {
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            other => other?,
+        };
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.insert(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Tells whether a directory hides all that lower layers have in it.
+pub fn is_opaque(dir: impl AsFd) -> bool {
+    let mut value = [0; 1];
+    rustix::fs::fgetxattr(dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y"
 }
 
 /// Marks a directory as hiding all that lower layers have in it. Source: `Documentation/filesystems/overlayfs.rst`.

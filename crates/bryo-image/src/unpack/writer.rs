@@ -136,7 +136,11 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
             continue;
         }
         let mut value = vec![0; 64 << 10];
-        let len = rustix::fs::fgetxattr(fd, name, &mut value[..])?;
+        let len = match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
+            // It went a moment ago.
+            Err(Errno::NODATA) => continue,
+            other => other?,
+        };
         value.truncate(len);
         attributes.push((format!("SCHILY.xattr.{text}"), value));
     }
