@@ -200,6 +200,16 @@ fn a_committed_image_has_the_words_of_the_run_and_of_the_commit() {
         "1000",
         "--entrypoint",
         "/bin/echo",
+        "--expose",
+        "90/udp",
+        "--stop-signal",
+        "USR1",
+        "--health-cmd",
+        "test -e /x",
+        "--health-interval",
+        "7s",
+        "-v",
+        "/volume",
     ];
     let _made = Detached::create(&home, "c", &[&asked[..], &[IMAGE, "word"]].concat());
     let words = [
@@ -222,7 +232,15 @@ fn a_committed_image_has_the_words_of_the_run_and_of_the_commit() {
     assert_eq!((&config["Entrypoint"], &config["Cmd"]), (&json!(["/bin/echo"]), &json!(["word"])));
     assert_eq!((&config["User"], &config["WorkingDir"]), (&json!("1000"), &json!("/d")));
     assert_eq!((&config["Labels"]["from"], &seen["Author"]), (&json!("run"), &json!("Me <me@example>")));
-    assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}}));
+    assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}, "90/udp": {}}));
+    assert_eq!((&config["Volumes"], &config["StopSignal"]), (&json!({"/volume": {}}), &json!("SIGUSR1")));
+    let again = Detached::create(&home, "again", &["made:2"]).inspect()["Config"]["Healthcheck"].clone();
+    assert_eq!(again["Test"], json!(["CMD", "/bin/sh", "-c", "test -e /x"]));
+    assert_eq!((&again["Interval"], &again["Retries"]), (&json!(7_000_000_000_u64), &json!(3)));
+    let silenced = Detached::create(&home, "silenced", &["--no-healthcheck", "made:2"]);
+    home.bryo(&["commit", "silenced", "made:3"]).ok();
+    assert!(Detached::create(&home, "silent", &["made:3"]).inspect()["Config"].get("Healthcheck").is_none());
+    drop(silenced);
     assert!(home.bryo(&["history", "made:2"]).ok().lines().nth(1).unwrap().contains("a remark"));
     assert_eq!(home.run(&["made:2"]).ok(), "word");
     // Without a name it is there by its id.
