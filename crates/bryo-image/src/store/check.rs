@@ -8,7 +8,7 @@ use super::gc::GcOptions;
 use super::{MANIFEST_MAX, Store, make_dir, parse_manifest};
 use crate::copy::copy;
 use crate::digest::{Digest, HashingWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// What a look at the store has found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -19,6 +19,8 @@ pub struct CheckReport {
     pub layers: u64,
     /// Blobs whose content is not what their name says.
     pub damaged: Vec<Digest>,
+    /// Blobs that cannot be read, and why.
+    pub unreadable_blobs: Vec<(Digest, String)>,
     /// Images that cannot be read, by name or digest, and why.
     pub unreadable: Vec<(String, String)>,
     /// Images and the blobs of them that are not there.
@@ -34,7 +36,8 @@ pub struct CheckReport {
 impl CheckReport {
     /// Tells whether everything is there that should be, and is what it should be.
     pub fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.unreadable.is_empty() && self.missing.is_empty()
+        let images = self.unreadable.is_empty() && self.missing.is_empty();
+        images && self.damaged.is_empty() && self.unreadable_blobs.is_empty()
     }
 }
 
@@ -43,20 +46,27 @@ impl Store {
     /// added at this moment may be told as an orphan.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`](crate::error::Kind::Corrupt) if the index is not one, [`Kind::Io`](crate::error::Kind::Io).
+    /// [`Kind::Corrupt`] if the index is not one, [`Kind::Io`].
     pub fn check(&self, options: &GcOptions, content: bool) -> Result<CheckReport> {
         let mut report = CheckReport::default();
         self.each_blob(|digest, _, _| {
             report.blobs += 1;
-            if content && self.content_of(digest)? != *digest {
-                report.damaged.push(digest.clone());
+            let found = if content { self.content_of(digest) } else { Ok(digest.clone()) };
+            match found {
+                Ok(found) if found == *digest => {}
+                Ok(_) => report.damaged.push(digest.clone()),
+                // It was removed a moment ago.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => report.unreadable_blobs.push((digest.clone(), error.chain())),
             }
             Ok(())
         })?;
+        let layers = self.layer_names()?;
+        report.layers = layers.len() as u64;
         self.check_images(&mut report)?;
         // Where an image cannot be read, what it refers to is unknown, and nothing is an orphan.
         if report.unreadable.is_empty() {
-            self.find_orphans(options, &mut report)?;
+            self.find_orphans(options, layers, &mut report)?;
         }
         report.leftovers = self.leftovers();
         Ok(report)
@@ -87,7 +97,7 @@ impl Store {
         Ok(())
     }
 
-    fn find_orphans(&self, options: &GcOptions, report: &mut CheckReport) -> Result<()> {
+    fn find_orphans(&self, options: &GcOptions, layers: Vec<(String, String)>, report: &mut CheckReport) -> Result<()> {
         let mut marked = self.mark()?;
         marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
         self.each_blob(|digest, meta, _| {
@@ -96,8 +106,7 @@ impl Store {
             }
             Ok(())
         })?;
-        for (key, name) in self.layer_names()? {
-            report.layers += 1;
+        for (key, name) in layers {
             if !self.is_wanted(&key, &name, &marked) {
                 report.orphaned_layers.push(format!("{key}/{name}"));
             }
@@ -125,7 +134,7 @@ impl Store {
     /// with the next collection for which every image can be read.
     ///
     /// # Errors
-    /// [`Kind::Io`](crate::error::Kind::Io) if it cannot be moved or removed.
+    /// [`Kind::Io`] if it cannot be moved or removed.
     pub fn remove_damaged(&self, digest: &Digest) -> Result<()> {
         let path = self.blob_path(digest);
         let done = if self.has_blob(digest).is_some_and(|size| size <= MANIFEST_MAX) {

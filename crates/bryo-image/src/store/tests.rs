@@ -110,3 +110,19 @@ fn nothing_is_collected_while_an_image_lacks_its_documents() {
         assert!(store.check(&GcOptions::default(), true).unwrap().is_whole());
     }
 }
+
+/// What cannot be read, as on a disk that fails, is told of beside all else.
+#[test]
+fn a_blob_that_cannot_be_read_does_not_end_the_check() {
+    let (_dir, store) = store();
+    let [manifest, ..] = image(&store, "localhost/one:1");
+    let unreadable = Digest::sha256_of(b"unreadable");
+    fs::create_dir(store.blob_path(&unreadable)).unwrap();
+    let layers = store.create_layers_dir("key").unwrap();
+    fs::create_dir(layers.join("0".repeat(64))).unwrap();
+    fs::write(store.blob_path(&manifest), "damaged").unwrap();
+    let report = store.check(&GcOptions::default(), true).unwrap();
+    assert_eq!(report.unreadable_blobs.iter().map(|(digest, _)| digest).collect::<Vec<_>>(), [&unreadable]);
+    assert_eq!((report.damaged.as_slice(), report.blobs, report.layers), (&[manifest][..], 4, 1));
+    assert!(!report.is_whole());
+}

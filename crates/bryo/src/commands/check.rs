@@ -47,9 +47,29 @@ impl Verb for Check {
         if findings.is_whole() {
             return Ok(ExitCode::SUCCESS);
         }
-        let why = "the store is not whole";
-        Err(Error::message(why).hint("bryo pull, for images that lack something; --repair, for what is damaged"))
+        Err(Error::message("the store is not whole").hint(remedy(&findings)))
     }
+}
+
+/// Says what mends the first of what is wrong.
+fn remedy(findings: &Findings) -> String {
+    let store = &findings.store;
+    let of_image = |name: &str| {
+        let name = output::line(name);
+        format!("bryo pull {name} or bryo load, which bring what is missing; else bryo rmi {name}")
+    };
+    let image = store.unreadable.first().map(|(name, _)| name).or(store.missing.first().map(|(name, _)| name));
+    if let Some((digest, _)) = store.unreadable_blobs.first() {
+        return format!("look at the disk, and at who may read blob {digest}");
+    }
+    if !store.damaged.is_empty() {
+        return "bryo system check --repair, and then bryo pull or bryo load".to_owned();
+    }
+    if let Some(name) = image {
+        return of_image(name);
+    }
+    let name = findings.groundless.first().map_or("CONTAINER", |(name, _)| name.as_str());
+    format!("bryo pull the image of container {name} again; else bryo rm {name}")
 }
 
 /// A line for each thing that was found.
@@ -57,6 +77,8 @@ fn tell(findings: &Findings) -> String {
     let store = &findings.store;
     let mut lines = Vec::new();
     lines.extend(store.damaged.iter().map(|digest| format!("damaged blob: {digest}")));
+    let unreadable = store.unreadable_blobs.iter();
+    lines.extend(unreadable.map(|(digest, why)| format!("blob {digest} cannot be read: {why}")));
     lines.extend(store.unreadable.iter().map(|(name, why)| format!("image {name} cannot be read: {why}")));
     lines.extend(store.missing.iter().map(|(name, digest)| format!("image {name} lacks blob {digest}")));
     lines.extend(findings.groundless.iter().map(|(name, layer)| format!("container {name} lacks layer {layer}")));
