@@ -172,6 +172,8 @@ fn what_happens_is_followed() {
         assert_eq!(ends.wait().ok(), "volume");
         home.bryo(&["events", "--filter", "nonsense=1"]).fails(1, &["nonsense"]);
         home.bryo(&["events", "--since", "yesterday"]).fails(1, &["yesterday"]);
+        // Before anything happens.
+        home.bryo(&["events", "--format", "{{.Action"]).fails(1, &["--format"]);
     }
 }
 
