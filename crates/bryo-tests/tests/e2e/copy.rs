@@ -118,6 +118,7 @@ fn a_copy_belongs_to_the_containers_user_or_to_whom_it_did() {
 fn names_go_where_docker_puts_them() {
     let Some(user) = User::ordinary() else { return };
     let home = home(&user);
+    cp(&home, &["--archiv", "x:/etc/passwd"]).fails(125, &["--archiv"]);
     home.write("w/file", "f");
     home.write("w/src/inner", "i");
     symlink("file", home.path.join("w/link")).unwrap();
