@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::Carried;
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{ArchiveWriter, DEPTH_MAX, names};
+use crate::unpack::{ArchiveWriter, DEPTH_MAX, names, shown};
 
 /// File systems that the kernel makes up: what is in them is no file. Source: `linux/magic.h`.
 const MADE_UP: [u64; 9] = [
@@ -146,6 +146,6 @@ impl<W: Write> Packer<W> {
     }
 
     fn failed(&self, operation: &str, errno: Errno) -> Error {
-        Error::io(format!("{operation} {:?}", String::from_utf8_lossy(&self.path)), errno)
+        Error::io(format!("{operation} {}", shown(&self.path)), errno)
     }
 }

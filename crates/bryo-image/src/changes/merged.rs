@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::unpack::{is_opaque, open_directory, stat};
+use crate::unpack::{is_opaque, open_directory, shown, stat};
 
 /// How many links one path may go through. Source: `path_resolution(7)`.
 const LINKS_MAX: usize = 40;
@@ -151,5 +151,5 @@ pub(super) fn kind(found: &Stat) -> FileType {
 }
 
 pub(super) fn failed(operation: &str, name: &[u8], errno: Errno) -> Error {
-    Error::io(format!("{operation} {:?} in a layer", String::from_utf8_lossy(name)), errno)
+    Error::io(format!("{operation} {} in a layer", shown(name)), errno)
 }

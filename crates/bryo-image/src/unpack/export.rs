@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::entry::shown;
 use super::tree::{self, is_opaque, stat};
 use super::writer::{ArchiveWriter, attributes};
 use crate::error::{Error, Kind, Result};
@@ -184,7 +185,7 @@ impl Export {
     }
 
     fn failed(&self, operation: &str, errno: Errno) -> Error {
-        Error::io(format!("{operation} {:?}", String::from_utf8_lossy(&self.path)), errno)
+        Error::io(format!("{operation} {}", shown(&self.path)), errno)
     }
 }
 

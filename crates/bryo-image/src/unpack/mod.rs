@@ -40,7 +40,7 @@ pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};
 
 pub(crate) use apply::write_member;
-pub(crate) use entry::RootPath;
+pub(crate) use entry::{RootPath, shown};
 pub(crate) use export::{DEPTH_MAX, open_directory};
 pub(crate) use stream::sniff;
 pub(crate) use tar::{Member, MemberKind, TarReader};

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::entry::RootPath;
+use super::entry::{RootPath, shown};
 use crate::error::{Error, Kind, Result};
 
 /// How many resolved parents are kept. Archives list a directory's members together.
@@ -213,7 +213,7 @@ pub(super) fn set_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
 
 /// Describes a failed operation on a path of the archive.
 pub(super) fn failed(operation: &str, path: &[u8], errno: Errno) -> Error {
-    let what = format!("{operation} {:?}", String::from_utf8_lossy(path));
+    let what = format!("{operation} {}", shown(path));
     match errno {
         // What no file system operation of ours fails with unless the archive asks for the impossible.
         Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::EXIST | Errno::ISDIR | Errno::MLINK => {
