@@ -98,7 +98,11 @@ impl Store {
     }
 
     fn find_orphans(&self, options: &GcOptions, layers: Vec<(String, String)>, report: &mut CheckReport) -> Result<()> {
-        let mut marked = self.mark()?;
+        let mut marked = match self.mark() {
+            // Removed a moment ago, when its name was known already: nothing is an orphan for certain.
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            other => other?,
+        };
         marked.layers.extend(options.layers_in_use.iter().map(|id| id.hex().to_owned()));
         self.each_blob(|digest, meta, _| {
             if !marked.blobs.contains(digest) {

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use bryo_engine::check::Findings;
+use bryo_image::Digest;
 use clap::Args;
 
 use super::gc::sweep;
@@ -55,8 +56,11 @@ impl Verb for Check {
 fn remedy(findings: &Findings) -> String {
     let store = &findings.store;
     let of_image = |name: &str| {
-        let name = output::line(name);
-        format!("bryo pull {name} or bryo load, which bring what is missing; else bryo rmi {name}")
+        let shown = output::line(name);
+        match name.parse::<Digest>() {
+            Ok(_) => format!("bryo load, if there is an archive of it; else bryo rmi {shown}"),
+            Err(_) => format!("bryo pull {shown} or bryo load, which bring what is missing; else bryo rmi {shown}"),
+        }
     };
     let image = store.unreadable.first().map(|(name, _)| name).or(store.missing.first().map(|(name, _)| name));
     if let Some((digest, _)) = store.unreadable_blobs.first() {
