@@ -94,7 +94,8 @@ impl Store {
         self.layers_dir(ownership_key).join(diff_id.hex())
     }
 
-    /// Returns the content directories of an image's layers, bottom to top.
+    /// Returns the content directories of an image's layers, bottom to top. A layer that an image has twice is where it is
+    /// uppermost: it hides all that it has further down, and overlayfs takes none twice.
     ///
     /// # Errors
     /// [`Kind::NotFound`], naming the diff ids that are not unpacked for this id map.
@@ -105,7 +106,13 @@ impl Store {
             let what = format!("find unpacked layers {}", names.join(", "));
             return Err(Error::new(Kind::NotFound, what));
         }
-        Ok(image.layers.iter().map(|layer| self.layer_dir(ownership_key, &layer.diff_id).join("fs")).collect())
+        let above = |at: usize| &image.layers[at + 1..];
+        let uppermost = image
+            .layers
+            .iter()
+            .enumerate()
+            .filter(|(at, layer)| above(*at).iter().all(|other| other.diff_id != layer.diff_id));
+        Ok(uppermost.map(|(_, layer)| self.layer_dir(ownership_key, &layer.diff_id).join("fs")).collect())
     }
 
     /// Returns the layers of an image that are not unpacked for this id map, each diff id once.

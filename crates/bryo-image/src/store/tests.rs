@@ -62,7 +62,9 @@ fn a_blob_of_the_wrong_length_is_written_anew() {
 /// Enters an image of one layer: the digests of its manifest, its configuration and its layer.
 fn image(store: &Store, name: &str) -> [Digest; 3] {
     let layer = store.put_blob(name.as_bytes()).unwrap();
-    let config = format!("{{\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{layer}\"]}}}}");
+    let config = format!(
+        "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{layer}\"]}}}}"
+    );
     let config = store.put_blob(config.as_bytes()).unwrap();
     let descriptor = |kind: &str, digest: &Digest| {
         let size = store.has_blob(digest).unwrap();
@@ -125,4 +127,22 @@ fn a_blob_that_cannot_be_read_does_not_end_the_check() {
     assert_eq!(report.unreadable_blobs.iter().map(|(digest, _)| digest).collect::<Vec<_>>(), [&unreadable]);
     assert_eq!((report.damaged.as_slice(), report.blobs, report.layers), (&[manifest][..], 4, 1));
     assert!(!report.is_whole());
+}
+
+/// Two containers that have changed nothing, committed one after the other, give an image of the same layer twice.
+#[test]
+fn a_layer_that_an_image_has_twice_is_one_place() {
+    let (_dir, store) = store();
+    let [.., one] = image(&store, "localhost/one:1");
+    let [.., two] = image(&store, "localhost/two:1");
+    let layers = store.create_layers_dir("key").unwrap();
+    for layer in [&one, &two] {
+        fs::create_dir_all(layers.join(layer.hex()).join("fs")).unwrap();
+    }
+    let read = |name: &str| store.image(&store.find(name).unwrap()).unwrap();
+    let mut image = read("localhost/one:1");
+    image.layers.extend(read("localhost/two:1").layers);
+    image.layers.extend(image.layers.first().cloned());
+    let paths = store.layer_paths(&image, "key").unwrap();
+    assert_eq!(paths, [two, one].map(|layer| layers.join(layer.hex()).join("fs")));
 }

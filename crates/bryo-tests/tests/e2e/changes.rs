@@ -238,6 +238,7 @@ fn a_committed_image_has_the_words_of_the_run_and_of_the_commit() {
     assert_eq!(again["Test"], json!(["CMD", "/bin/sh", "-c", "test -e /x"]));
     assert_eq!((&again["Interval"], &again["Retries"]), (&json!(7_000_000_000_u64), &json!(3)));
     let silenced = Detached::create(&home, "silenced", &["--no-healthcheck", "made:2"]);
+    // Nothing has run in either: the image has a layer with nothing in it twice.
     home.bryo(&["commit", "silenced", "made:3"]).ok();
     assert!(Detached::create(&home, "silent", &["made:3"]).inspect()["Config"].get("Healthcheck").is_none());
     drop(silenced);
