@@ -48,13 +48,18 @@ fn a_command_that_is_killed_leaves_a_container_that_runs_or_none() {
         run(&mark()).wait().ok();
         let whole = start.elapsed();
         home.bryo(&["rm", "-f", "moss"]).ok();
-        let (mut ran, mut none) = (0, 0);
-        for moment in 0..25 {
+        let (mut ran, mut none, mut told) = (0, 0, String::new());
+        for moment in 0..40 {
+            // A machine that is busy with something else may need much longer than it did the first time.
+            if moment >= 25 && ran > 0 {
+                break;
+            }
             let mark = mark();
             let command = run(&mark);
-            std::thread::sleep(whole.mul_f64(f64::from(moment) / 6.0).max(Duration::from_millis(1)));
+            let late = f64::from(moment) / 6.0 + f64::from((moment - 24).max(0)).powi(2);
+            std::thread::sleep(whole.mul_f64(late).max(Duration::from_millis(1)));
             command.signal(Signal::KILL);
-            drop(command);
+            told = command.wait().to_string();
             if runs_in_the_end(&home, &mark) {
                 assert_eq!(home.bryo(&["exec", "moss", "echo", "here"]).ok(), "here");
                 home.bryo(&["restart", "-t", "0", "moss"]).ok();
@@ -65,7 +70,7 @@ fn a_command_that_is_killed_leaves_a_container_that_runs_or_none() {
             }
             assert_eq!(Process::find(&["sleep", &mark]), None);
         }
-        assert!(none > 0 && ran > 0, "{none} without, {ran} with a container, of {whole:?}");
+        assert!(none > 0 && ran > 0, "{none} without, {ran} with a container, of {whole:?}; last {told}");
         nothing_left(&home, &before);
     }
 }
