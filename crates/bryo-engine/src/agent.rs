@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! engine                                agent
-//! fork into a user namespace ─────────> opens what only the caller may open
+//! fork into a user namespace ─────────> closes what it was not given, opens what only the caller may open
 //! writes the map ─────────────────────> becomes root inside, keeps rights over files and no others
 //!                <── answer (JSON) ──── works
 //! ```
@@ -13,7 +13,8 @@
 //! | agent, child of the command | its own user namespace, a container's, or one with mounts of its own | the caller's until everything is open; then root inside, with capabilities over files only | yes: its parent had one thread | the parent, by a pipe | 0 with an answer on the pipe |
 //!
 //! It looks at trees that hostile programs have made, perhaps while they run. What it could do to the host if it were
-//! taken over is what the container can do: nothing.
+//! taken over is what the container can do, nothing, and what it was given: the pipes to the engine. No other descriptor
+//! of the caller's is open in it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -76,18 +77,20 @@ pub(crate) fn run<O, T: Serialize + DeserializeOwned>(
     open: impl FnOnce() -> Result<O>,
     work: impl FnOnce(O) -> Result<T>,
 ) -> Result<T> {
-    start(place, open, work)?.answer()
+    start(place, [], open, |opened, []| work(opened))?.answer()
 }
 
-/// Starts an agent that the caller talks to while it works, by descriptors that `open` and `work` have.
+/// Starts an agent that the caller talks to while it works, by descriptors that it is given. Of all others `open` and
+/// `work` may use only those that they have opened themselves.
 ///
 /// # Errors
 ///
 /// [`Kind::Identity`] when the namespace cannot be had.
-pub(crate) fn start<O, T: Serialize + DeserializeOwned>(
+pub(crate) fn start<O, T: Serialize + DeserializeOwned, const N: usize>(
     place: Place<'_>,
+    given: [OwnedFd; N],
     open: impl FnOnce() -> Result<O>,
-    work: impl FnOnce(O) -> Result<T>,
+    work: impl FnOnce(O, [OwnedFd; N]) -> Result<T>,
 ) -> Result<Agent<T>> {
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (ours, theirs) = check("pipe2", || "CLOEXEC".into(), pipe)?;
@@ -95,6 +98,7 @@ pub(crate) fn start<O, T: Serialize + DeserializeOwned>(
     let existing = matches!(place, Place::Container(..));
     let body = move |inside: Inside| {
         let opened = || -> Result<O> {
+            keep_only(given.iter().chain([&theirs]).map(AsFd::as_fd).chain([inside.door()]))?;
             // A descriptor or two for each container, or for each level of a deep tree.
             raise_limit()?;
             if existing {
@@ -108,7 +112,7 @@ pub(crate) fn start<O, T: Serialize + DeserializeOwned>(
         };
         let done = opened().and_then(|opened| {
             confine(&inside, mounts)?;
-            work(opened)
+            work(opened, given)
         });
         report(done, theirs)
     };
@@ -147,6 +151,13 @@ impl<T: DeserializeOwned> Agent<T> {
             Err(_) => Err(Error::new(Kind::Io, format!("the process that works on the files ended with {code}"))),
         }
     }
+}
+
+/// Closes all of the caller's descriptors but some. Nothing that had one is used or dropped afterwards: a child that is
+/// forked ends where its body does.
+fn keep_only<'a>(kept: impl Iterator<Item = BorrowedFd<'a>>) -> Result<()> {
+    bryo_sys::fd::null_streams()?;
+    Ok(bryo_sys::fd::close_all_but(&kept.collect::<Vec<_>>())?)
 }
 
 /// Keeps what is mounted here from showing on the host, and the other way round.

@@ -58,6 +58,7 @@ impl Paths {
     }
 }
 
+/// Opens a directory of the engine's own, as a place.
 pub(crate) fn directory(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(check("open", || path.display().to_string(), rustix::fs::openat(CWD, path, flags, Mode::empty()))?)

@@ -10,12 +10,14 @@ use bryo_image::store::ImageRecord;
 use bryo_image::unpack::{Part, Unreadable, export};
 use bryo_sys::check;
 use rustix::pipe::PipeFlags;
+use serde_json::json;
 
 use crate::Engine;
 use crate::agent::{self, Place};
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
-use crate::options::RunOptions;
+use crate::inspect::healthcheck;
+use crate::options::{HealthOptions, Port, Source, signal_name};
 
 impl Engine {
     /// Makes an image of a container: its own image, and one more layer with what it has changed. What it was asked for
@@ -33,17 +35,14 @@ impl Engine {
         let map = self.map_of_files(Some(record))?;
         let squash = map.is_single();
         let worker = self.worker()?;
-        let changes = asked_for(&record.options).into_iter().chain(options.changes).collect();
+        let changes = asked_for(record).into_iter().chain(options.changes).collect();
         let options = CommitOptions { changes, command: record.command.join(" "), ..options };
         let paths = self.layer_paths_of(record)?;
         let _frozen = self.freeze_for(record, pause)?;
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
-        let mut ours = Some(read);
-        let theirs = &mut ours;
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let open = || paths.as_ref().map(|paths| paths.open()).transpose();
-        let agent = agent::start(place, open, move |layers| {
-            drop(theirs.take());
+        let agent = agent::start(place, [write], open, move |layers, [write]| {
             let mut output = File::from(write);
             match layers {
                 Some(layers) => Ok(write_layer(&layers, squash, &mut output)?),
@@ -55,8 +54,7 @@ impl Engine {
                 }
             }
         })?;
-        let lost = || Error::new(Kind::Io, "the pipe to the agent is gone");
-        let mut layer = File::from(ours.take().ok_or_else(lost)?);
+        let mut layer = File::from(read);
         let mut failure = None;
         let whole = || match agent.answer() {
             Ok(_) => Ok(()),
@@ -91,18 +89,20 @@ impl Engine {
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let copy = output.as_fd().try_clone_to_owned();
         let copy = copy.map_err(|e| Error::io("cannot write", "archive".as_ref(), e))?;
-        let unreadable = agent::run(place, open, move |layers| {
+        let agent = agent::start(place, [copy], open, move |layers, [copy]| {
             // What a layer only implies is described by the one that was made for the user.
             let parts = layers.into_iter().map(Part::new).collect();
             Ok(export(parts, squash, File::from(copy))?)
         })?;
+        let unreadable = agent.answer()?;
         self.tell(record, "export");
         Ok(unreadable)
     }
 }
 
 /// Says what a container was asked for, as changes to its image's configuration.
-fn asked_for(options: &RunOptions) -> Vec<Change> {
+fn asked_for(record: &Record) -> Vec<Change> {
+    let options = &record.options;
     let mut changes = Vec::new();
     if let Some(entrypoint) = &options.entrypoint {
         changes.push(Change::Entrypoint(entrypoint.clone()));
@@ -117,5 +117,16 @@ fn asked_for(options: &RunOptions) -> Vec<Change> {
     changes.extend(options.user.iter().map(|user| Change::User(user.clone())));
     changes.extend(options.workdir.iter().map(|dir| Change::Workdir(dir.to_string_lossy().into_owned())));
     changes.extend(options.labels.iter().map(|(key, value)| Change::Label(key.clone(), value.clone())));
+    // What is published is exposed, too.
+    let published = options.publish.iter().map(|one| format!("{}/{}", one.0.container, one.0.protocol));
+    changes.extend(options.expose.iter().map(Port::to_string).chain(published).map(Change::Expose));
+    let anonymous = options.mounts.iter().filter(|mount| matches!(mount.source, Source::Anonymous(_)));
+    changes.extend(anonymous.map(|mount| Change::Volume(mount.target.to_string_lossy().into_owned())));
+    changes.extend(options.stop_signal.map(|signal| Change::StopSignal(signal_name(signal))));
+    if options.health != HealthOptions::default() {
+        // What it was asked for, with what the image and the defaults have said beside it.
+        let check = record.health_check.as_ref().map_or_else(|| json!({"Test": ["NONE"]}), healthcheck);
+        changes.push(Change::Healthcheck(check));
+    }
     changes
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Engine;
 use crate::error::Result;
+use crate::processes::machine_memory;
 
 /// What `info` shows.
 #[derive(Debug, Serialize)]
@@ -84,7 +85,7 @@ impl Engine {
             os_type: "linux".to_owned(),
             architecture: text(system.machine()),
             ncpu: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            mem_total: memory().unwrap_or(0),
+            mem_total: machine_memory().unwrap_or(0),
             name: text(system.nodename()),
             docker_root_dir: self.dirs.data.clone(),
             default_runtime: "bryo".to_owned(),
@@ -109,11 +110,4 @@ fn operating_system() -> Option<String> {
     let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok())?;
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(name.trim_matches(['"', '\'']).to_owned())
-}
-
-/// Source: `proc_meminfo(5)`.
-fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }

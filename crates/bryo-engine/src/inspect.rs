@@ -176,7 +176,8 @@ fn config(record: &Record, image: &Config) -> Value {
     described
 }
 
-fn healthcheck(check: &Check) -> Value {
+/// Describes a check as an image's configuration does.
+pub(crate) fn healthcheck(check: &Check) -> Value {
     let test: Vec<&str> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
     json!({
         "Test": test,

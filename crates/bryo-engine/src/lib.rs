@@ -2,6 +2,7 @@
 //! Containers: plans, records, life cycle, policy.
 
 mod agent;
+mod aside;
 pub mod attach;
 pub mod changes;
 pub mod check;

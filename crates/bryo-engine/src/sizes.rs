@@ -92,7 +92,7 @@ impl Opened {
 }
 
 /// Opens a directory; one that is not there yet, or not any more, takes nothing.
-fn directory(path: &Path) -> Result<Option<OwnedFd>> {
+pub(crate) fn directory(path: &Path) -> Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
         Err(Errno::NOENT) => Ok(None),

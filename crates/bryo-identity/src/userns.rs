@@ -279,6 +279,13 @@ impl Unmapped {
 }
 
 impl Inside {
+    /// Returns the descriptor that it becomes root by: one that closes all others keeps this one.
+    pub fn door(&self) -> BorrowedFd<'_> {
+        match &self.door {
+            Door::New(fd) | Door::Existing(fd) | Door::Process(fd, _) => fd.as_fd(),
+        }
+    }
+
     /// Enters the namespace once it has its map, and becomes root inside, or the only id there is, without any group of the caller.
     ///
     /// Groups go first: without the ids of root that would not be allowed any more. On the single rung the kernel

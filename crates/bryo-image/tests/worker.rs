@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -273,6 +274,20 @@ fn a_worker_holds_no_rights_over_the_caller() {
     // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP, over the ids of the map.
     assert_eq!(field("CapEff:"), "000000008000001b");
     assert_eq!(field("CapPrm:"), "000000008000001b");
+    // Nobody but the caller itself, or root, sees what is open there.
+    if let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", worker.process_id())) {
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut open: BTreeMap<String, String> = paths
+            .map(|path| {
+                let number = path.file_name().unwrap().to_string_lossy().into_owned();
+                (number, fs::read_link(path).unwrap().display().to_string())
+            })
+            .collect();
+        assert!(["0", "1", "2"].iter().all(|number| open.remove(*number).is_some_and(|what| what == "/dev/null")));
+        open.retain(|_, what| !what.starts_with(&store.root().display().to_string()));
+        assert!(open.values().all(|what| what.starts_with("socket:") || what.starts_with("pipe:")), "{open:?}");
+        assert!(!open.is_empty() && open.len() <= 3, "{open:?}");
+    }
     if !map(false).is_single() {
         assert_ne!(field("Uid:"), rustix::process::geteuid().as_raw().to_string());
     }

@@ -241,14 +241,10 @@ impl Builder<'_> {
             _ => destination,
         };
         let (read, write) = pipe()?;
-        let mut ours = Some(write);
-        let theirs = &mut ours;
-        let placing = self.engine.in_tree(layers, Some(scratch), move |root| {
-            // The process's own copy of the writing end: without it the end would never come.
-            drop(theirs.take());
-            place(root, destination, File::from(read))
-        })?;
-        let sent = ours.take().map_or_else(|| Err(wrong("the pipe to the files is gone")), |to| self.send(piece, to));
+        let placing = self
+            .engine
+            .in_tree(layers, Some(scratch), [read], move |root, [read]| place(root, destination, File::from(read)))?;
+        let sent = self.send(piece, write);
         arrived(placing, sent).map(drop)
     }
 
@@ -259,8 +255,9 @@ impl Builder<'_> {
                 Err(wrong(format!("{:?}: there is nothing in it", selection.sources)))
             }
             Piece::Stage(layers, selection) => {
-                let packing =
-                    self.engine.in_tree(layers, None, move |root| pack(root, selection, File::from(output)))?;
+                let packing = self
+                    .engine
+                    .in_tree(layers, None, [output], move |root, [output]| pack(root, selection, File::from(output)))?;
                 Ok(packing.answer()?)
             }
             Piece::Text { name, text, selection } => {

@@ -89,7 +89,7 @@ impl Builder<'_> {
         if let Some(known) = self.accounts.get(&key) {
             return Ok(known.clone());
         }
-        let read = self.engine.in_tree(&layers, None, |root| {
+        let read = self.engine.in_tree(&layers, None, [], |root, []| {
             let file = |path: &str| match root.read(path, FILE_MAX) {
                 Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
                 Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => {

@@ -137,13 +137,9 @@ impl Builder<'_> {
             unpacked: false,
         };
         let (read, write) = pipe()?;
-        let mut ours = Some(write);
-        let theirs = &mut ours;
-        let (placing, directory) = self.engine.in_copy(scratch, move |root| {
-            drop(theirs.take());
-            place(root, &destination, File::from(read))
-        })?;
-        let sent = ours.take().map_or_else(|| Err(wrong("the pipe to the files is gone")), |to| self.send(piece, to));
+        let (placing, directory) =
+            self.engine.in_copy(scratch, [read], move |root, [read]| place(root, &destination, File::from(read)))?;
+        let sent = self.send(piece, write);
         Ok((arrived(placing, sent)?, directory))
     }
 

@@ -108,9 +108,9 @@ impl Builder<'_> {
             let layers = builder.layers(state)?;
             let scratch = builder.engine.scratch()?;
             let single_id = builder.single_id();
-            let made = builder
-                .engine
-                .in_tree(&layers, Some(&scratch), |root| make_directory(root, Path::new(&path), owner, single_id));
+            let made = builder.engine.in_tree(&layers, Some(&scratch), [], |root, []| {
+                make_directory(root, Path::new(&path), owner, single_id)
+            });
             let made = made.and_then(|working| working.answer());
             let layer = match made {
                 Ok(true) => builder.layer(&scratch, &layers, &[]).map(Some),

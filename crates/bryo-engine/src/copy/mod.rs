@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use bryo_image::carry::{Arriving, Carried, Owner, Placing, Thing, Top, Ways, is_made_up, pack};
+use bryo_image::carry::{Arriving, Carried, Owner, Placing, Thing, Top, beneath, is_made_up, pack};
 use bryo_sys::check;
 use bryo_sys::root::Root;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -64,30 +64,19 @@ impl Engine {
             Local::Stream(output) => {
                 let name = if from.is_content() { b".".to_vec() } else { from.base() };
                 return self.with_files(record, false, |place, view| {
-                    agent::run(place, || view.open(), move |opened| send(opened, &name, output))
+                    agent::start(place, [output], || view.open(), move |opened, [output]| send(opened, &name, output))?
+                        .answer()
                 });
             }
             Local::Path(to) => to,
         };
         let (read, write) = pipe()?;
-        let mut ours = Some(read);
-        let ours = &mut ours;
         self.with_files(record, false, |place, view| {
-            let theirs = &mut *ours;
-            let agent = agent::start(
-                place,
-                || view.open(),
-                move |opened| {
-                    drop(theirs.take());
-                    send(opened, CARRIED, write)
-                },
-            )?;
-            let arrived = ours.take().map_or(Ok(Carried::default()), |input| {
-                let owner =
-                    if options.archive && rustix::process::geteuid().is_root() { Owner::Stream } else { Owner::Maker };
-                arrive_outside(File::from(input), from, Written(to), owner)
-            });
-            both(agent, arrived)
+            let agent =
+                agent::start(place, [write], || view.open(), move |opened, [write]| send(opened, CARRIED, write))?;
+            let owner =
+                if options.archive && rustix::process::geteuid().is_root() { Owner::Stream } else { Owner::Maker };
+            both(agent, arrive_outside(File::from(read), from, Written(to), owner))
         })
     }
 
@@ -109,7 +98,8 @@ impl Engine {
         let from = match from {
             Local::Stream(input) => {
                 return self.with_files(record, true, |place, view| {
-                    agent::run(place, || view.open(), move |opened| receive(opened, input, None))
+                    let work = move |opened, [input]: [OwnedFd; 1]| receive(opened, input, None);
+                    agent::start(place, [input], || view.open(), work)?.answer()
                 });
             }
             Local::Path(from) => Written(from),
@@ -119,21 +109,10 @@ impl Engine {
         let thing = Thing::open(|flags| rustix::fs::openat(CWD, from.0, with(flags, follow), Mode::empty()));
         let thing = thing.map_err(|e| Error::io("cannot copy", from.0.as_ref(), e.into()))?;
         let (read, write) = pipe()?;
-        let mut ours = Some(write);
-        let ours = &mut ours;
         self.with_files(record, true, |place, view| {
-            let theirs = &mut *ours;
-            let agent = agent::start(
-                place,
-                || view.open(),
-                move |opened| {
-                    drop(theirs.take());
-                    receive(opened, read, Some(from))
-                },
-            )?;
-            let sent = ours.take().map_or(Ok(Carried::default()), |output| {
-                pack(thing, CARRIED, false, File::from(output)).map_err(Into::into)
-            });
+            let work = move |opened, [read]: [OwnedFd; 1]| receive(opened, read, Some(from));
+            let agent = agent::start(place, [read], || view.open(), work)?;
+            let sent = pack(thing, CARRIED, false, File::from(write)).map_err(Into::into);
             // What was left out was left out here.
             both(agent, sent.map(|sent| Carried { entries: 0, bytes: 0, ..sent }))
         })
@@ -249,14 +228,15 @@ fn arrive_inside(
         }
         (Some(_), None, _) => return Ok(Carried::default()),
     };
-    let relative = directory.strip_prefix(b"/").unwrap_or(&directory).to_vec();
-    let ways = Ways::Inside(Root::from_fd(root.resolve(".")?));
-    let into = ways.directory(&relative).map_err(|e| inside(to, e))?;
+    // Its links have been followed once, as the container sees them. Whoever puts another there now stops the copy, and so
+    // does one further down: what belongs to others inside is not for the container's user to lead it to.
+    let whole = root.resolve(".")?;
+    let into = beneath(whole.as_fd(), &directory).map_err(|e| inside(to, e))?;
     if is_made_up(&into) {
         let why = format!("cannot copy to {:?}: the kernel makes up what is there", to.0);
         return Err(Error::new(Kind::Unsupported, why));
     }
-    let placed = arriving.place(&ways, &Placing { directory: relative, top, owner, strip_set_id });
+    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id });
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }
 
@@ -284,8 +264,7 @@ fn arrive_outside(input: File, from: Written<'_>, to: Written<'_>, owner: Owner)
     };
     let (directory, top) = decide(head, from, to, &path, there)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    let placing = Placing { directory: Vec::new(), top, owner, strip_set_id: true };
-    let placed = arriving.place(&Ways::Plain(root), &placing);
+    let into = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id: true });
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::Engine;
 use crate::agent::keep_file_rights;
+use crate::changes::directory;
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
 use crate::options::Source;
@@ -210,9 +211,4 @@ fn mount_point(root: &Root, tree: &OwnedFd, target: &Path, make: bool) -> Result
     } else {
         Ok(Some(root.create_file(target, Mode::from_raw_mode(0o644))?))
     }
-}
-
-fn directory(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(check("open", || path.display().to_string(), rustix::fs::openat(CWD, path, flags, Mode::empty()))?)
 }

@@ -5,9 +5,10 @@
 //! tree. An overlay shows those of the uppermost directory instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
+use bryo_image::unpack::is_opaque;
 use bryo_sys::{Errno, Error, Result};
 use rustix::fs::{Mode, OFlags, Stat};
 
@@ -66,7 +67,7 @@ fn find(layer: &OwnedFd, path: &Path) -> Result<Found> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let failed = |errno| Error::new("openat", path.display().to_string(), errno);
     let mut here = rustix::fs::openat(layer, c".", flags, Mode::empty()).map_err(failed)?;
-    let mut alone = opaque(&here);
+    let mut alone = is_opaque(&here);
     for name in path {
         here = match rustix::fs::openat(&here, name, flags, Mode::empty()) {
             Ok(next) => next,
@@ -75,16 +76,10 @@ fn find(layer: &OwnedFd, path: &Path) -> Result<Found> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Found::Alone(None)),
             Err(errno) => return Err(failed(errno)),
         };
-        alone |= opaque(&here);
+        alone |= is_opaque(&here);
     }
     let stat = rustix::fs::fstat(&here).map_err(|errno| Error::new("fstat", path.display().to_string(), errno))?;
     Ok(if alone { Found::Alone(Some(stat)) } else { Found::Shared(stat) })
-}
-
-/// Tells whether a directory hides what is below. Source: `Documentation/filesystems/overlayfs.rst`, `userxattr`.
-fn opaque(dir: impl AsFd) -> bool {
-    let mut value = [0; 1];
-    rustix::fs::fgetxattr(dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y"
 }
 
 #[cfg(test)]

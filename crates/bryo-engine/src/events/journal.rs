@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! events/journal      what is appended to
-//! events/journal.1    what that was before it had its size; the one before is dropped
+//! events/journal.N    what that was before it had its size; the one before is dropped
 //! ```
 //!
-//! Whoever finds that the file has its size renames it. One who has opened it before still writes to it, so that a reader
-//! goes on reading the older of the two. An empty line comes before each event: what a full disk or a power failure has
+//! Whoever finds that the file has its size puts it aside under the next number. One who has opened it before still writes
+//! to it, so that a reader goes on reading the older of the two. An empty line comes before each event: what a full disk or a power failure has
 //! cut is one line then, and the next event another.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -23,7 +23,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 
 use super::Event;
+use crate::aside;
 use crate::error::{Error, Result};
+
+/// The name of the file that is appended to.
+const FILE: &str = "journal";
 
 /// The size at which a file is put aside. An event takes some hundred bytes.
 const SIZE: u64 = 1 << 20;
@@ -75,11 +79,7 @@ impl Journal {
     }
 
     fn current(&self) -> PathBuf {
-        self.dir.join("journal")
-    }
-
-    fn previous(&self) -> PathBuf {
-        self.dir.join("journal.1")
+        self.dir.join(FILE)
     }
 
     fn open(&self) -> std::io::Result<File> {
@@ -98,8 +98,15 @@ impl Journal {
         let locked = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
         let inode = |found: std::io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
         if locked.is_ok() && inode(file.metadata()) == inode(std::fs::metadata(self.current())) {
+            let aside = aside::numbers(&self.dir, FILE);
+            let next = aside.last().map_or(1, |n| n + 1);
             // Where it stays it grows, until the next event.
-            let _ = std::fs::rename(self.current(), self.previous());
+            if std::fs::rename(self.current(), self.dir.join(aside::name(FILE, next))).is_ok() {
+                for n in aside {
+                    // What cannot be removed now is among the older ones the next time as well.
+                    let _ = std::fs::remove_file(self.dir.join(aside::name(FILE, n)));
+                }
+            }
         }
     }
 
@@ -157,19 +164,36 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Opens files that are new, and returns those that there are.
     fn look(&mut self) -> Result<Vec<u64>> {
-        let mut there = Vec::new();
-        for path in [self.journal.previous(), self.journal.current()] {
-            let file = match File::open(&path) {
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                other => other.map_err(|e| Error::io("cannot open", &path, e))?,
-            };
-            let inode = file.metadata().map_err(|e| Error::io("cannot read", &path, e))?.ino();
-            there.push(inode);
-            if self.files.iter().all(|(known, _)| *known != inode) {
-                self.files.push((inode, BufReader::new(file)));
+        let opened = loop {
+            if let Some(opened) = self.open_all(&aside::numbers(&self.journal.dir, FILE))? {
+                break opened;
             }
-        }
+        };
+        let there = opened.iter().map(|(inode, _)| *inode).collect();
+        let is_new = |(inode, _): &(u64, File)| self.files.iter().all(|(known, _)| known != inode);
+        let new: Vec<_> = opened.into_iter().filter(is_new).collect();
+        self.files.extend(new.into_iter().map(|(inode, file)| (inode, BufReader::new(file))));
         Ok(there)
+    }
+
+    /// Opens what was put aside under some numbers, and the file that is written to. One that was put aside since the
+    /// numbers were read would be missed: nothing then, and all is to be looked at once more.
+    fn open_all(&self, aside: &[u64]) -> Result<Option<Vec<(u64, File)>>> {
+        let names = aside.iter().map(|n| aside::name(FILE, *n)).chain([FILE.to_owned()]);
+        let opened = names.filter_map(|name| self.open(&name).transpose()).collect::<Result<Vec<_>>>()?;
+        let is_whole = aside::numbers(&self.journal.dir, FILE).last() <= aside.last();
+        Ok(is_whole.then_some(opened))
+    }
+
+    /// Opens a file, and says which one it is; nothing for one that is not there, or was dropped.
+    fn open(&self, name: &str) -> Result<Option<(u64, File)>> {
+        let path = self.journal.dir.join(name);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| Error::io("cannot open", &path, e))?,
+        };
+        let inode = file.metadata().map_err(|e| Error::io("cannot read", &path, e))?.ino();
+        Ok(Some((inode, file)))
     }
 
     /// Passes over all that is there.
@@ -309,6 +333,27 @@ mod tests {
         let mut sorted = seen;
         sorted.sort_unstable();
         assert_eq!(sorted, (0..12_000).collect::<Vec<_>>());
+    }
+
+    /// Between a look at the numbers and the opening of the last file, one may be put aside and a new one begun.
+    #[test]
+    fn a_reader_misses_no_file_that_is_put_aside_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::new(dir.path());
+        let fill = || {
+            let before = aside::numbers(&journal.dir, FILE);
+            (0..).take_while(|_| aside::numbers(&journal.dir, FILE) == before).for_each(|n| journal.write(&[event(n)]));
+            before
+        };
+        let reader = Reader { journal: &journal, files: Vec::new() };
+        for _ in 0..3 {
+            let numbers = fill();
+            journal.write(&[event(0)]);
+            assert!(reader.open_all(&numbers).unwrap().is_none(), "{numbers:?}");
+            let numbers = aside::numbers(&journal.dir, FILE);
+            assert_eq!(reader.open_all(&numbers).unwrap().unwrap().len(), 2);
+        }
+        assert_eq!(aside::numbers(&journal.dir, FILE), [3]);
     }
 
     #[test]

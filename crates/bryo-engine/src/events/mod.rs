@@ -22,6 +22,7 @@ pub use journal::{Journal, Window};
 
 use crate::Engine;
 use crate::container::Record;
+use crate::error::Result;
 
 /// What an event is about. Source: Docker's API, `EventMessage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,8 +145,27 @@ impl Engine {
 
     /// Writes down that a run of a container has ended.
     pub(crate) fn tell_end(&self, record: &Record, code: i32) {
-        let oom = record.state.oom_killed.then(|| Event::of(record, "oom"));
-        let died = Event::of(record, "die").with("exitCode", code.to_string());
-        self.journal().write(&oom.into_iter().chain([died]).collect::<Vec<_>>());
+        self.journal().write(&ended(record, code));
     }
+
+    /// Removes a container whose run has just ended, and writes down both at once; the end of the run, with its code,
+    /// unless that was told already.
+    pub(crate) fn tell_removed(
+        &self,
+        record: &Record,
+        code: Option<i32>,
+        remove: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let mut events = code.map(|code| ended(record, code)).unwrap_or_default();
+        let removed = remove();
+        events.extend(removed.is_ok().then(|| Event::of(record, "destroy")));
+        self.journal().write(&events);
+        removed
+    }
+}
+
+fn ended(record: &Record, code: i32) -> Vec<Event> {
+    let oom = record.state.oom_killed.then(|| Event::of(record, "oom"));
+    let died = Event::of(record, "die").with("exitCode", code.to_string());
+    oom.into_iter().chain([died]).collect()
 }

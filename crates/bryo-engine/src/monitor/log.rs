@@ -3,14 +3,14 @@
 //! `F` or `P` for a line's end or a part of one, and the text. Source: the Kubernetes design for CRI logs.
 //!
 //! What was read is written at once: a stream without an end and a line without an end cost no memory. A file that has
-//! reached its size is put aside as `log.1`, the next one as `log.2`, and the oldest is dropped. A file keeps its number,
-//! so that putting aside is one rename, after which a reader still knows what came before and after its file.
+//! reached its size is put aside as `log.1`, the next one as `log.2`, and the oldest is dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::aside;
 use crate::error::{Error, Result};
 use crate::options::{Log, LogDriver};
 
@@ -140,17 +140,12 @@ impl Writer {
 
 /// Returns the name of a file that was put aside.
 pub(crate) fn name(n: u64) -> String {
-    format!("{FILE}.{n}")
+    aside::name(FILE, n)
 }
 
 /// Returns the numbers of the files that were put aside, oldest first.
 pub(crate) fn put_aside(dir: &Path) -> Vec<u64> {
-    let number = |entry: std::fs::DirEntry| -> Option<u64> {
-        entry.file_name().to_str()?.strip_prefix(FILE)?.strip_prefix('.')?.parse().ok()
-    };
-    let mut numbers: Vec<u64> = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(number).collect();
-    numbers.sort_unstable();
-    numbers
+    aside::numbers(dir, FILE)
 }
 
 fn create(dir: &Path) -> Result<File> {

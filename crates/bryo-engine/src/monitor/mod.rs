@@ -332,21 +332,17 @@ impl<'a> Monitor<'a> {
     /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
     /// finds the container as it is.
     fn over(mut self, code: i32, namespace: OwnedFd, told: bool) -> Result<()> {
-        let tell = |record: &Record| {
-            if !told {
-                self.engine.tell_end(record, code)
-            }
-        };
         if self.record.options.remove && !self.engine.containers.is_kept(&self.record.id) {
-            tell(&self.record);
             self.held.tell_waiting(code);
-            self.engine.remove_ended(self.held, namespace, &self.planned)?;
-            self.engine.tell(&self.record, "destroy");
+            let remove = || self.engine.remove_ended(self.held, namespace, &self.planned);
+            self.engine.tell_removed(&self.record, (!told).then_some(code), remove)?;
             self.engine.remove_anonymous_volumes(&self.record.options)?;
         } else {
             self.record.state.ended(code);
             self.held.write_state(&self.record.state)?;
-            tell(&self.record);
+            if !told {
+                self.engine.tell_end(&self.record, code);
+            }
             drop(self.held);
         }
         self.clients.farewell(code);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bryo_identity::map::IdMap;
 use bryo_identity::{HostId, InsideId};
 
-pub use stats::{Meter, Usage};
+pub use stats::{Meter, Usage, machine_memory};
 
 use crate::Engine;
 use crate::container::Record;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a container uses: by its control group where it has one of its own, else by its processes.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::{Stat, members};
@@ -54,7 +55,6 @@ impl Engine {
             "host" | "container" => None,
             _ => network(record.state.pid),
         };
-        let machine = || field(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
         let usage = match self.group(record) {
             Ok(group) => {
                 let stats = group.stats();
@@ -76,7 +76,7 @@ impl Engine {
         Ok(Usage {
             cpu: usage.cpu.or(Some(by_processes.cpu)),
             memory: usage.memory.or(by_processes.memory),
-            memory_limit: usage.memory_limit.or_else(machine),
+            memory_limit: usage.memory_limit.or_else(machine_memory),
             network,
             block: usage.block,
             pids: usage.pids.or(Some(by_processes.threads)),
@@ -108,6 +108,13 @@ impl Sum {
         }
         sum
     }
+}
+
+/// Returns the memory of the machine in bytes, as it was when it was asked for first. Source: `proc_meminfo(5)`.
+pub fn machine_memory() -> Option<u64> {
+    static TOTAL: LazyLock<Option<u64>> =
+        LazyLock::new(|| field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:"));
+    *TOTAL
 }
 
 /// Reads a line of kilobytes.

@@ -181,10 +181,8 @@ impl Engine {
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
         if remove && !self.containers.is_kept(&record.id) {
-            self.tell_end(&record, code);
             held.tell_waiting(code);
-            self.remove_ended(held, namespace, &planned)?;
-            self.tell(&record, "destroy");
+            self.tell_removed(&record, Some(code), || self.remove_ended(held, namespace, &planned))?;
             self.remove_anonymous_volumes(&record.options)?;
         } else {
             record.state.ended(code);

@@ -49,11 +49,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`crate::error::Kind::Identity`] when the namespace cannot be had; what the work answers, when it is asked.
-    pub fn in_tree<T: Serialize + DeserializeOwned>(
+    pub fn in_tree<T: Serialize + DeserializeOwned, const N: usize>(
         &self,
         layers: &[PathBuf],
         scratch: Option<&Scratch>,
-        work: impl FnOnce(&Root) -> Result<T>,
+        given: [OwnedFd; N],
+        work: impl FnOnce(&Root, [OwnedFd; N]) -> Result<T>,
     ) -> Result<Working<T>> {
         let map = self.store_map()?;
         let (lowers, upper) = match scratch {
@@ -65,10 +66,10 @@ impl Engine {
             Ok(Opened { lowers, scratch: upper.as_deref().map(directory).transpose()? })
         };
         let place = Place::Mounting(&map, self.host.helpers.as_ref());
-        let agent = agent::start(place, open, |opened| {
+        let agent = agent::start(place, given, open, |opened, given| {
             let root = opened.mount()?;
             keep_file_rights()?;
-            work(&root)
+            work(&root, given)
         })?;
         Ok(Working(agent))
     }
@@ -79,14 +80,15 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::in_tree`].
-    pub fn in_directory<T: Serialize + DeserializeOwned>(
+    pub fn in_directory<T: Serialize + DeserializeOwned, const N: usize>(
         &self,
         path: &Path,
-        work: impl FnOnce(&OwnedFd) -> Result<T>,
+        given: [OwnedFd; N],
+        work: impl FnOnce(&OwnedFd, [OwnedFd; N]) -> Result<T>,
     ) -> Result<Working<T>> {
         let map = self.store_map()?;
         let place = Place::Own(&map, self.host.helpers.as_ref());
-        Ok(Working(agent::start(place, || directory(path), |opened| work(&opened))?))
+        Ok(Working(agent::start(place, given, || directory(path), |opened, given| work(&opened, given))?))
     }
 
     /// Puts files together that a step gets mounted, below the directory that is returned, and returns the answer of
@@ -95,10 +97,11 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::in_tree`].
-    pub fn in_copy<T: Serialize + DeserializeOwned>(
+    pub fn in_copy<T: Serialize + DeserializeOwned, const N: usize>(
         &self,
         scratch: &Scratch,
-        work: impl FnOnce(&Root) -> Result<T>,
+        given: [OwnedFd; N],
+        work: impl FnOnce(&Root, [OwnedFd; N]) -> Result<T>,
     ) -> Result<(Working<T>, PathBuf)> {
         let layer = self.own_layer(scratch)?;
         let made = |fd: &OwnedFd, name: &str| -> Result<OwnedFd> {
@@ -107,10 +110,10 @@ impl Engine {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(check("openat", || name.into(), rustix::fs::openat(fd, name, flags, Mode::empty()))?)
         };
-        let working = self.in_directory(&layer, |fd| {
+        let working = self.in_directory(&layer, given, |fd, given| {
             // Where what is left of a step is looked for.
             let upper = made(fd, "upper")?;
-            work(&Root::from_fd(made(&upper, Volume::DATA)?))
+            work(&Root::from_fd(made(&upper, Volume::DATA)?), given)
         })?;
         Ok((working, layer.join("upper")))
     }

@@ -16,7 +16,7 @@ use super::Scratch;
 use super::files::directory;
 use crate::Engine;
 use crate::agent::{self, Place};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// A layer that a step has left.
 #[derive(Debug)]
@@ -48,18 +48,15 @@ impl Engine {
         let lowers = scratch.lowers(layers)?;
         let own = self.own_layer(scratch)?.join("upper");
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
-        let mut ours = Some(read);
-        let theirs = &mut ours;
         let open = || {
             let lowers = lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
             Ok(Layers { own: directory(&own)?, lowers, mounted: mounted.to_vec() })
         };
-        let agent = agent::start(Place::Own(&map, self.host.helpers.as_ref()), open, move |layers| {
-            drop(theirs.take());
+        let place = Place::Own(&map, self.host.helpers.as_ref());
+        let agent = agent::start(place, [write], open, move |layers, [write]| {
             Ok(write_layer_of(&layers, squash, newest, File::from(write))?)
         })?;
-        let lost = || Error::new(Kind::Io, "the pipe to the agent is gone");
-        let archive = File::from(ours.take().ok_or_else(lost)?);
+        let archive = File::from(read);
         let stored = self.store.put_blob_of_unknown_digest(&mut GzEncoder::new(archive, Level::default()));
         // Its own words say more than the end of a pipe.
         let carried = agent.answer()?;

@@ -224,7 +224,7 @@ impl Engine {
         let opened = made.and_then(|()| std::fs::set_permissions(directory, PermissionsExt::from_mode(0o777)));
         opened.and_then(|()| self.give(directory)).map_err(|e| Error::io("cannot make", directory, e))?;
         let single = self.store_map()?.is_single();
-        self.in_directory(directory, |fd| {
+        self.in_directory(directory, [], |fd, []| {
             use rustix::fs::{Gid, Mode, Uid};
             let name = CacheDirectory::DATA;
             let made = rustix::fs::mkdirat(fd, name, Mode::from_raw_mode(mode));

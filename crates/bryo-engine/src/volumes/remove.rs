@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bryo_image::unpack::{TreeUsage, usage};
 use bryo_sys::check;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 
 use super::{Hold, TEMPORARY, Volume};
 use crate::Engine;
@@ -15,6 +15,7 @@ use crate::container::Id;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Type};
 use crate::options::RunOptions;
+use crate::sizes::directory;
 
 impl Engine {
     /// Counts what volumes take, in their order.
@@ -178,12 +179,4 @@ impl Engine {
 
 fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
-}
-
-fn directory(path: &Path) -> Result<Option<std::os::fd::OwnedFd>> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        other => Ok(Some(check("open", || path.display().to_string(), other)?)),
-    }
 }

@@ -28,6 +28,8 @@ pub enum Change {
     Volume(String),
     /// The signal that stops it.
     StopSignal(String),
+    /// The check of its health, in the configuration's own form; an instruction for it is not understood.
+    Healthcheck(Value),
     /// A variable that is taken away; no instruction of a Dockerfile says so.
     NoEnv(String),
 }
@@ -69,6 +71,7 @@ impl Change {
             Self::User(user) => set(config, "User", json!(user)),
             Self::Workdir(dir) => set(config, "WorkingDir", json!(dir)),
             Self::StopSignal(signal) => set(config, "StopSignal", json!(signal)),
+            Self::Healthcheck(check) => set(config, "Healthcheck", check.clone()),
             Self::Label(key, value) => member(config, "Labels", key, json!(value)),
             Self::Expose(port) => member(config, "ExposedPorts", port, json!({})),
             Self::Volume(dir) => member(config, "Volumes", dir, json!({})),

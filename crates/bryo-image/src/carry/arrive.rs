@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
-use super::{Carried, LIMITS, Ways};
+use super::{Carried, LIMITS};
 use crate::error::{Error, Kind, Result};
 use crate::unpack::{Member, MemberKind, RootPath, TarReader, sniff, write_member};
 
@@ -49,11 +49,9 @@ pub enum Top {
     AsItIs,
 }
 
-/// Where things go, and how.
+/// What things become.
 #[derive(Debug)]
 pub struct Placing {
-    /// The directory, below the root; it exists.
-    pub directory: Vec<u8>,
     /// What the thing is called there.
     pub top: Top,
     /// Whom it belongs to.
@@ -92,14 +90,13 @@ impl<'a> Arriving<'a> {
         self.first.as_ref().map(|first| Head { directory: first.kind == MemberKind::Directory })
     }
 
-    /// Makes everything below a directory. The process's umask must be 0.
+    /// Makes everything below a directory, in which no link is followed. The process's umask must be 0.
     ///
     /// # Errors
     /// [`Kind::EscapesRoot`] for a name with `..`, [`Kind::Corrupt`], [`Kind::NoSpace`], [`Kind::Io`]. What was made
     /// until then stays.
-    pub fn place(mut self, ways: &Ways, placing: &Placing) -> Result<Carried> {
-        let base = RootPath::parse(&placing.directory, &LIMITS)?;
-        let mut placer = Placer { ways, placing, base, made: HashMap::new(), carried: Carried::default() };
+    pub fn place(mut self, directory: BorrowedFd<'_>, placing: &Placing) -> Result<Carried> {
+        let mut placer = Placer { root: directory, placing, made: HashMap::new(), carried: Carried::default() };
         let mut next = self.first.take();
         while let Some(member) = next {
             placer.member(&member, &mut self.reader)?;
@@ -111,9 +108,9 @@ impl<'a> Arriving<'a> {
 }
 
 struct Placer<'a> {
-    ways: &'a Ways,
+    /// The directory that everything is made below.
+    root: BorrowedFd<'a>,
     placing: &'a Placing,
-    base: RootPath,
     /// The directories that were made here, to be completed at the end.
     made: HashMap<Vec<u8>, Made>,
     carried: Carried,
@@ -136,7 +133,7 @@ struct Metadata {
 impl Placer<'_> {
     fn member<R: BufRead>(&mut self, member: &Member, reader: &mut TarReader<R>) -> Result<()> {
         let path = self.path(&member.name)?;
-        if path == self.base {
+        if path.as_bytes().is_empty() {
             // The directory itself is there, and stays as it is.
             return match member.kind {
                 MemberKind::Directory => Ok(()),
@@ -189,7 +186,7 @@ impl Placer<'_> {
             Top::Itself => rest.to_vec(),
             Top::Named(name) => [name, rest].concat(),
         };
-        RootPath::parse(&[self.base.as_bytes(), b"/", &below].concat(), &LIMITS)
+        RootPath::parse(&below, &LIMITS)
     }
 
     fn metadata(&self, member: &Member, path: &RootPath) -> Result<Metadata> {
@@ -209,8 +206,8 @@ impl Placer<'_> {
     /// Opens the directory that a name is to be in. An archive may leave out directories; they are made.
     fn parent(&mut self, path: &RootPath) -> Result<OwnedFd> {
         let (above, _) = path.split();
-        match self.ways.directory(above) {
-            Err(Errno::NOENT) if above.len() > self.base.as_bytes().len() => {
+        match beneath(self.root, above) {
+            Err(Errno::NOENT) if !above.is_empty() => {
                 let above = RootPath::parse(above, &LIMITS)?;
                 let parent = self.parent(&above)?;
                 let owner = match self.placing.owner {
@@ -218,7 +215,7 @@ impl Placer<'_> {
                     Owner::Maker | Owner::Stream => None,
                 };
                 self.directory(parent.as_fd(), &above, Metadata { owner, mode: 0o755, mtime: None })?;
-                self.ways.directory(above.as_bytes()).map_err(|error| failed("open", &above, error))
+                beneath(self.root, above.as_bytes()).map_err(|error| failed("open", &above, error))
             }
             other => other.map_err(|error| failed("open the directory of", path, error)),
         }
@@ -230,7 +227,7 @@ impl Placer<'_> {
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                let there = self.ways.directory(path.as_bytes());
+                let there = beneath(self.root, path.as_bytes());
                 return match there {
                     Ok(_) => Ok(()),
                     Err(error) => Err(failed("replace by a directory", path, error)),
@@ -252,7 +249,7 @@ impl Placer<'_> {
     fn hard_link(&mut self, parent: BorrowedFd<'_>, path: &RootPath, member: &Member) -> Result<()> {
         let target = self.path(&member.link)?;
         let (above, from) = target.split();
-        let there = self.ways.directory(above).map_err(|error| failed("find", &target, error))?;
+        let there = beneath(self.root, above).map_err(|error| failed("find", &target, error))?;
         let (_, name) = path.split();
         make(path, || rustix::fs::linkat(&there, from, parent, name, AtFlags::empty()), parent)
     }
@@ -266,7 +263,7 @@ impl Placer<'_> {
             let path = RootPath::parse(&path, &LIMITS)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let (above, name) = path.split();
-            let opened = self.ways.directory(above);
+            let opened = beneath(self.root, above);
             let opened = opened.and_then(|above| rustix::fs::openat(above, name, flags, Mode::empty()));
             // Somebody has put something else there, which is none of ours.
             let Ok(dir) = opened else { continue };
@@ -331,6 +328,23 @@ fn times(metadata: &Metadata) -> Timestamps {
             None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         },
     }
+}
+
+/// Opens a directory below another. No link is followed: a path that somebody else may write to leads where its words
+/// say, or nowhere.
+pub fn beneath(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let open = |dir: BorrowedFd<'_>, name: &[u8]| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, name, flags, Mode::empty())
+    };
+    let mut here = open(root, b".")?;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        if name == b".." {
+            return Err(Errno::XDEV);
+        }
+        here = open(here.as_fd(), name)?;
+    }
+    Ok(here)
 }
 
 fn is_empty(dir: &OwnedFd) -> bool {

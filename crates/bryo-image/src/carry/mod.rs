@@ -7,17 +7,15 @@
 //!                                              Arriving::place ── below one directory, and nowhere else
 //! ```
 //!
-//! Guarantees: what arrives is made below the directory that was given, by descriptor; nothing that exists is followed
-//! out of the root, whoever changes either tree meanwhile. Trusts: neither tree, nor the stream. Faces: containers that
+//! Guarantees: what arrives is made below the directory that was given, by descriptor; no link that is there is followed,
+//! whoever changes either tree meanwhile. Trusts: neither tree, nor the stream. Faces: containers that
 //! run while their files are carried, and archives from anyone.
 
 mod arrive;
 mod pack;
-mod ways;
 
-pub use arrive::{Arriving, Head, Owner, Placing, Top};
+pub use arrive::{Arriving, Head, Owner, Placing, Top, beneath};
 pub use pack::{Thing, is_made_up, pack};
-pub use ways::Ways;
 
 use serde::{Deserialize, Serialize};
 

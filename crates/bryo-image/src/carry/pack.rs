@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A thing of a tree becomes a stream: a file, a link, or a directory with all that is in it.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Carried;
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{ArchiveWriter, DEPTH_MAX};
+use crate::unpack::{ArchiveWriter, DEPTH_MAX, names, shown};
 
 /// File systems that the kernel makes up: what is in them is no file. Source: `linux/magic.h`.
 const MADE_UP: [u64; 9] = [
@@ -125,7 +124,7 @@ impl<W: Write> Packer<W> {
         if self.depth > DEPTH_MAX {
             return Err(Error::new(Kind::Limit, "copy: directories too deep"));
         }
-        for name in self.names(dir)? {
+        for name in names(dir).map_err(|error| self.failed("list", error))? {
             let opened =
                 Thing::open(|flags| rustix::fs::openat(dir, name.as_slice(), flags | OFlags::NOFOLLOW, Mode::empty()));
             let len = self.path.len();
@@ -146,20 +145,7 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    /// Lists a directory, each name once, whatever becomes of it meanwhile.
-    fn names(&self, dir: &OwnedFd) -> Result<BTreeSet<Vec<u8>>> {
-        let mut names = BTreeSet::new();
-        for entry in Dir::read_from(dir).map_err(|error| self.failed("list", error))? {
-            let entry = entry.map_err(|error| self.failed("list", error))?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.insert(name.to_vec());
-            }
-        }
-        Ok(names)
-    }
-
     fn failed(&self, operation: &str, errno: Errno) -> Error {
-        Error::io(format!("{operation} {:?}", String::from_utf8_lossy(&self.path)), errno)
+        Error::io(format!("{operation} {}", shown(&self.path)), errno)
     }
 }

@@ -9,13 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use bryo_sys::root::Root;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::merged::{again, failed, kind};
 use super::{ChangeKind, Layers, changes, relative};
-use crate::carry::Carried;
+use crate::carry::{Carried, beneath};
 use crate::error::Result;
 use crate::unpack::{ArchiveWriter, attributes};
 
@@ -39,7 +38,7 @@ pub fn write_layer_of(layers: &Layers, squash: bool, newest: Option<u64>, output
     let archive = ArchiveWriter::new(BufWriter::with_capacity(256 << 10, output), squash);
     let mut writer = Writer {
         archive: archive.no_later_than(newest),
-        root: Root::from_fd(again(&layers.own)?),
+        root: again(&layers.own)?,
         written: BTreeSet::new(),
         carried: Carried::default(),
     };
@@ -58,7 +57,7 @@ pub fn write_layer_of(layers: &Layers, squash: bool, newest: Option<u64>, output
 
 struct Writer<W: Write> {
     archive: ArchiveWriter<BufWriter<W>>,
-    root: Root,
+    root: OwnedFd,
     /// Directories that are in the archive.
     written: BTreeSet<PathBuf>,
     carried: Carried,
@@ -85,7 +84,7 @@ impl<W: Write> Writer<W> {
         if path.file_name().is_some_and(|name| name.as_bytes().starts_with(WHITEOUT)) {
             return Ok(());
         }
-        // The own layer alone: its links are not followed, and all above were directories a moment ago.
+        // The own layer alone: all above were directories a moment ago, and no link is followed that one has become.
         let Some(fd) = self.open(path, OFlags::PATH)? else { return Ok(()) };
         let found = rustix::fs::fstat(&fd).map_err(|error| failed("look at", bytes, error))?;
         let read = |fd: &OwnedFd| attributes(fd.as_fd()).map_err(|error| failed("read attributes of", bytes, error));
@@ -119,9 +118,36 @@ impl<W: Write> Writer<W> {
 
     /// Opens a path of the own layer; nothing for what has gone meanwhile.
     fn open(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
-        match self.root.open_at(path, flags | OFlags::NOFOLLOW, Mode::empty()) {
-            Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
-            other => other.map(Some).map_err(|e| failed("open", path.as_os_str().as_bytes(), e.errno())),
+        let above = path.parent().unwrap_or(Path::new("")).as_os_str().as_bytes();
+        let name = path.file_name().unwrap_or(OsStr::new("."));
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = beneath(self.root.as_fd(), above);
+        match opened.and_then(|above| rustix::fs::openat(above, name, flags, Mode::empty())) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+            other => other.map(Some).map_err(|error| failed("open", path.as_os_str().as_bytes(), error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A container exchanges a directory for a link between the look at its layer and the writing of it.
+    #[test]
+    fn no_link_is_followed_on_the_way_to_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("secret")).unwrap();
+        std::fs::write(dir.path().join("secret/file"), "x").unwrap();
+        std::os::unix::fs::symlink("secret", dir.path().join("d")).unwrap();
+        let writer = Writer {
+            archive: ArchiveWriter::new(BufWriter::new(std::io::sink()), true),
+            root: File::open(dir.path()).unwrap().into(),
+            written: BTreeSet::new(),
+            carried: Carried::default(),
+        };
+        assert!(writer.open(Path::new("secret/file"), OFlags::RDONLY).unwrap().is_some());
+        assert!(writer.open(Path::new("d/file"), OFlags::RDONLY).unwrap().is_none());
+        assert!(writer.open(Path::new("d"), OFlags::RDONLY).unwrap().is_none());
     }
 }

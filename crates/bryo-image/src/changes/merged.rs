@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Stat};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::unpack::{open_directory, stat};
+use crate::unpack::{is_opaque, open_directory, shown, stat};
 
 /// How many links one path may go through. Source: `path_resolution(7)`.
 const LINKS_MAX: usize = 40;
@@ -78,15 +78,7 @@ pub(super) fn names(dirs: &[OwnedFd]) -> Result<BTreeSet<Vec<u8>>> {
 
 /// Lists the names in one directory.
 pub(super) fn list(dir: &OwnedFd) -> Result<BTreeSet<Vec<u8>>> {
-    let mut names = BTreeSet::new();
-    for entry in Dir::read_from(dir).map_err(|error| failed("list", b".", error))? {
-        let entry = entry.map_err(|error| failed("list", b".", error))?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.insert(name.to_vec());
-        }
-    }
-    Ok(names)
+    crate::unpack::names(dir).map_err(|error| failed("list", b".", error))
 }
 
 /// Follows every link of a path, among layers that make up one tree. What is not there is where it would be.
@@ -111,8 +103,14 @@ pub(super) fn real(layers: &[OwnedFd], path: &Path) -> Result<PathBuf> {
         let next = match found {
             Some((dirs, found)) if kind(&found.stat) == FileType::Symlink && links < LINKS_MAX => {
                 links += 1;
-                let target = rustix::fs::readlinkat(&dirs[found.at], name, Vec::new());
-                let target = target.map_err(|error| failed("read", name, error))?;
+                let target = match rustix::fs::readlinkat(&dirs[found.at], name, Vec::new()) {
+                    // It went, or became something else, and is looked at once more.
+                    Err(Errno::NOENT | Errno::INVAL) => {
+                        rest.push_front(part);
+                        continue;
+                    }
+                    other => other.map_err(|error| failed("read", name, error))?,
+                };
                 let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
                 if target.is_absolute() {
                     way.truncate(1);
@@ -144,11 +142,6 @@ pub(super) fn again(dir: &OwnedFd) -> Result<OwnedFd> {
     open_directory(dir.as_fd(), b".").map_err(|error| failed("open", b".", error))
 }
 
-pub(super) fn is_opaque(dir: &OwnedFd) -> bool {
-    let mut value = [0; 1];
-    rustix::fs::fgetxattr(dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y"
-}
-
 pub(super) fn is_whiteout(found: &Stat) -> bool {
     kind(found) == FileType::CharacterDevice && found.st_rdev == 0
 }
@@ -158,5 +151,5 @@ pub(super) fn kind(found: &Stat) -> FileType {
 }
 
 pub(super) fn failed(operation: &str, name: &[u8], errno: Errno) -> Error {
-    Error::io(format!("{operation} {:?} in a layer", String::from_utf8_lossy(name)), errno)
+    Error::io(format!("{operation} {} in a layer", shown(name)), errno)
 }

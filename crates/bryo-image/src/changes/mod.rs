@@ -73,3 +73,105 @@ fn places(layers: &Layers) -> Result<BTreeSet<PathBuf>> {
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::unpack::{Part, export, usage};
+
+    fn layers(own: &Path, lower: &Path) -> Layers {
+        let open = |path| OwnedFd::from(File::open(path).unwrap());
+        Layers { own: open(own), lowers: vec![open(lower)], mounted: Vec::new() }
+    }
+
+    /// overlayfs marks a directory that was made anew, and none of those that are made in it.
+    #[test]
+    fn what_was_below_a_directory_that_was_made_anew_is_gone_at_every_depth() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, lower) = (dir.path().join("own"), dir.path().join("lower"));
+        fs::create_dir_all(lower.join("d/s/u/w")).unwrap();
+        for file in ["d/top", "d/s/file", "d/s/u/deep", "d/s/u/w/deeper"] {
+            fs::write(lower.join(file), "x").unwrap();
+        }
+        fs::create_dir_all(own.join("d/s/u")).unwrap();
+        let anew = File::open(own.join("d")).unwrap();
+        rustix::fs::fsetxattr(&anew, c"user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+
+        let layers = layers(&own, &lower);
+        let gone: Vec<PathBuf> = changes(&layers)
+            .unwrap()
+            .into_iter()
+            .filter(|change| change.kind == ChangeKind::Deleted)
+            .map(|change| change.path)
+            .collect();
+        assert_eq!(gone, ["/d/s/file", "/d/s/u/deep", "/d/s/u/w", "/d/top"].map(PathBuf::from));
+
+        let mut layer = Vec::new();
+        write_layer(&layers, true, &mut layer).unwrap();
+        let names: Vec<String> = tar::Archive::new(layer.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        for hidden in ["d/s/.wh.file", "d/s/u/.wh.deep", "d/s/u/.wh.w", "d/.wh.top"] {
+            assert!(names.iter().any(|name| name == hidden), "{hidden}: {names:?}");
+        }
+    }
+
+    /// Makes a file, a link and a directory of each of some names, in turn, and removes them again.
+    fn change(tree: &Path, goes_on: &AtomicBool) {
+        let names: Vec<PathBuf> = (0..8).map(|n| tree.join(format!("d/{n}"))).collect();
+        while goes_on.load(Ordering::Relaxed) {
+            for name in &names {
+                std::os::unix::fs::symlink("target", name).unwrap();
+            }
+            for name in &names {
+                fs::remove_file(name).unwrap();
+                fs::write(name, "x").unwrap();
+            }
+            for name in &names {
+                fs::remove_file(name).unwrap();
+                fs::create_dir_all(name.join("in/side")).unwrap();
+            }
+            for name in &names {
+                fs::remove_dir_all(name).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_while_it_is_looked_at_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, lower) = (dir.path().join("own"), dir.path().join("lower"));
+        fs::create_dir_all(own.join("d")).unwrap();
+        fs::create_dir_all(lower.join("d")).unwrap();
+        for n in 0..4 {
+            std::os::unix::fs::symlink("another", lower.join(format!("d/{n}"))).unwrap();
+            fs::create_dir_all(lower.join(format!("d/{}/in", n + 4))).unwrap();
+        }
+        let goes_on = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| change(&own, &goes_on));
+            let until = Instant::now() + Duration::from_secs(2);
+            let done = std::panic::catch_unwind(|| {
+                while Instant::now() < until {
+                    let mut layers = layers(&own, &lower);
+                    layers.mounted = (0..8).map(|n| PathBuf::from(format!("/d/{n}/in"))).collect();
+                    changes(&layers).unwrap();
+                    write_layer(&layers, true, std::io::sink()).unwrap();
+                    let Layers { own, lowers, .. } = layers;
+                    usage(own.as_fd()).unwrap();
+                    let parts = lowers.into_iter().chain([own]).map(Part::new).collect();
+                    export(parts, true, tempfile::tempfile().unwrap()).unwrap();
+                }
+            });
+            goes_on.store(false, Ordering::Relaxed);
+            done.unwrap();
+        });
+    }
+}

@@ -12,15 +12,15 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::merged::{again, enter, failed, is_opaque, is_whiteout, kind, list, look, names};
+use super::merged::{again, enter, failed, is_whiteout, kind, list, look, names};
 use super::{Change, ChangeKind, Layers, places};
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{DEPTH_MAX, attributes, open_directory, stat};
+use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
 
 pub(super) fn walk(layers: &Layers) -> Result<Vec<Change>> {
     let mut walk = Walk { places: places(layers)?, path: PathBuf::from("/"), depth: 0, changes: Vec::new() };
     let lowers = layers.lowers.iter().map(again).collect::<Result<Vec<_>>>()?;
-    walk.directory(&again(&layers.own)?, &lowers)?;
+    walk.directory(&again(&layers.own)?, &lowers, false)?;
     Ok(walk.changes)
 }
 
@@ -42,13 +42,15 @@ struct Seen {
 }
 
 impl Walk {
-    /// Compares the content of a directory with that of those below it.
-    fn directory(&mut self, own: &OwnedFd, lowers: &[OwnedFd]) -> Result<Seen> {
+    /// Compares the content of a directory with that of those below it, which an opaque directory above may have hidden.
+    fn directory(&mut self, own: &OwnedFd, lowers: &[OwnedFd], hidden: bool) -> Result<Seen> {
         if self.depth > DEPTH_MAX {
             return Err(Error::new(Kind::Limit, "compare: directories too deep"));
         }
         let mut all = list(own)?;
-        if is_opaque(own) {
+        // The kernel marks the topmost one only: nothing of lower layers is in it, and so nothing of them further down.
+        let hidden = hidden || is_opaque(own);
+        if hidden {
             // What is not there any more is not named either.
             all.extend(names(lowers)?);
         }
@@ -56,7 +58,7 @@ impl Walk {
         for name in all {
             self.path.push(OsStr::from_bytes(&name));
             self.depth += 1;
-            let one = self.name(own, &name, lowers)?;
+            let one = self.name(own, &name, lowers, hidden)?;
             self.depth -= 1;
             self.path.pop();
             seen.moved |= one.moved;
@@ -65,12 +67,12 @@ impl Walk {
         Ok(seen)
     }
 
-    fn name(&mut self, own: &OwnedFd, name: &[u8], lowers: &[OwnedFd]) -> Result<Seen> {
+    fn name(&mut self, own: &OwnedFd, name: &[u8], lowers: &[OwnedFd], hidden: bool) -> Result<Seen> {
         let below = look(lowers, name)?;
         let found = match stat(own.as_fd(), name) {
             Ok(found) => Some(found),
-            // In an opaque directory it is gone; in another one it went a moment ago.
-            Err(Errno::NOENT) if is_opaque(own) => None,
+            // Where lower layers are hidden it is gone; elsewhere it went a moment ago.
+            Err(Errno::NOENT) if hidden => None,
             Err(Errno::NOENT) => return Ok(Seen::default()),
             Err(error) => return Err(failed("look at", name, error)),
         };
@@ -84,7 +86,7 @@ impl Walk {
         match (kind(&found) == FileType::Directory, below) {
             (true, Some(below)) if kind(&below.stat) == FileType::Directory => {
                 let lowers = enter(lowers, name, below.at)?;
-                self.same_directory(own, name, (&found, &below.stat), &lowers)
+                self.same_directory(own, name, (&found, &below.stat), (&lowers, hidden))
             }
             (true, below) => self.new_directory(own, name, below.is_some()),
             (false, None) => Ok(self.new_file(&found)),
@@ -103,11 +105,11 @@ impl Walk {
         own: &OwnedFd,
         name: &[u8],
         (now, before): (&Stat, &Stat),
-        lowers: &[OwnedFd],
+        (lowers, hidden): (&[OwnedFd], bool),
     ) -> Result<Seen> {
         let place = self.changes.len();
         let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
-        let seen = self.directory(&dir, lowers)?;
+        let seen = self.directory(&dir, lowers, hidden)?;
         let same = same_owner(now, before) && (same_time(now, before) || seen.for_mounts);
         if seen.moved || !same {
             self.note_at(place, ChangeKind::Changed);
@@ -119,7 +121,7 @@ impl Walk {
     fn new_directory(&mut self, own: &OwnedFd, name: &[u8], instead: bool) -> Result<Seen> {
         let place = self.changes.len();
         let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
-        let seen = self.directory(&dir, &[])?;
+        let seen = self.directory(&dir, &[], true)?;
         let empty = self.changes.len() == place;
         if empty && !instead && (seen.for_mounts || self.places.contains(&self.path)) {
             return Ok(Seen { moved: false, for_mounts: true });
@@ -146,8 +148,12 @@ impl Walk {
         }
         match kind(now) {
             FileType::Symlink => {
-                let (now, before) = (link(own), link(below));
-                Ok(now.map_err(|e| failed("read", name, e))? != before.map_err(|e| failed("read", name, e))?)
+                let before = link(below).map_err(|e| failed("read", name, e))?;
+                match link(own) {
+                    // It went, or became something else.
+                    Err(Errno::NOENT | Errno::INVAL) => Ok(true),
+                    now => Ok(now.map_err(|e| failed("read", name, e))? != before),
+                }
             }
             FileType::RegularFile if now.st_size == before.st_size && same_time(now, before) => {
                 let (Some(now), Some(before)) = (file(own, name)?, file(below, name)?) else { return Ok(true) };
@@ -183,7 +189,7 @@ fn opened(own: &OwnedFd, name: &[u8]) -> Result<Option<OwnedFd>> {
 fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
         other => other.map_err(|error| failed("open", name, error))?,
     };
     let found = rustix::fs::fstat(&opened).map_err(|error| failed("look at", name, error))?;

@@ -101,8 +101,9 @@ impl Store {
     /// Removes what nothing refers to. Layers of other id maps than the worker's stay.
     ///
     /// # Errors
-    /// [`Kind::Busy`] while another process adds an image; nothing is removed then. [`Kind::Corrupt`] if the
-    /// index or a manifest cannot be read: what it refers to is unknown, so nothing is removed.
+    /// [`Kind::Busy`] while another process adds an image; nothing is removed then. [`Kind::Corrupt`],
+    /// [`Kind::DigestMismatch`] or [`Kind::NotFound`] if the index, or the manifest or configuration of an image, cannot
+    /// be read: what it refers to is unknown, so nothing is removed.
     pub fn gc(&self, options: &GcOptions, worker: Option<&Worker>) -> Result<GcReport> {
         let Some(pin) = self.pin_alone()? else {
             return Err(Error::new(Kind::Busy, "collect garbage: another process adds an image"));
@@ -114,6 +115,10 @@ impl Store {
         self.sweep_blobs(&marked, &mut report)?;
         if !options.keep_partial {
             self.sweep_partial(&mut report)?;
+        }
+        // Every image can be read: nothing is to be learnt from what was put aside.
+        for path in self.put_aside() {
+            report.leftovers += u64::from(fs::remove_file(path).is_ok());
         }
         if let Some(worker) = worker {
             report.leftovers += worker.sweep()?;
@@ -163,15 +168,16 @@ impl Store {
 
     /// Counts what the store takes. Takes no lock: it is a picture of a moment.
     pub fn df(&self, worker: Option<&Worker>) -> Result<DiskUsage> {
-        let marked = self.mark()?;
-        let mut usage = DiskUsage { layers: self.layer_usage(&marked, worker)?, ..DiskUsage::default() };
         let records = self.images()?;
-        let mut sets = Vec::new();
+        let (mut marked, mut sets) = (Marked::default(), Vec::new());
         for record in &records {
             let mut set = Marked::default();
             self.mark_manifest(&record.manifest, &record.media_type, 0, &mut set)?;
+            marked.layers.extend(set.layers);
+            marked.blobs.extend(set.blobs.iter().cloned());
             sets.push(set.blobs);
         }
+        let mut usage = DiskUsage { layers: self.layer_usage(&marked, worker)?, ..DiskUsage::default() };
         for (index, record) in records.iter().enumerate() {
             let Ok(summary) = self.summary(record) else {
                 continue; // An index of another tool is no image of ours.
@@ -207,12 +213,27 @@ impl Store {
         Ok(layers)
     }
 
+    /// Marks what every image reaches.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] if an image lacks its manifest or its configuration, [`Kind::Corrupt`] or
+    /// [`Kind::DigestMismatch`] if they are not what they were: what it reaches is unknown then.
     pub(super) fn mark(&self) -> Result<Marked> {
         let mut marked = Marked::default();
         for record in self.images()? {
-            self.mark_manifest(&record.manifest, &record.media_type, 0, &mut marked)?;
+            let reached = self.must_have(&record.manifest, "manifest").and_then(|()| {
+                self.mark_manifest(&record.manifest, &record.media_type, 0, &mut marked)?;
+                record.config.as_ref().map_or(Ok(()), |config| self.must_have(config, "configuration"))
+            });
+            let name = || record.reference.clone().unwrap_or_else(|| record.manifest.to_string());
+            reached.map_err(|error| error.within(format!("find what image {} refers to", name())))?;
         }
         Ok(marked)
+    }
+
+    fn must_have(&self, digest: &Digest, what: &str) -> Result<()> {
+        let there = self.has_blob(digest).map(drop);
+        there.ok_or_else(|| Error::new(Kind::NotFound, format!("open {what} {digest}: it is not in the store")))
     }
 
     /// Marks what a manifest or index reaches. Members without a blob here are no matter: other platforms.

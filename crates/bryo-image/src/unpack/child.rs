@@ -6,7 +6,7 @@
 //! | who | root inside the map: on the host, a subordinate id; the only id there is, on the single rung |
 //! | namespaces | its own user namespace; all others are the caller's |
 //! | capabilities | those over files of the map, none else; no new privileges |
-//! | may touch | the store, enforced by Landlock where the kernel has it; descriptors it was sent |
+//! | may touch | the store, enforced by Landlock where the kernel has it; descriptors it was sent, and no other of the caller's |
 //! | may allocate, have threads | yes |
 //! | peer | the parent, over one socket |
 //! | ends | when the socket closes, or the parent dies |
@@ -43,13 +43,9 @@ pub(super) struct Confined {
 }
 
 /// Runs until the parent closes its end. Returns the exit code.
-pub(super) fn main(inside: &Inside, confined: &Confined, socket: &OwnedFd, parent_end: &mut OwnedFd) -> i32 {
-    // Our copy of the parent's end must go, or its end would never be seen.
-    match socket.try_clone() {
-        Ok(other) => *parent_end = other,
-        Err(_) => return 1,
-    }
-    let ready = prepare(inside, confined).map(|()| Outcome::Done).map_err(Into::into);
+pub(super) fn main(inside: &Inside, confined: &Confined, socket: &OwnedFd) -> i32 {
+    let ready = keep_only(inside, confined, socket).and_then(|()| prepare(inside, confined));
+    let ready = ready.map(|()| Outcome::Done).map_err(Into::into);
     let failed = ready.is_err();
     if protocol::send(socket.as_fd(), &Reply { id: 0, outcome: ready }, &[]).is_err() || failed {
         return 1;
@@ -58,6 +54,14 @@ pub(super) fn main(inside: &Inside, confined: &Confined, socket: &OwnedFd, paren
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Closes all of the caller's descriptors but these, the parent's end of the socket among them, whose end would else never
+/// be seen. Nothing that had one is used or dropped afterwards: a child that is forked ends where its body does.
+fn keep_only(inside: &Inside, confined: &Confined, socket: &OwnedFd) -> Result<()> {
+    let kept = [socket.as_fd(), confined.layers.as_fd(), confined.store.as_fd(), inside.door()];
+    let closed = bryo_sys::fd::null_streams().and_then(|()| bryo_sys::fd::close_all_but(&kept));
+    closed.map_err(|error| Error::new(Kind::Identity, "close the caller's descriptors").with_source(error))
 }
 
 /// Becomes root inside and gives up the rest. The order: ids first, as that needs capabilities; the death signal

@@ -25,29 +25,43 @@ pub(super) enum Action {
     Ignore,
 }
 
+/// How much of a name is shown: it is anybody's, and says no more by its length.
+const SHOWN: usize = 100;
+
+/// Returns a name for messages, in quotes.
+pub(crate) fn shown(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&name[..name.len().min(4 * SHOWN)]);
+    let mut chars = text.chars();
+    let begin: String = chars.by_ref().take(SHOWN).collect();
+    let more = if chars.next().is_some() { "…" } else { "" };
+    format!("{begin:?}{more}")
+}
+
 impl RootPath {
     /// Checks a member's name or the target of a hard link.
     ///
     /// # Errors
     /// [`Kind::EscapesRoot`] for any `..`, even a harmless one; [`Kind::Limit`] if it is too long or too deep.
     pub fn parse(name: &[u8], limits: &Limits) -> Result<Self> {
-        let shown = || String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned();
         if name.len() > limits.path_len {
-            return Err(Error::new(Kind::Limit, format!("unpack {:?}: name too long", shown())));
+            return Err(Error::new(Kind::Limit, format!("unpack {}: name too long", shown(name))));
         }
         let mut path = Vec::with_capacity(name.len());
         let mut depth = 0;
         for part in name.split(|byte| *byte == b'/') {
             match part {
                 b"" | b"." => continue,
-                b".." => return Err(Error::new(Kind::EscapesRoot, format!("unpack {:?}", shown()))),
+                b".." => {
+                    let what = format!("unpack {}: it leads out of the directory by \"..\"", shown(name));
+                    return Err(Error::new(Kind::EscapesRoot, what));
+                }
                 _ => {}
             }
             if part.contains(&0) {
-                return Err(Error::new(Kind::Corrupt, format!("unpack {:?}: nul in name", shown())));
+                return Err(Error::new(Kind::Corrupt, format!("unpack {}: nul in name", shown(name))));
             }
             if part.len() > 255 {
-                return Err(Error::new(Kind::Limit, format!("unpack {:?}: name too long", shown())));
+                return Err(Error::new(Kind::Limit, format!("unpack {}: name too long", shown(name))));
             }
             if !path.is_empty() {
                 path.push(b'/');
@@ -56,7 +70,7 @@ impl RootPath {
             depth += 1;
         }
         if depth > limits.depth {
-            return Err(Error::new(Kind::Limit, format!("unpack {:?}: path too deep", shown())));
+            return Err(Error::new(Kind::Limit, format!("unpack {}: path too deep", shown(name))));
         }
         Ok(Self(path))
     }
@@ -81,7 +95,7 @@ impl RootPath {
 
     /// Returns the path for messages.
     pub fn display(&self) -> String {
-        format!("{:?}", String::from_utf8_lossy(&self.0))
+        shown(&self.0)
     }
 }
 
@@ -108,7 +122,10 @@ impl Action {
         };
         match hidden {
             b"" => Err(Error::new(Kind::Corrupt, format!("unpack {}: whiteout of nothing", path.display()))),
-            b"." | b".." => Err(Error::new(Kind::EscapesRoot, format!("unpack {}", path.display()))),
+            b"." | b".." => {
+                let what = format!("unpack {}: whiteout of a directory that it is in", path.display());
+                Err(Error::new(Kind::EscapesRoot, what))
+            }
             _ => {
                 let mut target = parent.to_vec();
                 if !target.is_empty() {
@@ -160,6 +177,18 @@ mod tests {
         for name in ["..", "../x", "a/../../x", "a/..", "/..", "../.wh.x", "a/.wh..", "a/.wh...", ".wh..", ".wh..."] {
             assert_eq!(action(name).unwrap_err().kind(), Kind::EscapesRoot, "{name}");
         }
+    }
+
+    /// The reason is said, and a name of anybody's does not drive it out of sight.
+    #[test]
+    fn a_refusal_says_why_in_few_words() {
+        let long = format!("../{}", "x/".repeat(1000));
+        for name in ["../x", long.as_str()] {
+            let told = action(name).unwrap_err().to_string();
+            assert!(told.contains("leads out") && told.len() < 200, "{told}");
+        }
+        assert_eq!(shown("ä".repeat(100).as_bytes()), format!("{:?}", "ä".repeat(100)));
+        assert_eq!(shown("ä".repeat(200).as_bytes()), format!("{:?}…", "ä".repeat(100)));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::io::BufWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::tree::stat;
+use super::entry::shown;
+use super::tree::{self, is_opaque, stat};
 use super::writer::{ArchiveWriter, attributes};
 use crate::error::{Error, Kind, Result};
 
@@ -80,13 +81,8 @@ impl Export {
     fn directory(&mut self, dirs: Vec<Part>) -> Result<()> {
         let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for (at, dir) in dirs.iter().enumerate() {
-            for entry in Dir::read_from(&dir.dir).map_err(|error| self.failed("list", error))? {
-                let entry = entry.map_err(|error| self.failed("list", error))?;
-                let name = entry.file_name().to_bytes();
-                if !matches!(name, b"." | b"..") {
-                    names.entry(name.to_vec()).or_default().push(at);
-                }
-            }
+            let of_one = tree::names(&dir.dir).map_err(|error| self.failed("list", error))?;
+            of_one.into_iter().for_each(|name| names.entry(name).or_default().push(at));
         }
         for (name, at) in names {
             let len = self.path.len();
@@ -125,9 +121,12 @@ impl Export {
             }
             FileType::RegularFile => self.file(top, name),
             FileType::Symlink => {
-                let target =
-                    rustix::fs::readlinkat(top, name, Vec::new()).map_err(|error| self.failed("read", error))?;
-                self.archive.symlink(&self.path, &found, target.as_bytes())
+                match rustix::fs::readlinkat(top, name, Vec::new()) {
+                    // It went, or became something else.
+                    Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+                    Err(error) => Err(self.failed("read", error)),
+                    Ok(target) => self.archive.symlink(&self.path, &found, target.as_bytes()),
+                }
             }
             FileType::Fifo => self.archive.fifo(&self.path, &found),
             // Whiteouts and sockets.
@@ -141,17 +140,15 @@ impl Export {
         for index in at {
             let dir = match dirs[*index].open(name) {
                 Ok(dir) => dir,
-                // Something else below hides all that is further down.
-                Err(Errno::NOTDIR | Errno::LOOP) => break,
+                // Something else hides all that is further down; so does what has gone meanwhile.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break,
                 Err(Errno::ACCESS) => {
                     self.leave_out();
                     return Ok(None);
                 }
                 Err(error) => return Err(self.failed("open", error)),
             };
-            let mut value = [0; 1];
-            let opaque =
-                rustix::fs::fgetxattr(&dir.dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y";
+            let opaque = is_opaque(&dir.dir);
             merged.push(dir);
             if opaque {
                 break;
@@ -163,7 +160,7 @@ impl Export {
     fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-            Err(Errno::NOENT | Errno::LOOP) => return Ok(()),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(()),
             Err(Errno::ACCESS) => {
                 self.leave_out();
                 return Ok(());
@@ -188,7 +185,7 @@ impl Export {
     }
 
     fn failed(&self, operation: &str, errno: Errno) -> Error {
-        Error::io(format!("{operation} {:?}", String::from_utf8_lossy(&self.path)), errno)
+        Error::io(format!("{operation} {}", shown(&self.path)), errno)
     }
 }
 

@@ -35,15 +35,16 @@ use serde::{Deserialize, Serialize};
 
 pub use export::{Part, Unreadable, export};
 pub use implied::implied;
+pub use tree::is_opaque;
 pub use usage::{TreeUsage, usage};
 pub use worker::{UnpackHandle, Unpacked, Worker};
 
 pub(crate) use apply::write_member;
-pub(crate) use entry::RootPath;
+pub(crate) use entry::{RootPath, shown};
 pub(crate) use export::{DEPTH_MAX, open_directory};
 pub(crate) use stream::sniff;
 pub(crate) use tar::{Member, MemberKind, TarReader};
-pub(crate) use tree::stat;
+pub(crate) use tree::{names, stat};
 pub(crate) use writer::{ArchiveWriter, attributes};
 
 use crate::digest::Digest;

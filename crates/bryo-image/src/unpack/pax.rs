@@ -4,6 +4,7 @@
 //! Faces: records that another reader would take differently (values with newlines, repeated keys, lengths that do
 //! not fit). Whatever could change a member's name or extent must be said once and clearly.
 
+use super::entry::shown;
 use crate::error::{Error, Kind, Result};
 
 /// The largest extended header that is read, in bytes.
@@ -194,7 +195,7 @@ fn time(key: &[u8], value: &[u8]) -> Result<(i64, u32)> {
 }
 
 fn corrupt(what: &str, key: &[u8]) -> Error {
-    Error::new(Kind::Corrupt, format!("read pax header: {what} {:?}", String::from_utf8_lossy(key)))
+    Error::new(Kind::Corrupt, format!("read pax header: {what} {}", shown(key)))
 }
 
 #[cfg(test)]

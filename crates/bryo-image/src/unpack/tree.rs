@@ -12,10 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::entry::RootPath;
+use super::entry::{RootPath, shown};
 use crate::error::{Error, Kind, Result};
 
 /// How many resolved parents are kept. Archives list a directory's members together.
@@ -179,6 +179,32 @@ pub(crate) fn stat(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<St
     rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Lists the names in a directory, each once, whatever becomes of it meanwhile. One that was removed has none.
+pub(crate) fn names(dir: impl AsFd) -> rustix::io::Result<BTreeSet<Vec<u8>>> {
+    let listing = match Dir::read_from(dir) {
+        Err(Errno::NOENT) => return Ok(BTreeSet::new()),
+        other => other?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in listing {
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            other => other?,
+        };
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.insert(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Tells whether a directory hides all that lower layers have in it.
+pub fn is_opaque(dir: impl AsFd) -> bool {
+    let mut value = [0; 1];
+    rustix::fs::fgetxattr(dir, c"user.overlay.opaque", &mut value[..]).is_ok() && value == *b"y"
+}
+
 /// Marks a directory as hiding all that lower layers have in it. Source: `Documentation/filesystems/overlayfs.rst`.
 pub(super) fn set_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let dir = rustix::fs::openat(dir, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -187,7 +213,7 @@ pub(super) fn set_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
 
 /// Describes a failed operation on a path of the archive.
 pub(super) fn failed(operation: &str, path: &[u8], errno: Errno) -> Error {
-    let what = format!("{operation} {:?}", String::from_utf8_lossy(path));
+    let what = format!("{operation} {}", shown(path));
     match errno {
         // What no file system operation of ours fails with unless the archive asks for the impossible.
         Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::EXIST | Errno::ISDIR | Errno::MLINK => {

@@ -46,8 +46,15 @@ struct Count {
 
 impl Count {
     fn add(&mut self, dir: OwnedFd, depth: usize) -> rustix::io::Result<()> {
-        for entry in Dir::read_from(&dir)? {
-            let entry = entry?;
+        let listing = match Dir::read_from(&dir) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        for entry in listing {
+            let entry = match entry {
+                Err(Errno::NOENT) => break,
+                other => other?,
+            };
             let name = entry.file_name().to_bytes();
             if name == b".." {
                 continue;

@@ -92,11 +92,9 @@ impl Worker {
                 .map_err(|error| Error::io(format!("open {}", path.display()), error))
         };
         let confined = Confined { layers: open(&dir)?, store: open(store.root())?, squash: map.is_single() };
-        let (mut ours, theirs) = bryo_sys::fd::message_pair().map_err(identity)?;
+        let (ours, theirs) = bryo_sys::fd::message_pair().map_err(identity)?;
         let request = UsernsRequest { map, helpers, namespaces: Namespaces::USER };
-        let parent_end = &mut ours;
-        let spawned =
-            bryo_identity::userns::spawn(request, move |inside| child::main(&inside, &confined, &theirs, parent_end));
+        let spawned = bryo_identity::userns::spawn(request, move |inside| child::main(&inside, &confined, &theirs));
         let worker = Self {
             shared: Arc::new(Shared {
                 socket: ours,

@@ -13,6 +13,7 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
+use super::entry::shown;
 use crate::error::{Error, Result};
 
 /// Extended attributes by their names in the archive.
@@ -103,8 +104,22 @@ impl<W: Write> ArchiveWriter<W> {
 
     fn link(&mut self, path: &[u8], found: &Stat, entry_type: EntryType, target: &[u8]) -> Result<()> {
         let mut header = self.header(found, entry_type);
-        let appended = self.builder.append_link(&mut header, os_path(path), os_path(target));
-        appended.map_err(|error| failed(path, error))
+        // As it is: what `append_link` makes of a path would be another text, and a longer one goes before the header.
+        if header.set_link_name_literal(target).is_err() {
+            self.long_link(target).map_err(|error| failed(path, error))?;
+        }
+        self.append(path, &mut header, &Vec::new(), io::empty())
+    }
+
+    /// Writes a target that is too long for a header, as GNU's tar does.
+    fn long_link(&mut self, target: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongLink);
+        header.set_path("././@LongLink")?;
+        header.set_mode(0o644);
+        header.set_size(target.len() as u64 + 1);
+        header.set_cksum();
+        self.builder.append(&header, target.chain(&[0][..]))
     }
 
     fn header(&self, found: &Stat, entry_type: EntryType) -> Header {
@@ -144,7 +159,11 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
             continue;
         }
         let mut value = vec![0; 64 << 10];
-        let len = rustix::fs::fgetxattr(fd, name, &mut value[..])?;
+        let len = match rustix::fs::fgetxattr(fd, name, &mut value[..]) {
+            // It went a moment ago.
+            Err(Errno::NODATA) => continue,
+            other => other?,
+        };
         value.truncate(len);
         attributes.push((format!("SCHILY.xattr.{text}"), value));
     }
@@ -153,9 +172,31 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
 }
 
 fn failed(path: &[u8], error: io::Error) -> Error {
-    Error::io(format!("write {:?} to archive", String::from_utf8_lossy(path)), error)
+    Error::io(format!("write {} to archive", shown(path)), error)
 }
 
 fn os_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_links_text_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = rustix::fs::stat(dir.path()).unwrap();
+        let long = format!("{}//end/", "x/./".repeat(60));
+        let texts = ["a//b/", "./a/./b", "../..//", long.as_str()];
+        let mut writer = ArchiveWriter::new(Vec::new(), true);
+        for (n, text) in texts.iter().enumerate() {
+            writer.symlink(format!("{}/{n}", "d".repeat(120)).as_bytes(), &found, text.as_bytes()).unwrap();
+        }
+        let archive = writer.finish().unwrap();
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let read: Vec<Vec<u8>> =
+            archive.entries().unwrap().map(|entry| entry.unwrap().link_name_bytes().unwrap().into_owned()).collect();
+        assert_eq!(read, texts.map(|text| text.as_bytes().to_vec()));
+    }
 }

@@ -24,6 +24,10 @@ fn home(user: &User) -> Home {
         .dir("d/again/", 0o755)
         .file("d/again/old", 0o644, b"x")
         .file("d/again/both", 0o644, b"x")
+        .dir("d/again/sub/", 0o755)
+        .file("d/again/sub/file", 0o644, b"x")
+        .dir("d/again/sub/deep/", 0o755)
+        .file("d/again/sub/deep/file", 0o644, b"x")
         .file("d/file", 0o644, b"x")
         .file("d/same", 0o644, b"x")
         .file("d/mode", 0o644, b"x")
@@ -41,8 +45,8 @@ fn home(user: &User) -> Home {
     home
 }
 
-const SCRIPT: &str = "cd /d; echo more >> file; : >> same; chmod 600 mode; rm -r gone; rm -r again; mkdir again; \
-    echo y > again/both; echo z > again/new; rm becomes-directory; mkdir becomes-directory; echo y > becomes-directory/y; \
+const SCRIPT: &str = "cd /d; echo more >> file; : >> same; chmod 600 mode; rm -r gone; rm -r again; \
+    mkdir -p again/sub/deep; echo y > again/both; echo z > again/new; rm becomes-directory; mkdir becomes-directory; echo y > becomes-directory/y; \
     rm -r becomes-file; echo y > becomes-file; chmod 700 chmod; ln -sf other link; mkdir -p fresh/deep; ln file fresh/second";
 
 const CHANGED: &[&str] = &[
@@ -51,6 +55,10 @@ const CHANGED: &[&str] = &[
     "C /d/again/both",
     "A /d/again/new",
     "D /d/again/old",
+    "C /d/again/sub",
+    "C /d/again/sub/deep",
+    "D /d/again/sub/deep/file",
+    "D /d/again/sub/file",
     "C /d/becomes-directory",
     "A /d/becomes-directory/y",
     "C /d/becomes-file",
@@ -192,6 +200,16 @@ fn a_committed_image_has_the_words_of_the_run_and_of_the_commit() {
         "1000",
         "--entrypoint",
         "/bin/echo",
+        "--expose",
+        "90/udp",
+        "--stop-signal",
+        "USR1",
+        "--health-cmd",
+        "test -e /x",
+        "--health-interval",
+        "7s",
+        "-v",
+        "/volume",
     ];
     let _made = Detached::create(&home, "c", &[&asked[..], &[IMAGE, "word"]].concat());
     let words = [
@@ -214,7 +232,16 @@ fn a_committed_image_has_the_words_of_the_run_and_of_the_commit() {
     assert_eq!((&config["Entrypoint"], &config["Cmd"]), (&json!(["/bin/echo"]), &json!(["word"])));
     assert_eq!((&config["User"], &config["WorkingDir"]), (&json!("1000"), &json!("/d")));
     assert_eq!((&config["Labels"]["from"], &seen["Author"]), (&json!("run"), &json!("Me <me@example>")));
-    assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}}));
+    assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}, "90/udp": {}}));
+    assert_eq!((&config["Volumes"], &config["StopSignal"]), (&json!({"/volume": {}}), &json!("SIGUSR1")));
+    let again = Detached::create(&home, "again", &["made:2"]).inspect()["Config"]["Healthcheck"].clone();
+    assert_eq!(again["Test"], json!(["CMD", "/bin/sh", "-c", "test -e /x"]));
+    assert_eq!((&again["Interval"], &again["Retries"]), (&json!(7_000_000_000_u64), &json!(3)));
+    let silenced = Detached::create(&home, "silenced", &["--no-healthcheck", "made:2"]);
+    // Nothing has run in either: the image has a layer with nothing in it twice.
+    home.bryo(&["commit", "silenced", "made:3"]).ok();
+    assert!(Detached::create(&home, "silent", &["made:3"]).inspect()["Config"].get("Healthcheck").is_none());
+    drop(silenced);
     assert!(home.bryo(&["history", "made:2"]).ok().lines().nth(1).unwrap().contains("a remark"));
     assert_eq!(home.run(&["made:2"]).ok(), "word");
     // Without a name it is there by its id.

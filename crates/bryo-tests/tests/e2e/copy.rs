@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bryo_tests::host::Process;
 use bryo_tests::images::{self, BUSYBOX};
 use bryo_tests::tar::{Entry, Tar};
 use bryo_tests::user::Rung;
@@ -117,6 +118,7 @@ fn a_copy_belongs_to_the_containers_user_or_to_whom_it_did() {
 fn names_go_where_docker_puts_them() {
     let Some(user) = User::ordinary() else { return };
     let home = home(&user);
+    cp(&home, &["--archiv", "x:/etc/passwd"]).fails(125, &["--archiv"]);
     home.write("w/file", "f");
     home.write("w/src/inner", "i");
     symlink("file", home.path.join("w/link")).unwrap();
@@ -282,6 +284,29 @@ fn links_end_inside_the_container_and_are_not_followed_on_the_host() {
     }
 }
 
+/// The container's user may not write to `/etc`, and does not get the copy to do so by a link in what is his.
+#[test]
+fn links_below_the_destination_are_not_followed_inside_either() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    home.write("w/conf/passwd", "evil");
+    let script = "mkdir -p /tmp/in /tmp/real; ln -s /etc /tmp/in/conf; ln -s /tmp/real /tmp/named; exec sleep 300";
+    let _runs = Detached::run(&home, "runs", &[BUSYBOX, "sh", "-c", script]);
+    bryo_tests::program::eventually("it is ready", || {
+        (home.bryo(&["exec", "runs", "test", "-e", "/tmp/named"]).status.success()).then_some(())
+    });
+    let before = read(&home, "runs", "/etc/passwd");
+    cp(&home, &["conf", "runs:/tmp/in/"]).fails(1, &["conf", "directory"]);
+    cp(&home, &["conf/.", "runs:/tmp/in"]).ok();
+    let archive = Tar::default().file("conf/passwd", 0o644, b"evil").finish();
+    home.bryo_fed(&["cp", "-", "runs:/tmp/in"], &archive).fails(1, &["conf", "directory"]);
+    assert_eq!(read(&home, "runs", "/etc/passwd"), before);
+    assert_eq!(read(&home, "runs", "/tmp/in/passwd"), "evil");
+    // What the caller names may be a link.
+    cp(&home, &["conf", "runs:/tmp/named/"]).ok();
+    assert_eq!(read(&home, "runs", "/tmp/real/conf/passwd"), "evil");
+}
+
 /// CVE-2018-15664 and its like: what runs in the container exchanges a directory and a link for as long as files are
 /// copied.
 #[test]
@@ -316,6 +341,37 @@ fn a_container_that_swaps_links_meanwhile_gains_nothing() {
             assert!(!found.text().contains("of the host"), "{found}");
         }
         assert!(arrived > 0 && rounds > 5, "{arrived} of {rounds}");
+    }
+}
+
+/// Whoever took over the process that writes among a container's files would find nothing of the host's in it.
+#[test]
+fn the_process_inside_has_no_descriptor_of_the_caller() {
+    for user in User::all() {
+        let home = home(&user);
+        let w = home.path.join("w").display().to_string();
+        let file = home.write("w/mine", "mine").display().to_string();
+        each_state(&home, |name| {
+            // Two that a shell has left open, standard error as a file, and those of the command itself.
+            let script = format!("exec 7<{w} 8<>{file} 2>{w}/errors; exec \"$0\" cp - {name}:/tmp");
+            let mut command = user.command(&home.path, "sh");
+            command.args(["-c", &script]).arg(bryo_tests::dirs::bryo());
+            let mut copy = bryo_tests::Running::start(command, true);
+            // More than fits into a pipe: it has been read from, so that the agent is at work.
+            let archive = Tar::default().file("fed", 0o644, &vec![b'x'; 300_000]).finish();
+            assert!(copy.feed(&archive[..200_000]));
+            let agent = *Process(copy.pid()).children().first().expect("an agent works");
+            let open = agent.descriptors();
+            assert!(open.len() >= 5, "{open:?}");
+            assert!((0..3).all(|number| open[&number] == "/dev/null"), "{open:?}");
+            // Mounts that were made for the agent have the name of their place, which is a directory of the store.
+            let place = home.store().join("containers").display().to_string();
+            let of_host = |what: &str| what.contains(&w) || (name == "runs" && what.contains(&place));
+            assert!(!open.values().any(|what| of_host(what)), "{open:?}");
+            assert!(copy.feed(&archive[200_000..]));
+            copy.close_stdin();
+            copy.wait().ok();
+        });
     }
 }
 

@@ -172,7 +172,26 @@ fn what_happens_is_followed() {
         assert_eq!(ends.wait().ok(), "volume");
         home.bryo(&["events", "--filter", "nonsense=1"]).fails(1, &["nonsense"]);
         home.bryo(&["events", "--since", "yesterday"]).fails(1, &["yesterday"]);
+        // Before anything happens.
+        home.bryo(&["events", "--format", "{{.Action"]).fails(1, &["--format"]);
     }
+}
+
+/// What a short run costs: one write when it begins, and one when it is over and gone.
+#[test]
+fn a_run_that_is_removed_writes_twice() {
+    let Some(user) = User::without_range() else { return };
+    if !bryo_tests::skip::have("strace") {
+        return;
+    }
+    let home = home(&user);
+    let trace = home.path.join("w/trace").display().to_string();
+    let bryo = bryo_tests::dirs::bryo().display().to_string();
+    let run = ["run", "--rm", "--network", "none", "--name", "c", BUSYBOX, "true"];
+    home.tool("strace", &[&["-f", "-e", "trace=openat", "-o", &trace, &bryo], &run[..]].concat()).ok();
+    let trace = fs::read_to_string(trace).unwrap();
+    assert_eq!(trace.lines().filter(|line| line.contains("events/journal\"")).count(), 2, "{trace}");
+    assert_eq!(actions(&home, "c"), ["create", "start", "die", "destroy"]);
 }
 
 /// The time some seconds from now, in seconds since 1970.

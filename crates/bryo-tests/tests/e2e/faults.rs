@@ -48,36 +48,49 @@ fn a_command_that_is_killed_leaves_a_container_that_runs_or_none() {
         run(&mark()).wait().ok();
         let whole = start.elapsed();
         home.bryo(&["rm", "-f", "moss"]).ok();
-        let (mut ran, mut none) = (0, 0);
-        for moment in 0..25 {
+        let (mut ran, mut none, mut told) = (0, 0, String::new());
+        for moment in 0..40 {
+            // A machine that is busy with something else may need much longer than it did the first time.
+            if moment >= 25 && ran > 0 {
+                break;
+            }
             let mark = mark();
             let command = run(&mark);
-            std::thread::sleep(whole.mul_f64(f64::from(moment) / 6.0).max(Duration::from_millis(1)));
+            let late = f64::from(moment) / 6.0 + f64::from((moment - 24).max(0)).powi(2);
+            std::thread::sleep(whole.mul_f64(late).max(Duration::from_millis(1)));
             command.signal(Signal::KILL);
-            drop(command);
-            // A monitor that is at work goes on alone for a moment.
-            std::thread::sleep(Duration::from_millis(200));
-            let there = home.bryo(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
-            let runs = Process::find(&["sleep", &mark]).is_some();
-            match there.as_str() {
-                "moss running" => {
-                    assert!(runs, "it is said to run");
-                    assert_eq!(home.bryo(&["exec", "moss", "echo", "here"]).ok(), "here");
-                    home.bryo(&["restart", "-t", "0", "moss"]).ok();
-                    home.bryo(&["rm", "-f", "moss"]).ok();
-                    ran += 1;
-                }
-                "" => {
-                    assert!(!runs, "it is not there, and runs");
-                    none += 1;
-                }
-                other => panic!("{other}"),
+            told = command.wait().to_string();
+            if runs_in_the_end(&home, &mark) {
+                assert_eq!(home.bryo(&["exec", "moss", "echo", "here"]).ok(), "here");
+                home.bryo(&["restart", "-t", "0", "moss"]).ok();
+                home.bryo(&["rm", "-f", "moss"]).ok();
+                ran += 1;
+            } else {
+                none += 1;
             }
             assert_eq!(Process::find(&["sleep", &mark]), None);
         }
-        assert!(none > 0 && ran > 0, "{none} without, {ran} with a container, of {whole:?}");
+        assert!(none > 0 && ran > 0, "{none} without, {ran} with a container, of {whole:?}; last {told}");
         nothing_left(&home, &before);
     }
+}
+
+/// Waits until nobody is at work any more whose command was killed, as a monitor is alone for a while: tells whether the
+/// container is there and runs. Else it is not there, and nothing of it is.
+#[track_caller]
+fn runs_in_the_end(home: &Home, mark: &str) -> bool {
+    eventually("it runs or is not there", || {
+        let there = home.bryo(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).ok();
+        let runs = Process::find(&["sleep", mark]).is_some();
+        // The monitor and all that it forks have the command line of the command.
+        let works =
+            || Process::every().iter().any(|p| p.lives() && p.read("cmdline").is_some_and(|c| c.contains(mark)));
+        match there.as_str() {
+            "moss running" => runs.then_some(true),
+            "" => (!runs && !works()).then_some(false),
+            other => panic!("{other}"),
+        }
+    })
 }
 
 #[test]
@@ -171,8 +184,11 @@ fn a_payload_that_outlives_everybody_is_still_the_containers() {
         });
         monitor.signal(Signal::KILL);
         eventually("the monitor is gone", || (!monitor.lives()).then_some(()));
-        assert!(payload.lives() || user.rung == Rung::Single, "it was tied to the monitor as {}", user.name);
-        if payload.lives() {
+        if user.rung == Rung::Single {
+            // Its tie to the monitor holds, and it is told by a signal, which takes its time.
+            eventually("it ends", || (!payload.lives()).then_some(()));
+        } else {
+            assert!(payload.lives(), "it was tied to the monitor as {}", user.name);
             assert_eq!(container.status(), "running");
             home.bryo(&["rm", &container.name]).fails(1, &["running"]);
             assert_eq!(home.bryo(&["start", &container.name]).ok(), container.name);

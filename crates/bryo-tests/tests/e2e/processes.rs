@@ -114,6 +114,18 @@ fn what_is_used_is_measured_again_and_again() {
     stats.signal(rustix::process::Signal::TERM);
     let out = stats.wait();
     assert!(out.text().contains("c 1") && out.text().contains("c --"), "{out}");
+    // One that is removed does not end what is shown of the other; when none is left, there is nothing to show.
+    let _other = Detached::run(&home, "other", &[BUSYBOX, "sleep", "300"]);
+    let gone = Detached::run(&home, "gone", &[BUSYBOX, "sleep", "300"]);
+    let mut both = home.start(&["stats", "--format", "{{.Name}} {{.PIDs}}", "gone", "other"]);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    home.bryo(&["rm", "-f", "gone"]).ok();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert!(both.runs());
+    home.bryo(&["rm", "-f", "other"]).ok();
+    let out = both.wait();
+    assert!(out.ok().contains("gone 1\nother 1\nother 1"), "{out}");
+    drop(gone);
     // On a terminal each table takes the place of the one before.
     let mut tty = Terminal::start(&home.command(&["stats", "-a", "--format", "{{.Name}} {{.PIDs}}"]));
     eventually("there are two", || (tty.screen().matches("\u{1b}[H\u{1b}[Jc --").count() >= 2).then_some(()));

@@ -130,6 +130,10 @@ fn a_system_is_pruned_and_keeps_what_is_used() {
         let out = home.bryo(&["system", "prune", "-f"]).ok();
         assert!(out.contains("Deleted Networks:\nnet\n") && !out.contains("Deleted Volumes"), "{out}");
         assert_eq!(home.bryo(&["volume", "ls", "-q"]).ok().lines().count(), 4, "{}", user.name);
+        // Nothing goes by a filter that does not hold for it.
+        let told = home.bryo(&["system", "prune", "-f", "--volumes", "--filter", "until=24h"]);
+        told.fails(1, &["until", "--volumes", "volume prune"]);
+        assert_eq!(home.bryo(&["volume", "ls", "-q"]).ok().lines().count(), 4);
         let out = home.bryo(&["system", "prune", "-af", "--volumes"]).ok();
         assert!(out.contains("Deleted Volumes:") && out.contains("untagged: docker.io/library/one:1"), "{out}");
         // A volume with a name stays, whoever names it.
@@ -204,16 +208,48 @@ fn a_store_that_is_not_whole_is_told_and_mended() {
         let name = layer.file_name().unwrap().to_str().unwrap();
         home.bryo(&["system", "check", "--quick"]).ok();
         let found = home.bryo(&["system", "check"]);
-        found.fails(1, &["not whole", "bryo pull"]);
+        found.fails(1, &["not whole", "bryo system check --repair"]);
         assert!(found.text().contains(&format!("damaged blob: sha256:{name}")), "{found}");
         let mended = home.bryo(&["system", "check", "--repair"]);
-        mended.fails(1, &["not whole"]);
+        mended.fails(1, &["not whole", "bryo pull", BUSYBOX]);
         assert!(mended.text().contains(&format!("lacks blob sha256:{name}")) && !layer.exists(), "{mended}");
         // It comes again with its image.
         home.load(&images::busybox());
         home.bryo(&["system", "check"]).ok();
         home.run(&[BUSYBOX, "true"]).ok();
     }
+}
+
+/// A manifest that is damaged says no longer what belongs to the image: all of that stays until it comes again.
+#[test]
+fn a_damaged_manifest_takes_nothing_else_along() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    load(&home, "docker.io/library/one:1", "one");
+    home.run(&["one:1", "true"]).ok();
+    let blobs = home.store().join("images/blobs/sha256");
+    let count = |dir: &Path| fs::read_dir(dir).unwrap().count();
+    let layers = || fs::read_dir(home.store().join("layers")).unwrap().map(|key| count(&key.unwrap().path())).sum();
+    let (before, unpacked): (usize, usize) = (count(&blobs), layers());
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(home.store().join("images/index.json")).unwrap()).unwrap();
+    let one = index["manifests"].as_array().unwrap().iter().find(|entry| entry.to_string().contains("library/one:1"));
+    let manifest = blobs.join(one.unwrap()["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap());
+    let bytes = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, vec![b'x'; bytes.len()]).unwrap();
+    user.own(&manifest);
+    let mended = home.bryo(&["system", "check", "--repair"]);
+    mended.fails(1, &["not whole", "bryo pull docker.io/library/one:1"]);
+    assert!(mended.text().contains("image docker.io/library/one:1 cannot be read"), "{mended}");
+    home.bryo(&["gc"]).fails(1, &["one:1"]);
+    home.bryo(&["image", "prune", "-f"]);
+    assert_eq!((count(&blobs), layers()), (before - 1, unpacked));
+    load(&home, "docker.io/library/one:1", "one");
+    let whole = home.bryo(&["system", "check", "--repair"]).ok();
+    assert!(whole.ends_with("everything is whole"), "{whole}");
+    assert_eq!((count(&blobs), layers()), (before, unpacked));
+    home.run(&["one:1", "true"]).ok();
 }
 
 #[test]
@@ -223,7 +259,7 @@ fn a_container_whose_layer_is_gone_is_told() {
     let _made = Detached::create(&home, "ground", &[BUSYBOX]);
     home.run(&[BUSYBOX, "true"]).ok();
     home.tool("sh", &["-c", "mv $HOME/.local/share/bryo/layers $HOME/.local/share/bryo/away"]).ok();
-    home.bryo(&["system", "check"]).fails(1, &["not whole"]);
+    home.bryo(&["system", "check"]).fails(1, &["not whole", "bryo rm ground"]);
     assert!(home.bryo(&["system", "check"]).text().contains("container ground lacks layer"));
     home.tool("sh", &["-c", "rm -rf $HOME/.local/share/bryo/layers; cd $HOME/.local/share/bryo && mv away layers"])
         .ok();

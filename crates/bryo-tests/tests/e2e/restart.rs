@@ -22,10 +22,7 @@ fn after_failures_so_many_times() {
         let container = Detached::script(&home, &["--restart", "on-failure:2"], "echo began; exit 3");
         until_restarted(&container, 2);
         container.until("exited");
-        assert_eq!(
-            (container.restarts().as_u64(), container.state("ExitCode").as_i64()),
-            (Some(2), Some(3))
-        );
+        assert_eq!((container.restarts().as_u64(), container.state("ExitCode").as_i64()), (Some(2), Some(3)));
         assert_eq!(container.said(), "began\nbegan\nbegan");
         // Started by hand it counts anew.
         home.bryo(&["start", &container.name]).ok();

@@ -4,10 +4,10 @@
 use std::process::ExitCode;
 
 use bryo_engine::check::Findings;
-use bryo_engine::error::Kind;
+use bryo_image::Digest;
 use clap::Args;
 
-use super::gc::collect;
+use super::gc::sweep;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
@@ -37,13 +37,8 @@ impl Verb for Check {
                 engine.store().remove_damaged(digest)?;
             }
             engine.collect()?;
-            match collect(&engine, false) {
-                // What an image refers to that cannot be read is unknown, and everything stays.
-                Err(Error::Engine(error)) if is_unreadable(error.kind()) => {}
-                other => {
-                    other?;
-                }
-            }
+            // What an image refers to that cannot be read is unknown, and everything stays.
+            sweep(&engine, false)?;
             findings = engine.check(false)?;
             out += "repaired what can be\n";
             out += &tell(&findings);
@@ -53,14 +48,32 @@ impl Verb for Check {
         if findings.is_whole() {
             return Ok(ExitCode::SUCCESS);
         }
-        let why = "the store is not whole";
-        Err(Error::message(why).hint("bryo pull, for images that lack something; --repair, for what is damaged"))
+        Err(Error::message("the store is not whole").hint(remedy(&findings)))
     }
 }
 
-fn is_unreadable(kind: Kind) -> bool {
-    use bryo_image::Kind as Image;
-    matches!(kind, Kind::Image(Image::Corrupt | Image::DigestMismatch | Image::NotFound))
+/// Says what mends the first of what is wrong.
+fn remedy(findings: &Findings) -> String {
+    let store = &findings.store;
+    let of_image = |name: &str| {
+        let shown = output::line(name);
+        match name.parse::<Digest>() {
+            Ok(_) => format!("bryo load, if there is an archive of it; else bryo rmi {shown}"),
+            Err(_) => format!("bryo pull {shown} or bryo load, which bring what is missing; else bryo rmi {shown}"),
+        }
+    };
+    let image = store.unreadable.first().map(|(name, _)| name).or(store.missing.first().map(|(name, _)| name));
+    if let Some((digest, _)) = store.unreadable_blobs.first() {
+        return format!("look at the disk, and at who may read blob {digest}");
+    }
+    if !store.damaged.is_empty() {
+        return "bryo system check --repair, and then bryo pull or bryo load".to_owned();
+    }
+    if let Some(name) = image {
+        return of_image(name);
+    }
+    let name = findings.groundless.first().map_or("CONTAINER", |(name, _)| name.as_str());
+    format!("bryo pull the image of container {name} again; else bryo rm {name}")
 }
 
 /// A line for each thing that was found.
@@ -68,6 +81,8 @@ fn tell(findings: &Findings) -> String {
     let store = &findings.store;
     let mut lines = Vec::new();
     lines.extend(store.damaged.iter().map(|digest| format!("damaged blob: {digest}")));
+    let unreadable = store.unreadable_blobs.iter();
+    lines.extend(unreadable.map(|(digest, why)| format!("blob {digest} cannot be read: {why}")));
     lines.extend(store.unreadable.iter().map(|(name, why)| format!("image {name} cannot be read: {why}")));
     lines.extend(store.missing.iter().map(|(name, digest)| format!("image {name} lacks blob {digest}")));
     lines.extend(findings.groundless.iter().map(|(name, layer)| format!("container {name} lacks layer {layer}")));

@@ -27,10 +27,10 @@ pub struct Cp {
     #[arg(short, long)]
     quiet: bool,
     /// What is copied: CONTAINER:PATH, PATH, or - for a tar archive from standard input
-    #[arg(value_name = "SOURCE", allow_hyphen_values = true)]
+    #[arg(value_name = "SOURCE")]
     source: String,
     /// Where it goes: CONTAINER:PATH, PATH, or - for a tar archive to standard output
-    #[arg(value_name = "DESTINATION", allow_hyphen_values = true)]
+    #[arg(value_name = "DESTINATION")]
     destination: String,
 }
 

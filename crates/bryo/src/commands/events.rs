@@ -12,7 +12,8 @@ use super::logs::time;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
-use crate::output::{self, template};
+use crate::output;
+use crate::output::template::{self, Template};
 
 /// Flags of `bryo events`.
 #[derive(Debug, Args)]
@@ -48,11 +49,13 @@ impl Verb for Events {
         let filters = filters.collect::<std::result::Result<Vec<Filter>, _>>()?;
         // Docker's way to ask for JSON before there was a word for it.
         let is_json = self.json || self.format.as_deref().is_some_and(|f| matches!(f, "json" | "{{json .}}"));
+        // What is not understood is said now, not when something happens.
+        let format = self.format.as_deref().filter(|_| !is_json).map(Template::parse).transpose()?;
         let mut failure = None;
         let mut show = |event: &Event| {
-            let text = match &self.format {
+            let text = match &format {
                 _ if is_json => template::one("json", &message(event)),
-                Some(format) => template::one(format, &fields(event)),
+                Some(format) => format.fill(&fields(event)).map(|text| text + "\n"),
                 None => Ok(line(event)),
             };
             failure = text.and_then(|text| output::print(&text)).err();

@@ -37,13 +37,20 @@ impl Verb for Gc {
     }
 }
 
-/// Collects after images were removed. Somebody who adds an image at this moment is no failure: the next collection
-/// finds the same.
+/// Collects after images were removed, if it can be done now. Somebody who adds an image at this moment is no failure,
+/// and neither is another image that cannot be read, of which `bryo system check` tells: a later collection finds the
+/// same.
 pub fn sweep(engine: &Engine, keep_partial: bool) -> Result<()> {
     match collect(engine, keep_partial) {
-        Err(Error::Engine(error)) if error.kind() == bryo_engine::error::Kind::Image(Kind::Busy) => Ok(()),
+        Err(Error::Engine(error)) if must_wait(error.kind()) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Tells whether a collection has removed nothing because it was not known what is referred to.
+fn must_wait(kind: bryo_engine::error::Kind) -> bool {
+    let bryo_engine::error::Kind::Image(kind) = kind else { return false };
+    matches!(kind, Kind::Busy | Kind::Corrupt | Kind::DigestMismatch | Kind::NotFound)
 }
 
 /// Collects blobs and layers that nothing refers to, and interrupted downloads unless they are kept.

@@ -118,6 +118,11 @@ impl Verb for PruneSystem {
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         let filters = Filters::parse(&self.filter)?;
+        if self.volumes && filters.until.is_some() {
+            // As Docker does: a volume that was made long ago may have been written to a moment ago.
+            let text = "the filter \"until\" says nothing of volumes, and does not go with --volumes";
+            return Err(Error::message(text).hint("bryo system prune with the filter, and bryo volume prune"));
+        }
         let mut what = vec!["all containers that do not run", "all networks that no container uses"];
         if self.volumes {
             what.push("all anonymous volumes that no container names");

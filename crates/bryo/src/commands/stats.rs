@@ -72,29 +72,33 @@ impl Verb for Stats {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let mut meters: BTreeMap<String, Meter> = BTreeMap::new();
+        let named = self.containers.iter().map(|name| engine.containers().find(name));
+        let named = named.collect::<std::result::Result<Vec<_>, _>>()?;
+        let mut records = if named.is_empty() { self.all(&engine)? } else { named };
         // Processor time is measured from one moment to the next.
-        for record in self.records(&engine)? {
-            if let Ok(usage) = engine.usage(&record) {
+        for record in &records {
+            if let Ok(usage) = engine.usage(record) {
                 meters.entry(record.id.to_string()).or_default().share(&usage);
             }
         }
         loop {
             std::thread::sleep(INTERVAL);
+            records = if self.containers.is_empty() { self.all(&engine)? } else { left(&engine, &records)? };
             let mut rows = Vec::new();
-            for record in self.records(&engine)? {
-                let usage = match engine.usage(&record) {
+            for record in &records {
+                let usage = match engine.usage(record) {
                     Err(error) if error.kind() == Kind::NotRunning => Usage::default(),
                     other => other?,
                 };
                 let share = meters.entry(record.id.to_string()).or_default().share(&usage);
-                rows.push(self.row(&record, &usage, share));
+                rows.push(self.row(record, &usage, share));
             }
             let format = self.format.as_deref().filter(|format| *format != "table").unwrap_or(TABLE);
             let format = if self.json { "json" } else { format };
             let text = template::list(format, &rows, TITLES)?;
             let again = !self.no_stream && output::stdout_is_terminal();
             output::print(&if again { format!("{CLEAR}{text}") } else { text })?;
-            if self.no_stream {
+            if self.no_stream || (records.is_empty() && !self.containers.is_empty()) {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -102,12 +106,8 @@ impl Verb for Stats {
 }
 
 impl Stats {
-    fn records(&self, engine: &Engine) -> Result<Vec<Record>> {
-        if self.containers.is_empty() {
-            return Ok(engine.list(&Listing { all: self.all, ..Listing::default() })?);
-        }
-        let found = self.containers.iter().map(|name| engine.containers().find(name));
-        Ok(found.collect::<std::result::Result<_, _>>()?)
+    fn all(&self, engine: &Engine) -> Result<Vec<Record>> {
+        Ok(engine.list(&Listing { all: self.all, ..Listing::default() })?)
     }
 
     fn row(&self, record: &Record, usage: &Usage, share: Option<f64>) -> Value {
@@ -130,6 +130,18 @@ impl Stats {
             "PIDs": usage.pids.map_or_else(unknown, |pids| pids.to_string()),
         })
     }
+}
+
+/// Looks again at containers. One that was removed does not end what is shown of the others.
+fn left(engine: &Engine, records: &[Record]) -> Result<Vec<Record>> {
+    let mut left = Vec::new();
+    for record in records {
+        match engine.containers().find(record.id.as_str()) {
+            Err(error) if error.kind() == Kind::NoSuchContainer => {}
+            other => left.push(other?),
+        }
+    }
+    Ok(left)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]

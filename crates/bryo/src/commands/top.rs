@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bryo_engine::processes::Process;
+use bryo_engine::processes::{Process, machine_memory};
 use clap::Args;
 use jiff::Timestamp;
 
@@ -130,10 +130,7 @@ fn share(process: &Process) -> f64 {
 
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 fn memory_share(process: &Process) -> f64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    total.map_or(0.0, |total: u64| (process.resident_bytes / 1024) as f64 * 100.0 / total as f64)
+    machine_memory().map_or(0.0, |total| process.resident_bytes as f64 * 100.0 / total as f64)
 }
 
 /// Writes when a process was started: the time, or the day when that is not today.
