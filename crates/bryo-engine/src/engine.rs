@@ -205,6 +205,22 @@ impl Engine {
                 return Ok(false);
             }
         }
+        self.discard_abandoned(id)
+    }
+
+    /// Makes the directory of a container and gives it its name. One that a killed command has left with this name is in
+    /// the way of nobody: it had been locked when it was given the name, and now nobody has the lock.
+    pub(crate) fn create_named(&self, id: &Id, name: &str) -> Result<Held> {
+        match self.containers.create(id, name) {
+            Err(e) if e.kind() == Kind::NameInUse => {
+                let vacant = self.containers.holder(name).map_or(Ok(true), |other| self.discard_abandoned(&other))?;
+                if vacant { self.containers.create(id, name) } else { Err(e) }
+            }
+            other => other,
+        }
+    }
+
+    fn discard_abandoned(&self, id: &Id) -> Result<bool> {
         let Some(held) = self.containers.hold_abandoned(id)? else { return Ok(false) };
         // Looked at again: it may have been made, and have ended, before it was held.
         let record = self.containers.find(id.as_str()).ok();

@@ -80,7 +80,7 @@ impl Engine {
         record.state = Status::created();
         monitor::check_options(&record)?;
         record.health_check = options.health.check(prepared.image.healthcheck())?;
-        let held = self.containers.create(&id, &name)?;
+        let held = self.create_named(&id, &name)?;
         if let Some(path) = &options.cidfile
             && let Err(error) = crate::run::write_cidfile(path, &id)
         {

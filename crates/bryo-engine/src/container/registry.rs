@@ -265,6 +265,11 @@ impl Containers {
         }
     }
 
+    /// Returns the container that a name leads to, whether it is one or what is left of one.
+    pub(crate) fn holder(&self, name: &str) -> Option<Id> {
+        self.names.holder(name)
+    }
+
     /// Removes names whose container is gone.
     pub fn sweep_names(&self) {
         self.names.sweep();

@@ -97,7 +97,7 @@ impl Engine {
         let signals = bryo_launch::relay::signals();
         signals.block()?;
         let inbox = signals.descriptor()?;
-        let held = self.containers.create(&id, &name)?;
+        let held = self.create_named(&id, &name)?;
         let mut made = Made::default();
         let result = self.run_held(&mut made, request, (&id, &name), prepared, (&held, pin), &inbox);
         match result {

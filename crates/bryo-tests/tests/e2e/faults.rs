@@ -75,6 +75,20 @@ fn a_command_that_is_killed_leaves_a_container_that_runs_or_none() {
     }
 }
 
+/// What a command has left that was killed before there was a record has its name, and is no container.
+#[test]
+fn a_name_is_free_whose_command_was_killed() {
+    for user in User::all() {
+        let (home, before) = settled(&user);
+        let id = home.bryo(&["create", "--network", "none", "--name", "moss", BUSYBOX, "true"]).ok();
+        home.bryo(&["create", "--network", "none", "--name", "moss", BUSYBOX, "true"]).fails(125, &["moss", "used"]);
+        std::fs::remove_file(home.store().join("containers").join(&id).join("container.json")).unwrap();
+        assert_eq!(home.bryo(&["ps", "-aq"]).ok(), "");
+        home.run(&["--name", "moss", BUSYBOX, "true"]).ok();
+        nothing_left(&home, &before);
+    }
+}
+
 /// Waits until nobody is at work any more whose command was killed, as a monitor is alone for a while: tells whether the
 /// container is there and runs. Else it is not there, and nothing of it is.
 #[track_caller]
