@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use bryo_image::carry::{Arriving, Owner, Placing, Top, Ways};
+use bryo_image::carry::{Arriving, Owner, Placing, Top};
 use bryo_sys::root::Root;
 
 use crate::dockerfile::LENGTH_MAX;
@@ -58,9 +58,8 @@ impl Context {
         let unpacked = unpacked.map_err(|e| io("cannot make a directory in", place, e))?;
         let open = || File::open(unpacked.path()).map(OwnedFd::from);
         let fail = |e| io("cannot open", unpacked.path(), e);
-        let ways = Ways::Plain(open().map_err(fail)?);
-        let placing = Placing { directory: Vec::new(), top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
-        Arriving::begin(input)?.place(&ways, &placing)?;
+        let placing = Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        Arriving::begin(input)?.place(open().map_err(fail)?.as_fd(), &placing)?;
         let root = Root::from_fd(open().map_err(fail)?);
         Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: Some(unpacked) })
     }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bryo_engine::error::{Error, Kind, Result};
-use bryo_image::carry::{Arriving, Carried, Owner, Placing, Top, Ways};
+use bryo_image::carry::{Arriving, Carried, Owner, Placing, Top};
 use bryo_sys::check;
 use bryo_sys::root::{Root, mkdir};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -62,10 +62,9 @@ pub fn place(root: &Root, destination: &Destination, input: impl Read) -> Result
         Some((uid, gid)) => Owner::These(uid, gid),
         None => Owner::Stream,
     };
-    let directory = directory.as_os_str().as_bytes().to_vec();
-    let placing = Placing { directory, top, owner, strip_set_id: destination.single_id };
-    let again = root.open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    let carried = arriving.place(&Ways::Inside(Root::from_fd(again)), &placing)?;
+    let placing = Placing { top, owner, strip_set_id: destination.single_id };
+    // Links on the way there are followed inside the root, and none below.
+    let carried = arriving.place(open(directory)?.as_fd(), &placing)?;
     Ok(Placed { directory: head.directory, carried })
 }
 

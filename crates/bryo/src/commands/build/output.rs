@@ -2,13 +2,13 @@
 //! `--output`: what is built, written somewhere else as well.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bryo_engine::Engine;
 use bryo_image::archive::{SaveFormat, export, save};
-use bryo_image::carry::{Arriving, Owner, Placing, Top, Ways};
+use bryo_image::carry::{Arriving, Owner, Placing, Top};
 use bryo_image::store::ImageRecord;
 
 use crate::commands::save::{to_file, to_stdout, write_archive};
@@ -94,9 +94,9 @@ impl Output {
         let dir = self.dest.as_deref().unwrap_or(Path::new("."));
         let fail = |error| Error::io(format!("write {}", dir.display()), &error);
         fs::create_dir_all(dir).map_err(fail)?;
-        let ways = Ways::Plain(File::open(dir).map_err(fail)?.into());
-        let placing = Placing { directory: Vec::new(), top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
-        Arriving::begin(unnamed(engine, record)?)?.place(&ways, &placing)?;
+        let directory = File::open(dir).map_err(fail)?;
+        let placing = Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        Arriving::begin(unnamed(engine, record)?)?.place(directory.as_fd(), &placing)?;
         Ok(())
     }
 }
