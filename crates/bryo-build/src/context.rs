@@ -59,7 +59,14 @@ impl Context {
         let open = || File::open(unpacked.path()).map(OwnedFd::from);
         let fail = |e| io("cannot open", unpacked.path(), e);
         let ways = Ways::Plain(open().map_err(fail)?);
-        let placing = Placing { directory: Vec::new(), top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        let placing = Placing {
+            directory: Vec::new(),
+            top: Top::AsItIs,
+            owner: Owner::Maker,
+            strip_set_id: true,
+            record: false,
+            attributes: false,
+        };
         Arriving::begin(input)?.place(&ways, &placing)?;
         let root = Root::from_fd(open().map_err(fail)?);
         Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: Some(unpacked) })

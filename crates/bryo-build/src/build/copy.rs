@@ -88,6 +88,9 @@ impl Builder<'_> {
             excludes: Ignore::of(&excludes).map_err(wrong)?,
             parents: copy.parents,
             owner: if from.is_some() { owner } else { Some(owner.unwrap_or((0, 0))) },
+            recorded: self.single_id(),
+            // The context's are the host's business.
+            attributes: from.is_some(),
             chmod: chmod.clone(),
             single: !path.ends_with('/') && !many,
             ..Selection::default()

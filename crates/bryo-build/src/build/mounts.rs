@@ -106,7 +106,8 @@ impl Builder<'_> {
             return Ok((Piece::Context(selection), Value::Null));
         };
         let state = self.source(index, from)?;
-        let selection = Selection { sources, ..Selection::default() };
+        let (recorded, attributes) = (self.single_id(), true);
+        let selection = Selection { sources, recorded, attributes, ..Selection::default() };
         Ok((Piece::Stage(self.layers(&state)?, selection), state.content()))
     }
 

@@ -256,7 +256,8 @@ fn arrive_inside(
         let why = format!("cannot copy to {:?}: the kernel makes up what is there", to.0);
         return Err(Error::new(Kind::Unsupported, why));
     }
-    let placed = arriving.place(&ways, &Placing { directory: relative, top, owner, strip_set_id });
+    let placing = Placing { directory: relative, top, owner, strip_set_id, record: false, attributes: false };
+    let placed = arriving.place(&ways, &placing);
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }
 
@@ -285,7 +286,8 @@ fn arrive_outside(input: File, from: Written<'_>, to: Written<'_>, owner: Owner)
     let (directory, top) = decide(head, from, to, &path, there)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    let placing = Placing { directory: Vec::new(), top, owner, strip_set_id: true };
+    let (record, attributes) = (false, false);
+    let placing = Placing { directory: Vec::new(), top, owner, strip_set_id: true, record, attributes };
     let placed = arriving.place(&Ways::Plain(root), &placing);
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }

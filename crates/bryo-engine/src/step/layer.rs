@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use bryo_image::changes::{Layers, write_layer_of};
+use bryo_image::changes::{Layers, Manner, write_layer};
 use bryo_image::store::Layer;
 use bryo_image::unpack::{Compression, UnpackJob, Worker};
 use bryo_sys::check;
@@ -44,7 +44,7 @@ impl Engine {
         newest: Option<u64>,
     ) -> Result<StepLayer> {
         let map = self.store_map()?;
-        let squash = map.is_single();
+        let manner = Manner { squash: map.is_single(), maker: scratch.maker.get(), newest };
         let lowers = scratch.lowers(layers)?;
         let own = self.own_layer(scratch)?.join("upper");
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
@@ -56,7 +56,7 @@ impl Engine {
         };
         let agent = agent::start(Place::Own(&map, self.host.helpers.as_ref()), open, move |layers| {
             drop(theirs.take());
-            Ok(write_layer_of(&layers, squash, newest, File::from(write))?)
+            Ok(write_layer(&layers, manner, File::from(write))?)
         })?;
         let lost = || Error::new(Kind::Io, "the pipe to the agent is gone");
         let archive = File::from(ours.take().ok_or_else(lost)?);

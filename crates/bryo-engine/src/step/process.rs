@@ -13,6 +13,7 @@ use bryo_sys::signal::SignalSet;
 use oci_spec::image::ImageConfiguration;
 
 use super::Scratch;
+use super::owners::emulated;
 use crate::Engine;
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
@@ -158,6 +159,7 @@ impl Engine {
             let why = format!("user {} has no id on this host; a smaller number has one", facts.uid);
             return Err(Error::new(Kind::Identity(bryo_identity::Kind::NotMapped), why));
         }
+        scratch.maker.set((facts.uid, facts.gid));
         let mut facts = facts;
         facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
         let options = RunOptions {
@@ -195,7 +197,11 @@ impl Engine {
         for mount in process.mounts {
             add(&mut planned.plan, mount);
         }
+        planned.plan.emulate_ids = emulated(&planned.plan);
         let mut live = self.launch(&planned, prepared.network, options, (&scratch.id, &scratch.name), listener.note)?;
+        let calls = live.running.take_listener();
+        let owners = calls.map(|calls| self.emulate_owners(&planned.plan.ids, live.running.pidfd(), calls));
+        let owners = owners.transpose()?;
         let streams = live.running.take_streams();
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|e| Error::io("cannot open", "/dev/null".as_ref(), e))?;
@@ -203,6 +209,7 @@ impl Engine {
         let relay = relay::Options { caller, interactive: false, proxy_signals: false, inbox: &inbox, asides: &[] };
         let seen = relay::run(live.running.pidfd(), streams, &relay, Some(listener.output))?;
         let (code, _) = live.wait(&mut crate::container::Status::default())?;
+        drop(owners);
         drop(slot);
         match seen.ended_by {
             Some(signal) => Err(Error::new(Kind::Interrupted(signal), format!("signal {signal} ended the build"))),

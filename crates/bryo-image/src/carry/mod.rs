@@ -16,7 +16,7 @@ mod pack;
 mod ways;
 
 pub use arrive::{Arriving, Head, Owner, Placing, Top};
-pub use pack::{Thing, is_made_up, pack};
+pub use pack::{Thing, attributes_of, is_made_up, pack};
 pub use ways::Ways;
 
 use serde::{Deserialize, Serialize};

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::{write_layer, write_layer_of};
+pub use layer::{Manner, write_layer};
 
 use crate::error::Result;
 

@@ -8,6 +8,7 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_owners;
 mod changes;
 mod config;
 mod confinement;

@@ -95,7 +95,14 @@ impl Output {
         let fail = |error| Error::io(format!("write {}", dir.display()), &error);
         fs::create_dir_all(dir).map_err(fail)?;
         let ways = Ways::Plain(File::open(dir).map_err(fail)?.into());
-        let placing = Placing { directory: Vec::new(), top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        let placing = Placing {
+            directory: Vec::new(),
+            top: Top::AsItIs,
+            owner: Owner::Maker,
+            strip_set_id: true,
+            record: false,
+            attributes: false,
+        };
         Arriving::begin(unnamed(engine, record)?)?.place(&ways, &placing)?;
         Ok(())
     }
