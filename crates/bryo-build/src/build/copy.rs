@@ -298,7 +298,7 @@ impl Builder<'_> {
     /// Makes a layer of what a step has written.
     pub(super) fn layer(&self, scratch: &Scratch, layers: &[PathBuf], mounted: &[PathBuf]) -> Result<Layer> {
         let newest = self.request.source_date_epoch;
-        Ok(self.engine.layer(self.worker, scratch, layers, mounted, newest)?.layer)
+        Ok(self.engine.layer(self.worker()?, scratch, layers, mounted, newest)?.layer)
     }
 
     /// Returns where the layers of a stage are, top first.

@@ -9,7 +9,6 @@ use bryo_identity::InsideId;
 use bryo_image::store::Image as StoredImage;
 use bryo_launch::plan::{GeneratedFile, Volume};
 use bryo_launch::relay::{self, Caller, Source as Stream};
-use bryo_sys::signal::SignalSet;
 use oci_spec::image::ImageConfiguration;
 
 use super::Scratch;
@@ -178,10 +177,10 @@ impl Engine {
         let network = process.network.unwrap_or(self.policy.network);
         let prepared = Prepared::of_step(step_image(process)?, facts, network, ids, scratch.lowers(layers)?);
         let signals = relay::signals();
-        signals.block()?;
+        let before = signals.replace()?;
         let result = self.run_prepared(scratch, process, (&options, prepared), listener);
-        // Between steps a signal ends the build as it ends every program.
-        SignalSet::empty().block()?;
+        // Between steps a signal does what it has done before.
+        before.block()?;
         result
     }
 

@@ -9,6 +9,7 @@ mod attach;
 mod bad_input;
 mod build;
 mod build_owners;
+mod build_stages;
 mod changes;
 mod config;
 mod confinement;

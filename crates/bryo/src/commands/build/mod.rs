@@ -132,8 +132,6 @@ impl Build {
         }
         let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
         let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
-        // Before anything that may start a thread.
-        let worker = engine.worker()?;
         let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
         let request = Request {
             dockerfile,
@@ -151,7 +149,7 @@ impl Build {
             fetch: &fetch,
             progress: progress.as_ref(),
         };
-        build(engine, &worker, &request)
+        build(engine, &request)
     }
 
     /// Finds the files of the build and its Dockerfile.
