@@ -12,12 +12,13 @@ mod finish;
 mod mounts;
 mod run;
 mod simple;
+mod ssh;
 mod stage;
 mod variables;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bryo_engine::Engine;
 use bryo_engine::step::{Scratch, StepCache};
@@ -58,6 +59,8 @@ pub struct Request<'a> {
     pub names: Vec<Reference>,
     /// Secrets by their ids.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// The sockets of agents with keys, by their ids.
+    pub agents: BTreeMap<String, PathBuf>,
     /// The platform of the result.
     pub platform: Platform,
     /// Whether steps are made anew although they are known.

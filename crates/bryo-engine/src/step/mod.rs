@@ -126,7 +126,7 @@ impl Engine {
             if path.is_dir() {
                 remove_trees(
                     &path,
-                    &[CacheDirectory::DATA],
+                    &[CacheDirectory::DATA, bryo_launch::plan::Volume::UNFINISHED],
                     Namespace::New(&map, self.host.helpers.as_ref()),
                 )?;
                 std::fs::remove_dir(&path).map_err(|e| Error::io("cannot remove", &path, e))?;

@@ -9,11 +9,17 @@ use bryo_identity::InsideId;
 use bryo_image::store::Image as StoredImage;
 use bryo_launch::plan::{GeneratedFile, Volume};
 use bryo_launch::relay::{self, Caller, Source as Stream};
+use bryo_sys::root::Root;
 use oci_spec::image::ImageConfiguration;
+use rustix::fs::OFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Scratch;
+use super::files::Working;
 use super::owners::emulated;
 use crate::Engine;
+use crate::container::{Namespace, remove_trees};
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
 use crate::options::{Mount, Network, RunOptions, Source};
@@ -216,23 +222,25 @@ impl Engine {
         }
     }
 
-    /// Makes the data of a directory that steps share, unless it is there.
+    /// Makes the data of a directory that steps share, under a name by which it is not known yet; what another build has
+    /// begun goes. Nobody else makes it meanwhile.
     ///
     /// # Errors
     ///
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn make_cache(&self, directory: &Path, mode: u32, owner: (u32, u32)) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
-        if directory.join(CacheDirectory::DATA).exists() {
-            return Ok(());
-        }
+        let map = self.store_map()?;
         let made = std::fs::create_dir_all(directory);
         let opened = made.and_then(|()| std::fs::set_permissions(directory, PermissionsExt::from_mode(0o777)));
         opened.and_then(|()| self.give(directory)).map_err(|e| Error::io("cannot make", directory, e))?;
-        let single = self.store_map()?.is_single();
+        if directory.join(Volume::UNFINISHED).exists() {
+            remove_trees(directory, &[Volume::UNFINISHED], Namespace::New(&map, self.host.helpers.as_ref()))?;
+        }
+        let single = map.is_single();
         self.in_directory(directory, |fd| {
             use rustix::fs::{Gid, Mode, Uid};
-            let name = CacheDirectory::DATA;
+            let name = Volume::UNFINISHED;
             let made = rustix::fs::mkdirat(fd, name, Mode::from_raw_mode(mode));
             bryo_sys::check("mkdirat", || name.into(), made)?;
             if !single {
@@ -241,6 +249,36 @@ impl Engine {
                 bryo_sys::check("fchownat", || name.into(), owned)?;
             }
             Ok(())
+        })?
+        .answer()
+    }
+
+    /// Works on the data of a directory that is being made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::in_directory`].
+    pub fn in_cache<T: Serialize + DeserializeOwned>(
+        &self,
+        directory: &Path,
+        work: impl FnOnce(&Root) -> Result<T>,
+    ) -> Result<Working<T>> {
+        self.in_directory(directory, |fd| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let data = rustix::fs::openat(fd, Volume::UNFINISHED, flags, rustix::fs::Mode::empty());
+            work(&Root::from_fd(bryo_sys::check("openat", || Volume::UNFINISHED.into(), data)?))
+        })
+    }
+
+    /// Gives the data of a directory its name, now that it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Io`].
+    pub fn finish_cache(&self, directory: &Path) -> Result<()> {
+        self.in_directory(directory, |fd| {
+            let named = rustix::fs::renameat(fd, Volume::UNFINISHED, fd, CacheDirectory::DATA);
+            Ok(bryo_sys::check("renameat", || CacheDirectory::DATA.into(), named)?)
         })?
         .answer()
     }

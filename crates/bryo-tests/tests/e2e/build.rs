@@ -371,7 +371,7 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
         ("FROM {}\nEXPOSE x\n", &["EXPOSE x"]),
         ("FROM {}\nADD http://127.0.0.1/x /x\n", &["plain HTTP", "--checksum"]),
         ("FROM {}\nADD https://127.0.0.1/x.git /x\n", &["not fetched"]),
-        ("FROM {}\nRUN --mount=type=ssh x\n", &["ssh"]),
+        ("FROM {}\nRUN --mount=type=ssh,required x\n", &["ssh default is required", "--ssh default"]),
         ("FROM {}\nRUN exit 3\nRUN true\n", &["exit code: 3", ">>> RUN exit 3", "[2/3] RUN exit 3"]),
         ("FROM {}\nRUN [\"/none\"]\n", &["/none"]),
         ("FROM {}\nCOPY <<../../x /d/\n1\n../../x\n", &["no name of a file"]),

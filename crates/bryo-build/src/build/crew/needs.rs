@@ -57,7 +57,7 @@ impl Builder<'_> {
 
 fn from(mount: Mount) -> Option<String> {
     match mount.kind {
-        MountKind::Bind { from, .. } => from,
+        MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
         _ => None,
     }
 }

@@ -57,6 +57,9 @@ pub struct Build {
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
     secrets: Vec<SecretSource>,
+    /// An agent with keys for RUN --mount=type=ssh: ID, default for the one of SSH_AUTH_SOCK, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    agents: Vec<String>,
     /// The platform to build for: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
@@ -141,6 +144,7 @@ impl Build {
             labels: named(&self.labels).map_err(plain)?,
             names: self.tags.clone(),
             secrets,
+            agents: values::agents(&self.agents, &variable).map_err(plain)?,
             platform: self.platform.clone().unwrap_or_else(Platform::host),
             no_cache: self.no_cache,
             require_nonroot: self.require_nonroot,
