@@ -573,7 +573,7 @@ fn serve(content: &'static str) -> u16 {
             let mut stream = stream.unwrap();
             let _request = stream.read(&mut [0; 4096]).unwrap();
             let len = content.len();
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
         }
     });
     port
@@ -590,7 +590,7 @@ fn what_is_fetched_is_what_its_checksum_says() {
         |sum: &str| format!("FROM {BUSYBOX}\nADD --checksum=sha256:{sum} http://127.0.0.1:{port}/a/f.txt?x=/y /d/\n");
     build(&home, &dockerfile(&wrong), &[]).fails(1, &["the content is", &right]);
     build(&home, &dockerfile(&right), &[]).ok();
-    assert_eq!(inside(&home, "cat /d/f.txt; stat -c %a /d/f.txt"), "fetched\n600");
+    assert_eq!(inside(&home, "cat /d/f.txt; stat -c '%a %Y' /d/f.txt"), "fetched\n600 1445412480");
     // Nobody is asked for what is known.
     assert!(build(&home, &dockerfile(&right), &[]).stderr.contains("CACHED"));
     build(&home, &dockerfile(&right), &["--no-cache"]).fails(1, &["fetch http://127.0.0.1"]);

@@ -243,7 +243,12 @@ impl Build {
         let limits = context.config().map_err(of_command_line)?.limits;
         let begin =
             || fs::File::create(path).map_err(|e| bryo_image::Error::io(format!("write {}", path.display()), e));
-        Ok(bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?)
+        let modified = bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?;
+        // As BuildKit does, so that what is the same gives the same layer at another time.
+        let seconds = modified.and_then(|text| values::http_date(&text)).unwrap_or(0);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let set = fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time));
+        set.map_err(|e| EngineError::io("cannot set the time of", path, e))
     }
 
     /// Says who the result runs as, and what else is worth knowing.

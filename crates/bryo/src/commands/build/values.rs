@@ -51,6 +51,12 @@ pub fn epoch(args: &BTreeMap<String, String>) -> Result<Option<u64>> {
     seconds.map(Some).ok_or_else(|| Error::message(format!("{EPOCH}={text:?}: seconds since 1970 are expected")))
 }
 
+/// Reads a date as servers write it, in seconds since 1970. Source: RFC 9110, section 5.6.7.
+pub fn http_date(text: &str) -> Option<u64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    u64::try_from(time.as_second()).ok()
+}
+
 /// Reads `ID` or `ID=SOCKET`: where agents with keys are.
 pub fn agents(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<String, PathBuf>> {
     let agent = |text: &String| {
@@ -161,6 +167,12 @@ mod tests {
         for text in ["", "src=x", "id=", "id=x,src=a,env=b", "id=x,mode=5"] {
             assert!(text.parse::<SecretSource>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn dates_of_servers_are_read() {
+        assert_eq!(http_date("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
+        assert_eq!(http_date("yesterday"), None);
     }
 
     #[test]
