@@ -34,7 +34,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NoSpace`], [`Kind::Io`]; nothing is left of the layer then.
+    /// [`NoSpace`](crate::error::Kind::NoSpace), [`Io`](crate::error::Kind::Io); nothing is left of the layer then.
     pub fn layer(
         &self,
         worker: &Worker,
