@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
+use super::index::INDEX_TYPE;
 use super::manifest::{MANIFEST_MAX, MediaKind};
 use super::{ImageSummary, Store};
 use crate::digest::Digest;
@@ -211,6 +212,9 @@ impl Store {
         let mut marked = Marked::default();
         for record in self.images()? {
             self.mark_manifest(&record.manifest, &record.media_type, 0, &mut marked)?;
+            if let Some(index) = &record.source {
+                self.mark_manifest(index, INDEX_TYPE, 0, &mut marked)?;
+            }
         }
         Ok(marked)
     }
