@@ -6,9 +6,11 @@
 //! is cloned from this one.
 
 mod copy;
+mod export;
 mod fetched;
 mod finish;
 mod mounts;
+mod provenance;
 mod run;
 mod simple;
 mod stage;
@@ -19,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bryo_engine::Engine;
-use bryo_engine::step::{Scratch, StepCache};
+use bryo_engine::step::{CacheEntry, Compression, Scratch, StepCache};
 use bryo_engine::users::Accounts;
+use bryo_image::Digest;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, ImageRecord};
@@ -33,6 +36,7 @@ use crate::progress::{Event, Progress};
 use crate::state::State;
 
 pub use finish::User;
+pub use provenance::{Detail, Provenance};
 
 /// Finds an image by its name, for a platform: pulls it where that is wanted.
 pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Result<Image>;
@@ -56,8 +60,18 @@ pub struct Request<'a> {
     pub names: Vec<Reference>,
     /// Secrets by their ids.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// The platform of the result.
-    pub platform: Platform,
+    /// The platforms of the result: at least one.
+    pub platforms: Vec<Platform>,
+    /// What the Dockerfile is called.
+    pub dockerfile_name: &'a str,
+    /// Annotations of the manifests.
+    pub annotations: BTreeMap<String, String>,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Whether all layers that are made become one.
+    pub squash: bool,
+    /// How much is attested of the result; nothing for not at all.
+    pub provenance: Option<Detail>,
     /// Whether steps are made anew although they are known.
     pub no_cache: bool,
     /// Whether a result that runs as root is none.
@@ -85,6 +99,8 @@ pub struct Built {
     pub record: ImageRecord,
     /// Who it runs as.
     pub user: User,
+    /// The steps that were made or found.
+    pub steps: BTreeMap<Digest, CacheEntry>,
     /// What a person should know: arguments that nobody has asked for.
     pub notes: Vec<String>,
 }
@@ -97,10 +113,24 @@ pub struct Built {
 pub fn build(engine: &Engine, worker: &Worker, request: &Request<'_>) -> Result<Built> {
     // No collection of garbage between a step and the image that names its layer.
     let _pin = engine.store().pin().map_err(bryo_engine::error::Error::from)?;
-    let mut builder = Builder::new(engine, worker, request)?;
-    let target = builder.target()?;
-    let state = builder.stage(target)?;
-    builder.finish(state)
+    let mut all = Vec::new();
+    let mut last: Option<(Builder<'_>, User)> = None;
+    for platform in &request.platforms {
+        let mut builder = Builder::new(engine, worker, request, platform)?;
+        if let Some((before, _)) = &mut last {
+            builder.told.set(before.told.get());
+            builder.steps = std::mem::take(&mut before.steps);
+        }
+        let target = builder.target()?;
+        let state = builder.stage(target)?;
+        let (made, user) = builder.finish(state)?;
+        all.push(made);
+        // Of several, the one that is root is the one to tell of.
+        let user = last.map(|(_, user)| user).filter(User::is_root).unwrap_or(user);
+        last = Some((builder, user));
+    }
+    let (mut builder, user) = last.ok_or_else(|| wrong("a build is for a platform, such as linux/arm64"))?;
+    builder.export(&all, user)
 }
 
 /// A build that goes on.
@@ -108,6 +138,10 @@ struct Builder<'a> {
     engine: &'a Engine,
     worker: &'a Worker,
     request: &'a Request<'a>,
+    /// What it is built for.
+    platform: &'a Platform,
+    /// The manifests of images that it stands on.
+    materials: BTreeMap<String, Digest>,
     cache: StepCache,
     /// The time that is now.
     now: String,
@@ -123,14 +157,18 @@ struct Builder<'a> {
     accounts: BTreeMap<String, Accounts>,
     /// How many steps were told of.
     told: Cell<usize>,
+    /// The steps that the result is made of, and those of stages beside it.
+    steps: BTreeMap<Digest, CacheEntry>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(engine: &'a Engine, worker: &'a Worker, request: &'a Request<'a>) -> Result<Self> {
+    fn new(engine: &'a Engine, worker: &'a Worker, request: &'a Request<'a>, platform: &'a Platform) -> Result<Self> {
         let mut builder = Self {
             engine,
             worker,
             request,
+            platform,
+            materials: BTreeMap::new(),
             cache: StepCache::new(engine.store()),
             now: variables::time(request.source_date_epoch),
             globals: Vec::new(),
@@ -139,6 +177,7 @@ impl<'a> Builder<'a> {
             images: BTreeMap::new(),
             accounts: BTreeMap::new(),
             told: Cell::new(0),
+            steps: BTreeMap::new(),
         };
         builder.read_globals()?;
         Ok(builder)

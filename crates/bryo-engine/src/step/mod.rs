@@ -13,6 +13,7 @@ mod cache;
 mod files;
 mod layer;
 mod process;
+mod shared;
 
 use std::path::{Path, PathBuf};
 
@@ -20,9 +21,10 @@ use crate::Engine;
 use crate::container::{Held, Id, Namespace, remove_layer, remove_trees};
 use crate::error::{Error, Result};
 
+pub use bryo_image::unpack::Compression;
 pub use cache::{Entry as CacheEntry, StepCache};
 pub use files::Working;
-pub use layer::StepLayer;
+pub use layer::{LayerForm, StepLayer};
 pub use process::{CacheDirectory, SecretFile, StepListener, StepMount, StepProcess};
 
 /// Where a step writes.

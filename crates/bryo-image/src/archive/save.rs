@@ -165,7 +165,7 @@ fn append_layer(store: &Store, layer: &Layer, builder: &mut Output<'_>) -> Resul
 ///
 /// # Errors
 /// [`Kind::DigestMismatch`] if it has not the diff id that it claims.
-pub(super) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
+pub(crate) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
     let mut reader = sniff(store.open_blob(&layer.digest)?)?.decompress(Limits::default().zstd_window_log)?;
     let mut writer = HashingWriter::new(output, layer.diff_id.algorithm());
     copy(&mut reader, &mut writer, "archive")?;

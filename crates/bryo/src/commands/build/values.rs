@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bryo_engine::step::Compression;
+
 use crate::errors::{Error, Result};
 
 /// The variable that says which time a reproducible result is of. Source: reproducible-builds.org.
@@ -35,9 +37,9 @@ pub fn build_args(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<St
 }
 
 /// Reads `NAME=VALUE` or `NAME`.
-pub fn named(list: &[String]) -> Result<BTreeMap<String, String>> {
+pub fn named(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=').unwrap_or((text, "")) {
-        ("", _) => Err(Error::message(format!("--label {text:?}: NAME=VALUE is expected"))),
+        ("", _) => Err(Error::message(format!("{flag} {text:?}: NAME=VALUE is expected"))),
         (name, value) => Ok((name.to_owned(), value.to_owned())),
     };
     list.iter().map(pair).collect()
@@ -48,6 +50,27 @@ pub fn epoch(args: &BTreeMap<String, String>) -> Result<Option<u64>> {
     let Some(text) = args.get(EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
     let seconds = text.parse().ok();
     seconds.map(Some).ok_or_else(|| Error::message(format!("{EPOCH}={text:?}: seconds since 1970 are expected")))
+}
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// What everybody reads
+    Gzip,
+    /// Smaller and faster
+    Zstd,
+    /// Not at all
+    Uncompressed,
+}
+
+impl From<Way> for Compression {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Gzip => Self::Gzip,
+            Way::Zstd => Self::Zstd,
+            Way::Uncompressed => Self::None,
+        }
+    }
 }
 
 /// Where a secret comes from.
