@@ -8,6 +8,7 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_corpus;
 mod build_exchange;
 mod changes;
 mod config;
