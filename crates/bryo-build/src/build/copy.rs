@@ -2,7 +2,7 @@
 //! `COPY` and `ADD`.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,9 @@ use crate::git::{Checkout, Repository};
 use crate::ignore::Ignore;
 use crate::pattern::literal;
 use crate::state::State;
+
+/// What an archive may ask for to be read, in KiB: `xz -9` needs half of it.
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// A part of a copy: what is carried in one go.
 pub(super) enum Piece {
@@ -335,7 +338,7 @@ fn readable(mut file: File) -> std::io::Result<Box<dyn Read>> {
     file.seek(SeekFrom::Start(0))?;
     Ok(match beginning.as_slice() {
         [b'B', b'Z', b'h', ..] => Box::new(bzip2::read::MultiBzDecoder::new(file)),
-        b"\xfd7zXZ\x00" => Box::new(lzma_rust2::XzReader::new(std::io::BufReader::new(file), true)),
+        b"\xfd7zXZ\x00" => Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(file), true, XZ_MEMORY)),
         _ => Box::new(file),
     })
 }
