@@ -93,10 +93,10 @@ impl Login {
         let user = match &self.username {
             Some(user) => user.clone(),
             None => {
-                let known = known.map(|user| format!(" ({})", output::line(&user)));
-                let asked = ask(&format!("Username{}: ", known.as_deref().unwrap_or_default()), true)?;
-                let known = || known.map(|user| user.trim_matches([' ', '(', ')']).to_owned());
-                if asked.is_empty() { known().unwrap_or_default() } else { asked }
+                let known = known.unwrap_or_default();
+                let shown = if known.is_empty() { String::new() } else { format!(" ({})", output::line(&known)) };
+                let asked = ask(&format!("Username{shown}: "), true)?;
+                if asked.is_empty() { known } else { asked }
             }
         };
         let password = match &self.password {
