@@ -37,5 +37,6 @@ pub mod step;
 mod time;
 pub mod users;
 pub mod volumes;
+mod watch;
 
 pub use engine::{Dirs, Engine, Policy};

@@ -3,19 +3,21 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use bryo_sys::check;
 use jiff::Timestamp;
-use rustix::fs::inotify;
 
 use crate::Engine;
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
 use crate::monitor::log::{FILE, Stream, name, put_aside};
 use crate::options::LogDriver;
+use crate::watch::{wait, watch};
+
+/// How often one who follows looks though nothing was written.
+const NOW_AND_THEN: Duration = Duration::from_millis(500);
 
 /// Which part of a log.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +89,8 @@ impl Engine {
                 return Ok(());
             }
             match &watch {
-                Some(watch) if goes_on => wait(watch)?,
+                // The lock of one that was killed is given back without a change: it is asked for now and then.
+                Some(watch) if goes_on => wait(watch, Some(NOW_AND_THEN))?,
                 _ => return Ok(()),
             }
         }
@@ -249,32 +252,6 @@ impl Reader {
 
     fn inode_of(&self, name: &str) -> Option<u64> {
         std::fs::metadata(self.dir.join(name)).map(|m| m.ino()).ok()
-    }
-}
-
-/// Watches a container's directory: what is said, and how it ends, is written there.
-fn watch(dir: &Path) -> Result<OwnedFd> {
-    use inotify::{CreateFlags, WatchFlags};
-    let watch = check("inotify_init1", String::new, inotify::init(CreateFlags::CLOEXEC))?;
-    let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF;
-    let added = inotify::add_watch(&watch, dir, flags);
-    check("inotify_add_watch", || dir.display().to_string(), added)?;
-    Ok(watch)
-}
-
-/// Waits for a change. The lock of one that was killed is given back without one: it is asked for now and then.
-fn wait(watch: &OwnedFd) -> Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut fds = [PollFd::new(watch, PollFlags::IN)];
-    let now_and_then = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
-    match rustix::event::poll(&mut fds, Some(&now_and_then)) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
-        // What changed is found by looking; one event or a hundred.
-        Ok(_) => {
-            let _ = rustix::io::read(watch, &mut [0_u8; 4096]);
-            Ok(())
-        }
-        Err(e) => Ok(check("poll", String::new, Err(e))?),
     }
 }
 

@@ -12,19 +12,16 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bryo_sys::check;
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::inotify;
 
 use super::Event;
 use crate::aside;
 use crate::error::{Error, Result};
+use crate::watch::{wait, watch};
 
 /// The name of the file that is appended to.
 const FILE: &str = "journal";
@@ -237,29 +234,6 @@ fn next(file: &mut BufReader<File>) -> std::io::Result<Option<Event>> {
         if let Ok(event) = serde_json::from_slice(&line) {
             return Ok(Some(event));
         }
-    }
-}
-
-fn watch(dir: &Path) -> Result<OwnedFd> {
-    use inotify::{CreateFlags, WatchFlags};
-    let watch = check("inotify_init1", String::new, inotify::init(CreateFlags::CLOEXEC))?;
-    let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-    check("inotify_add_watch", || dir.display().to_string(), inotify::add_watch(&watch, dir, flags))?;
-    Ok(watch)
-}
-
-/// Waits for a change, or until the time is over.
-fn wait(watch: &OwnedFd, left: Option<Duration>) -> Result<()> {
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    let mut fds = [PollFd::new(watch, PollFlags::IN)];
-    match rustix::event::poll(&mut fds, left.as_ref()) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
-        // What changed is found by looking; one change or a hundred.
-        Ok(_) => {
-            let _ = rustix::io::read(watch, &mut [0_u8; 4096]);
-            Ok(())
-        }
-        Err(e) => Ok(check("poll", String::new, Err(e))?),
     }
 }
 
