@@ -223,11 +223,13 @@ impl<'a> Monitor<'a> {
     /// Starts the payload for the first time, and tells the caller.
     fn first(&mut self, tell: &OwnedFd) -> Result<Live> {
         let note = self.note.take();
-        let live = self.launch(note.unwrap_or(&|_| ()))?;
+        let mut live = self.launch(note.unwrap_or(&|_| ()))?;
         live.describe(&mut self.record);
         self.held.clear_stopped();
         self.record.spec.clone_from(&self.planned.plan.spec);
-        self.held.write(&self.record)?;
+        // Of one that is new nobody knows until it is written down.
+        let known = !self.is_new;
+        self.settle(&mut live, known, |held, record| held.write(record))?;
         self.engine.tell_start(&self.record, self.is_new);
         // Only whoever enters to look after its health needs it once more.
         if self.record.health_check.is_none() {
@@ -244,6 +246,27 @@ impl<'a> Monitor<'a> {
     fn launch(&self, note: &dyn Fn(&str)) -> Result<Live> {
         let record = &self.record;
         self.engine.launch(&self.planned, self.network, &record.options, (&record.id, &record.name), note)
+    }
+
+    /// Writes down that the payload runs, and follows what has become of its networks while it was being started: whoever
+    /// changes them asks a supervisor of a container only where it is written down to run.
+    fn settle(&mut self, live: &mut Live, known: bool, write: impl FnOnce(&Held, &Record) -> Result<()>) -> Result<()> {
+        if !known || self.control.is_none() {
+            return write(&self.held, &self.record);
+        }
+        let choosing = self.engine.networks().choose()?;
+        let asked = self.engine.containers.options(&self.record.id)?;
+        let changed = !asked.is_connected_as(&self.record.options);
+        if changed {
+            self.record.options = asked;
+        }
+        write(&self.held, &self.record)?;
+        drop(choosing);
+        if changed {
+            self.network = live.follow(self.engine, &mut self.record, &mut self.planned)?;
+            self.held.write_state(&self.record.state)?;
+        }
+        Ok(())
     }
 
     /// Sees the container to the end of its last run, and says whether that was told.
@@ -303,10 +326,8 @@ impl<'a> Monitor<'a> {
             if relay::pause(&mut ears, pause, || containers.is_stopped(id))? || containers.is_stopped(id) {
                 return Ok(None);
             }
-            match self.adapt().and_then(|()| self.launch(&|_| ())) {
+            match self.adapt().and_then(|()| self.relaunch()) {
                 Ok(live) => {
-                    live.describe(&mut self.record);
-                    self.held.write_state(&self.record.state)?;
                     self.engine.tell_start(&self.record, false);
                     return Ok(Some(live));
                 }
@@ -319,6 +340,14 @@ impl<'a> Monitor<'a> {
             self.record.state.restart_count += 1;
             pause = self.record.restart_pause(Duration::ZERO);
         }
+    }
+
+    /// Starts the payload once more.
+    fn relaunch(&mut self) -> Result<Live> {
+        let mut live = self.launch(&|_| ())?;
+        live.describe(&mut self.record);
+        self.settle(&mut live, true, |held, record| held.write_state(&record.state))?;
+        Ok(live)
     }
 
     /// Takes note of changes of the container's networks since it was started.

@@ -111,6 +111,8 @@ impl Engine {
     fn change_networks(&self, record: &Record, change: impl Fn(&Record) -> Result<RunOptions>) -> Result<()> {
         let begin = Instant::now();
         loop {
+            // Whoever starts it writes down that it runs, and looks at its networks again, when nobody changes them.
+            let choosing = self.networks().choose()?;
             let now = self.containers.find(record.id.as_str())?;
             let held = match self.containers.hold(&now) {
                 Err(e) if e.kind() == Kind::Running => None,
@@ -118,15 +120,13 @@ impl Engine {
             };
             let runs = held.is_none() && self.process(&now).is_ok();
             if held.is_some() || runs || now.state.status == "restarting" {
-                let choosing = self.networks().choose()?;
-                // Read again: nobody else changes it now.
-                let now = self.containers.find(record.id.as_str())?;
                 let options = change(&now)?;
                 self.containers.rewrite(&now.id, |record| record.options = options.clone())?;
                 drop(choosing);
                 return if runs { self.follow_networks(&now, &options) } else { Ok(()) };
             }
             // It is about to run, or to have ended.
+            drop(choosing);
             if begin.elapsed() > PATIENCE {
                 return Err(Error::new(Kind::Running, format!("container {} is busy", now.name)));
             }

@@ -173,6 +173,12 @@ impl RunOptions {
             Network::Host | Network::Container => false,
         }
     }
+
+    /// Tells whether a container with these options is in the same networks as one with others.
+    pub(crate) fn is_connected_as(&self, other: &Self) -> bool {
+        let connected = |options: &Self| (options.network, options.disconnected);
+        self.networks == other.networks && connected(self) == connected(other)
+    }
 }
 
 /// The network of a container.
