@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
 use bryo_sys::{Errno, Error, Result, check};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// The longest value `fsconfig(2)` takes, in bytes.
@@ -22,6 +22,9 @@ pub struct Overlay<'a> {
     pub lowers: &'a [OwnedFd],
     /// The writable layer and its work directory, on one file system.
     pub upper: Option<(OwnedFd, OwnedFd)>,
+    /// Nothing that is written need reach a disk. Else the kernel writes back the whole file system that the writable
+    /// layer is on, whoever wrote to it, when the overlay is unmounted, and whoever ends last in it waits for that.
+    pub volatile: bool,
 }
 
 /// How the kernel is told the layers.
@@ -83,7 +86,24 @@ impl Overlay<'_> {
         }
         // Trusted attributes are out of reach in a user namespace (Linux 5.11).
         fs.flag("userxattr")?;
-        fs.mount(attr)
+        if self.volatile {
+            fs.flag("volatile")?;
+        }
+        let mount = fs.mount(attr)?;
+        self.forget_volatile();
+        Ok(mount)
+    }
+
+    /// Removes what the kernel has left in the work directory to remember by, after a crash, that the layer was volatile:
+    /// who asks for that has no use for the layer then, and now somebody less privileged could not remove it.
+    fn forget_volatile(&self) {
+        let Some((_, work)) = self.upper.as_ref().filter(|_| self.volatile) else { return };
+        let marks =
+            [("/volatile/dirty", AtFlags::empty()), ("/volatile", AtFlags::REMOVEDIR), ("", AtFlags::REMOVEDIR)];
+        for (mark, flags) in marks {
+            // What stays is removed with the layer.
+            let _ = rustix::fs::unlinkat(work, format!("work/incompat{mark}"), flags);
+        }
     }
 
     /// Mounts by `mount(2)`, which wants a place, and takes a detached copy of that.
@@ -97,6 +117,9 @@ impl Overlay<'_> {
         let mut data = format!("userxattr,lowerdir={}", self.joined());
         if let Some((upper, work)) = &self.upper {
             data += &format!(",upperdir={},workdir={}", by_number(upper), by_number(work));
+        }
+        if self.volatile {
+            data += ",volatile";
         }
         let options = CString::new(data.as_str()).map_err(|_| Error::new("mount", "overlay", Errno::INVAL))?;
         let around = NewFs::open("tmpfs")?.mount(Attr::NOSUID | Attr::NODEV)?;
@@ -112,6 +135,7 @@ impl Overlay<'_> {
         // With the file system in memory goes what is mounted in it.
         let gone = rustix::mount::unmount(&*by_number(&around), UnmountFlags::DETACH);
         check("umount2", || "MNT_DETACH".into(), gone)?;
+        self.forget_volatile();
         tree
     }
 

@@ -60,6 +60,8 @@ pub enum RootFs {
         /// The container's directory on the host, mode 0777 below a directory that only the caller can enter.
         /// The launcher makes `upper` and `work` in it, owned by root inside.
         scratch: PathBuf,
+        /// The container's own layer goes away with it, and nothing in it need outlive a crash of the machine.
+        volatile: bool,
     },
     /// An empty root in memory, to be filled by mounts.
     Empty {

@@ -184,7 +184,7 @@ fn stopped(
     };
     let upper = scratch.map(|scratch| Ok::<_, Error>((own(scratch, "upper")?, own(scratch, "work")?))).transpose()?;
     let written = upper.is_some();
-    let overlay = Overlay { lowers, upper }.mount(Attr::NODEV | Attr::NOSUID)?;
+    let overlay = Overlay { lowers, upper, volatile: false }.mount(Attr::NODEV | Attr::NOSUID)?;
     attach(&overlay, place)?;
     let root = Root::from_fd(overlay);
     for (tree, target) in mounts {

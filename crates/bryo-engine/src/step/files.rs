@@ -138,7 +138,7 @@ impl Opened {
             Ok(Some(check("openat", || name.into(), rustix::fs::openat(scratch, name, flags, Mode::empty()))?))
         };
         let upper = own("upper")?.zip(own("work")?);
-        let overlay = Overlay { lowers: &self.lowers, upper };
+        let overlay = Overlay { lowers: &self.lowers, upper, volatile: false };
         Ok(Root::from_fd(overlay.mount(Attr::NODEV | Attr::NOSUID)?))
     }
 }
