@@ -2,6 +2,7 @@
 //! The parent's side: from a plan to a running container.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bryo_identity::userns::{self, Around, Child, Inside, Request, Unmapped};
 use bryo_sys::check;
@@ -167,6 +168,11 @@ impl Running {
     /// Gives the caller's ends of the standard streams away, once.
     pub fn take_streams(&mut self) -> Streams {
         std::mem::take(&mut self.streams)
+    }
+
+    /// Tells whether process 1 inside has ended.
+    pub fn has_ended(&self) -> bool {
+        self.child.has_ended(Duration::ZERO)
     }
 
     /// Sends a signal to process 1 inside.

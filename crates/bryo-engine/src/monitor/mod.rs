@@ -263,7 +263,11 @@ impl<'a> Monitor<'a> {
         write(&self.held, &self.record)?;
         drop(choosing);
         if changed {
-            self.network = live.follow(self.engine, &mut self.record, &mut self.planned)?;
+            match live.follow(self.engine, &mut self.record, &mut self.planned) {
+                // Its next run finds what is written down.
+                Err(error) if error.kind() == Kind::NotRunning => (),
+                followed => self.network = followed?,
+            }
             self.held.write_state(&self.record.state)?;
         }
         Ok(())
