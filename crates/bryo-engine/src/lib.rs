@@ -31,6 +31,7 @@ pub mod options;
 pub mod plan;
 pub mod processes;
 pub mod profile;
+pub mod radius;
 pub mod run;
 pub mod sizes;
 pub mod step;

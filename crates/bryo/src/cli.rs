@@ -114,6 +114,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<info::Info>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
+    Entry::of::<blast_radius::BlastRadius>(),
     Entry::of::<quadlet::Quadlet>(),
     Entry::of::<config::Config>(),
     Entry::of::<version::Version>(),

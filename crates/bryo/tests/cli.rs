@@ -102,6 +102,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "info",
         "doctor",
         "demo",
+        "blast-radius",
         "quadlet",
         "config",
         "version",

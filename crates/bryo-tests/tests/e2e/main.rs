@@ -41,6 +41,7 @@ mod proxies;
 mod prune;
 mod pull;
 mod quadlet;
+mod radius;
 mod restart;
 mod run;
 mod services;

@@ -2,6 +2,7 @@
 //! The commands, a module each: flags, a call of a library, output.
 
 pub mod attach;
+pub mod blast_radius;
 pub mod build;
 pub mod check;
 pub mod commit;
