@@ -91,9 +91,9 @@ impl Ledger {
     }
 }
 
-/// The worst first; what not everybody has before what everybody has.
+/// What not everybody has before what everybody has; of each the worst first.
 fn sort(kept: &mut [Found]) {
-    kept.sort_by(|a, b| (b.weight, a.everybody, &a.what).cmp(&(a.weight, b.everybody, &b.what)));
+    kept.sort_by(|a, b| (a.everybody, b.weight, &a.what).cmp(&(b.everybody, a.weight, &b.what)));
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_comes_first_and_counts_are_of_all() {
+    fn what_is_gained_comes_first_and_counts_are_of_all() {
         let mut ledger = Ledger::default();
         let found = |what: &str, weight, everybody| Found {
             target: Target::Listed,
@@ -114,11 +114,12 @@ mod tests {
         ledger.add(Reach::Ports, found("b", 10, false));
         ledger.add(Reach::Ports, found("a", 10, true));
         ledger.add(Reach::Ports, found("c", 90, true));
+        ledger.add(Reach::Ports, found("d", 50, false));
         let categories = ledger.categories(2);
         let ports = categories.iter().find(|c| c.kind == Reach::Ports).unwrap();
-        assert_eq!((ports.count, ports.everybody), (3, 2));
-        assert_eq!(ports.worst.iter().map(|e| e.what.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+        assert_eq!((ports.count, ports.everybody), (4, 2));
+        assert_eq!(ports.worst.iter().map(|e| e.what.as_str()).collect::<Vec<_>>(), ["d", "b"]);
         assert_eq!(categories.len(), Reach::ALL.len());
-        assert_eq!(ledger.take(Reach::Ports).len(), 3);
+        assert_eq!(ledger.take(Reach::Ports).len(), 4);
     }
 }

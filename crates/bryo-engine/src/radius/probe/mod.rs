@@ -76,9 +76,9 @@ fn look(outside: &Outside, bounds: &Bounds) -> (Ledger, Findings) {
     let mounts = Mounts::parse(outside.mounts());
     let mut ledger = Ledger::default();
     processes::look(&mut ledger);
-    let mut known = HashSet::new();
-    sockets::look(&mut ledger, &mut known);
-    let mut walker = Walker::new(&mounts, &mut ledger, known, Instant::now() + bounds.time, bounds.entries);
+    let mut bound = HashSet::new();
+    sockets::look(&mut ledger, &mounts, &mut bound);
+    let mut walker = Walker::new(&mounts, &mut ledger, bound, Instant::now() + bounds.time, bounds.entries);
     walker.known_secrets();
     walker.kernel();
     walker.files();

@@ -9,14 +9,16 @@ use rustix::fs::{Access, AtFlags, CWD, accessat, stat};
 
 use super::super::report::Reach;
 use super::ledger::{Found, Ledger, Target};
+use super::mounts::{Kind, Mounts};
 use super::{exists, secrets};
 
 /// Lists what listens; fills in which paths sockets are bound to.
-pub(super) fn look(ledger: &mut Ledger, bound: &mut HashSet<PathBuf>) {
+pub(super) fn look(ledger: &mut Ledger, mounts: &Mounts, bound: &mut HashSet<PathBuf>) {
     for name in std::fs::read_to_string("/proc/self/net/unix").unwrap_or_default().lines().filter_map(unix) {
         match name.strip_prefix('@') {
             Some(_) => ledger.add(Reach::AbstractSockets, listed(name, 30, "has no permissions: anybody may connect")),
-            None if name.starts_with('/') && bound.insert(PathBuf::from(name)) => path(ledger, Path::new(name)),
+            None if mounts.around(Path::new(name)).kind == Kind::Foreign => (),
+            None if bound.insert(PathBuf::from(name)) => path(ledger, Path::new(name)),
             None => (),
         }
     }

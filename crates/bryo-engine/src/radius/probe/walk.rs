@@ -99,6 +99,8 @@ impl<'a> Walker<'a> {
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let homes: HashSet<PathBuf> = passwd.lines().filter_map(|l| l.split(':').nth(5)).map(PathBuf::from).collect();
         let mut homes: Vec<PathBuf> = homes.into_iter().filter(|home| secrets::is_home(home)).collect();
+        // Somebody's home that is mounted when it is entered stays where it is.
+        homes.retain(|home| self.mounts.around(home).kind == Kind::Files);
         homes.sort();
         for home in &homes {
             self.directory_by_name(home, 45, "a home");
@@ -149,7 +151,7 @@ impl<'a> Walker<'a> {
         for root in ["/proc/sys", "/sys"] {
             self.root(Path::new(root), true);
         }
-        self.limit = limit;
+        self.limit = limit.saturating_add(self.entries);
         for name in ["sysrq-trigger", "kcore"] {
             let path = Path::new("/proc").join(name);
             let what = if name == "kcore" { Access::READ_OK } else { Access::WRITE_OK };
