@@ -54,17 +54,19 @@ pub struct Outside {
     process: PreparedProcess,
     landlock: Landlock,
     mounts: String,
+    gains: bool,
 }
 
 impl Outside {
+    /// Tells whether programs may give the container's process new privileges. The probe, which executes nothing, gives
+    /// them up all the same.
+    pub fn gains_privileges(&self) -> bool {
+        self.gains
+    }
+
     /// Returns the mounts in the words of `/proc/self/mountinfo`, as they were before they were made read-only.
     pub fn mounts(&self) -> &str {
         &self.mounts
-    }
-
-    /// Tells whether the container has a system call filter.
-    pub fn is_filtered(&self) -> bool {
-        self.process.seccomp.is_some()
     }
 
     /// Takes on Landlock and the filter as well; tells whether Landlock is in force.
@@ -102,13 +104,13 @@ pub fn look(outsider: Outsider<'_>, body: impl FnOnce(Result<Outside>, OwnedFd) 
         grouped: true,
     };
     let mut process = prepare(outsider.spec, manner)?.process;
-    process.no_new_privileges = true;
+    let gains = !std::mem::replace(&mut process.no_new_privileges, true);
     process.rlimits.clear();
     process.cwd = "/".into();
     let (read, write) = check("pipe2", String::new, rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
     let become_outsider = |inside: Option<&Inside>| -> i32 {
-        let outside = enter(process, outsider.landlock, inside, &write);
-        body(outside, write)
+        let mounts = enter(&process, inside, &write);
+        body(mounts.map(|mounts| Outside { process, landlock: outsider.landlock, mounts, gains }), write)
     };
     let child = match outsider.ids {
         Some(map) => {
@@ -124,7 +126,8 @@ pub fn look(outsider: Outsider<'_>, body: impl FnOnce(Result<Outside>, OwnedFd) 
     Ok((child, read))
 }
 
-fn enter(process: PreparedProcess, landlock: Landlock, inside: Option<&Inside>, pipe: &OwnedFd) -> Result<Outside> {
+/// Becomes the process; returns the mounts as they were before they were made read-only.
+fn enter(process: &PreparedProcess, inside: Option<&Inside>, pipe: &OwnedFd) -> Result<String> {
     if let Some(inside) = inside {
         inside.become_root()?;
     }
@@ -140,6 +143,6 @@ fn enter(process: PreparedProcess, landlock: Landlock, inside: Option<&Inside>, 
     drop(root);
     bryo_sys::fd::close_all_but(&[pipe.as_fd()])
         .context(Kind::Confinement, || "cannot close the other descriptors".into())?;
-    confine::identity(&process)?;
-    Ok(Outside { process, landlock, mounts })
+    confine::identity(process)?;
+    Ok(mounts)
 }

@@ -7,9 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use bryo_tests::host::mark;
+use bryo_tests::host::{Process, mark};
 use bryo_tests::images::BUSYBOX;
-use bryo_tests::program::tool;
+use bryo_tests::program::{eventually, tool};
 use bryo_tests::user::Rung;
 use bryo_tests::{Home, Running, User};
 use serde_json::Value;
@@ -161,6 +161,42 @@ fn docker_is_not_guessed_for_who_is_not_root() {
     let home = Home::new(&user);
     let output = home.bryo(&["blast-radius", "host:", "--compare", "docker"]);
     assert!(output.ok().contains("not measured: needs root"), "{output}");
+}
+
+/// Read from the host's `/proc`, beside a container with the same flags.
+#[test]
+fn the_probe_is_what_the_container_is_in_the_namespaces_of_the_host() {
+    let Some(user) = User::with_range() else { return };
+    let home = Home::shared(&user);
+    let seven = ["--user", "7:8", "--group-add", "12", "--cap-add", "NET_RAW"];
+    for flags in [&[][..], &["--user", "root"], &seven, &["--user", "root", "--cap-drop", "ALL"]] {
+        let mark = mark();
+        let words = [&["run", "--rm", "--network", "none"], flags, &[BUSYBOX, "sleep", &mark]].concat();
+        let _run = home.start(&words);
+        let payload = Process::with_args(&["sleep", &mark]);
+        let looking = home.start(&[&["blast-radius"], flags, &[BUSYBOX]].concat());
+        let fields = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
+        let of = |process: Process| -> Option<Vec<String>> {
+            let status = process.read("status")?;
+            let field = |name: &&str| status.lines().find_map(|l| l.strip_prefix(*name)?.strip_prefix(':'));
+            fields.iter().map(|name| field(name).map(|value| value.trim().to_owned())).collect()
+        };
+        let wanted = of(payload).unwrap();
+        // It takes a moment to become it.
+        let probe = eventually(&format!("a probe with {wanted:?}"), || {
+            let children = Process(looking.pid()).children();
+            children.into_iter().find(|child| of(*child).as_ref() == Some(&wanted))
+        });
+        let maps = ["uid_map", "gid_map"];
+        assert_eq!(maps.map(|file| probe.map(file)), maps.map(|file| payload.map(file)));
+        if bryo_tests::user::is_root() {
+            for name in ["pid", "net", "ipc", "uts"] {
+                assert_eq!(probe.namespace(name), Process(std::process::id()).namespace(name), "{name}");
+                assert_ne!(probe.namespace(name), payload.namespace(name), "{name}");
+            }
+        }
+        looking.wait().ok();
+    }
 }
 
 #[test]

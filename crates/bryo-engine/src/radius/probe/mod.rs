@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bryo_launch::outside::Outside;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, access, accessat};
+use rustix::fs::{Mode, OFlags, access};
 
 use super::answer::Answer;
 use super::report::{Findings, Reach};
@@ -61,7 +61,10 @@ pub(super) fn run(outside: bryo_launch::Result<Outside>, bounds: &Bounds, ids_al
     match outside.confine() {
         Ok(landlocked) => {
             let landlock = landlocked && is_landlocked();
-            let counts = Reach::ALL.map(|kind| (kind, left(&mut ledger, kind, landlock))).to_vec();
+            // A filter may leave permissions to be asked for, or not; what counts is whether it lets anything be opened.
+            let opens = !landlock && opens(Path::new("/"));
+            let gains = outside.gains_privileges();
+            let counts = Reach::ALL.map(|kind| (kind, left(&mut ledger, kind, opens, gains))).to_vec();
             Answer::Confined { landlock, counts }.say(&mut pipe);
             0
         }
@@ -94,18 +97,16 @@ fn is_landlocked() -> bool {
     root.is_err_and(|e| e == rustix::io::Errno::ACCESS)
 }
 
-/// Counts what is left of one kind under the filter and Landlock.
-fn left(ledger: &mut Ledger, kind: Reach, landlock: bool) -> u64 {
+/// Counts what is left of one kind under the filter and Landlock, where files can be opened or not.
+fn left(ledger: &mut Ledger, kind: Reach, can_open: bool, can_gain: bool) -> u64 {
     let found = ledger.take(kind);
     let is_left = |target: &Target| match (kind, target) {
         (Reach::Secrets | Reach::PrivateFiles, Target::Path(path)) => opens(path),
-        // Landlock's rules give no right to write where they give none to read, so that is how it is asked. What is
-        // new by such a program is new privileges, which are given up.
-        (Reach::SetIdPrograms, _) => false,
-        (Reach::WritableFiles | Reach::WritableDirectories | Reach::Devices | Reach::Kernel, Target::Path(path)) => {
-            !landlock && permits(path)
-        }
-        (Reach::Sockets, Target::Path(path)) => permits(path) && processes::makes(rustix::net::AddressFamily::UNIX),
+        (Reach::SetIdPrograms, _) => can_open && can_gain,
+        // Never opened: Landlock's rules give no right to write where they give none to read, and the filter cannot see
+        // which file it is.
+        (Reach::WritableFiles | Reach::WritableDirectories | Reach::Devices | Reach::Kernel, _) => can_open,
+        (Reach::Sockets, _) => processes::makes(rustix::net::AddressFamily::UNIX),
         (Reach::AbstractSockets, _) => processes::makes(rustix::net::AddressFamily::UNIX),
         (Reach::Ports, _) => processes::makes(rustix::net::AddressFamily::INET),
         (Reach::Signals, Target::Process(pid)) => processes::takes_signals(*pid),
@@ -120,14 +121,6 @@ fn left(ledger: &mut Ledger, kind: Reach, landlock: bool) -> u64 {
 fn opens(path: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).is_ok()
-}
-
-/// Asks whether a path may be read or written at all.
-fn permits(path: &Path) -> bool {
-    use rustix::fs::Access;
-    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
-    let asked = |what| accessat(CWD, path, what, flags);
-    matches!(asked(Access::WRITE_OK), Ok(()) | Err(rustix::io::Errno::ROFS)) || asked(Access::READ_OK).is_ok()
 }
 
 /// Tells whether a path exists for this process.

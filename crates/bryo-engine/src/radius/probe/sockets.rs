@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat, stat};
+use rustix::fs::{Access, AtFlags, CWD, Stat, accessat, stat};
 
 use super::super::report::Reach;
 use super::ledger::{Found, Ledger, Target};
@@ -48,7 +48,7 @@ fn path(ledger: &mut Ledger, path: &Path) {
     }
     let mode = stat(path).map(|stat| stat.st_mode).unwrap_or_default();
     let open = is_open(path) && mode & 0o002 != 0;
-    ledger.add(Reach::Sockets, found(path, open, stat(path).is_ok_and(|s| s.st_uid == me())));
+    ledger.add(Reach::Sockets, found(path, open, stat(path).is_ok_and(|stat| is_own(&stat))));
 }
 
 /// Describes a socket with a path.
@@ -63,9 +63,13 @@ pub(super) fn is_open(path: &Path) -> bool {
     path.ancestors().skip(1).all(|above| stat(above).is_ok_and(|stat| stat.st_mode & 0o001 != 0))
 }
 
-pub(super) fn me() -> u32 {
-    rustix::process::geteuid().as_raw()
+/// Tells whether the probe's own user is the owner. As whom all users that are not in the map are shown, it cannot know.
+pub(super) fn is_own(stat: &Stat) -> bool {
+    stat.st_uid != NOBODY && stat.st_uid == rustix::process::geteuid().as_raw()
 }
+
+/// The owner of what belongs to no user of the map. Source: `proc_sys_kernel(5)`, `overflowuid`.
+pub(super) const NOBODY: u32 = 65534;
 
 /// Reads the name of a socket that can be connected to from a line of `/proc/net/unix`: one that listens, or one for
 /// messages. Source: `proc_net(5)`.

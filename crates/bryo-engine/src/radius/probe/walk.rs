@@ -43,7 +43,6 @@ pub(super) struct Walker<'a> {
     entries: u64,
     complete: bool,
     skipped: Vec<String>,
-    me: u32,
 }
 
 /// What a directory inherits.
@@ -74,19 +73,8 @@ impl<'a> Walker<'a> {
         deadline: Instant,
         limit: u64,
     ) -> Self {
-        let (entries, complete, me) = (0, true, sockets::me());
-        Self {
-            mounts,
-            ledger,
-            bound,
-            known: HashSet::new(),
-            deadline,
-            limit,
-            entries,
-            complete,
-            skipped: Vec::new(),
-            me,
-        }
+        let (entries, complete) = (0, true);
+        Self { mounts, ledger, bound, known: HashSet::new(), deadline, limit, entries, complete, skipped: Vec::new() }
     }
 
     /// Returns how many entries were looked at, whether they were all, and what was left out.
@@ -139,7 +127,7 @@ impl<'a> Walker<'a> {
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             return;
         }
-        let (everybody, own) = (everybody(stat.st_mode), stat.st_uid == self.me);
+        let (everybody, own) = (everybody(stat.st_mode), sockets::is_own(&stat));
         let what = path.to_string_lossy().into_owned();
         let target = Target::Path(path.to_owned());
         self.ledger.add(Reach::Secrets, Found { target, what, why, weight, everybody, own });
@@ -297,7 +285,7 @@ impl<'a> Walker<'a> {
                 }
             }
         }
-        let effective = gives_rights && !entry.place.mount.no_set_id && self.is_mapped(&entry.stat);
+        let effective = gives_rights && !entry.place.mount.no_set_id && Self::is_mapped(&entry.stat);
         if effective && self.may(entry.directory, as_os(entry.name), Access::EXEC_OK, entry.place.mount) {
             let everybody = entry.place.open && mode & 0o001 != 0;
             self.add_ref(Reach::SetIdPrograms, entry, 70, "runs with its owner's rights", everybody);
@@ -306,10 +294,9 @@ impl<'a> Walker<'a> {
 
     /// A program gives the rights of an owner only to who has that owner in its map: anybody else sees nobody in the
     /// owner's place. Source: `user_namespaces(7)`, "Set-user-ID and set-group-ID programs".
-    fn is_mapped(&self, stat: &Stat) -> bool {
-        const NOBODY: u32 = 65534;
-        (stat.st_mode & 0o4000 != 0 && !matches!(stat.st_uid, NOBODY) && stat.st_uid != self.me)
-            || (stat.st_mode & 0o2010 == 0o2010 && stat.st_gid != NOBODY)
+    fn is_mapped(stat: &Stat) -> bool {
+        (stat.st_mode & 0o4000 != 0 && stat.st_uid != sockets::NOBODY && !sockets::is_own(stat))
+            || (stat.st_mode & 0o2010 == 0o2010 && stat.st_gid != sockets::NOBODY)
     }
 
     fn socket(&mut self, entry: &Entry<'_>) {
@@ -317,7 +304,7 @@ impl<'a> Walker<'a> {
             return;
         }
         let everybody = entry.place.open && entry.stat.st_mode & 0o002 != 0;
-        let mut found = sockets::found(&entry.path, everybody, entry.stat.st_uid == self.me);
+        let mut found = sockets::found(&entry.path, everybody, sockets::is_own(&entry.stat));
         // It may be another network namespace's, or left over.
         (found.weight, found.why) = (found.weight / 2, "nobody is seen to listen in the host's network");
         self.ledger.add(Reach::Sockets, found);
@@ -367,7 +354,7 @@ impl<'a> Walker<'a> {
 
     fn add_ref(&mut self, kind: Reach, entry: &Entry<'_>, weight: u8, why: &'static str, everybody: bool) {
         let what = entry.path.to_string_lossy().into_owned();
-        let own = entry.stat.st_uid == self.me;
+        let own = sockets::is_own(&entry.stat);
         let target = Target::Path(entry.path.clone());
         self.ledger.add(kind, Found { target, what, why, weight, everybody, own });
     }
