@@ -240,6 +240,46 @@ fn the_filter_and_landlock_take_away_what_the_ids_give() {
     }
 }
 
+/// A directory that anybody may enter. It is removed when dropped.
+struct Open(PathBuf);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program of an id that the container has gives it that id's rights; one of root of the host gives nothing.
+#[test]
+fn set_user_id_programs_count_where_they_have_an_effect() {
+    let Some(user) = User::with_range() else { return };
+    if !bryo_tests::user::is_root() {
+        bryo_tests::skip::skip("giving files to subordinate ids needs root");
+        return;
+    }
+    let home = Home::new(&user);
+    // The login home is closed to others; what is beside it is not.
+    let name = format!(".bryo-radius-{}", mark());
+    let victim = Open(user.login_home.with_file_name(name));
+    fs::create_dir(&victim.0).unwrap();
+    let program = |name: &str, owner: u32| {
+        let path = victim.0.join(name);
+        fs::write(&path, "x").unwrap();
+        std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        path
+    };
+    let (mapped, of_root) = (program("mapped", user.range().unwrap().0), program("of-root", 0));
+    let off = ["--security-opt", "landlock=off", "--security-opt", "no-new-privileges=false", "host:"];
+    for (flags, left) in [(&["host:"][..], false), (&off, true)] {
+        let report = radius(&home, flags);
+        let setting = &report["settings"][0];
+        assert!(has(setting, "set-id-programs", &mapped) && !has(setting, "set-id-programs", &of_root));
+        let category = category(setting, "set-id-programs");
+        assert_eq!(category["confined"].as_u64().unwrap() > 0, left, "{flags:?}: {category}");
+    }
+}
+
 #[test]
 fn a_filter_that_ends_the_probe_leaves_what_was_found_before() {
     let Some(user) = User::ordinary_without_images() else { return };
