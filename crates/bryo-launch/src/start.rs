@@ -42,12 +42,18 @@ pub struct Running {
 /// without one.
 ///
 /// The calling process must have one thread. Where a step does not need the one before, it runs beside it: the child
-/// opens the layers while the helpers write the maps, and mounts while the caller attaches the network.
+/// opens the layers while the helpers write the maps, and mounts while the caller attaches the network. What else there
+/// is to do for the first process, which `meanwhile` gets a descriptor for, is best done while the helpers work.
 ///
 /// # Errors
 ///
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
-pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'_>>) -> Result<Starting> {
+pub fn start(
+    plan: &Plan,
+    around: Option<Around<'_>>,
+    group: Option<BorrowedFd<'_>>,
+    meanwhile: impl FnOnce(BorrowedFd<'_>),
+) -> Result<Starting> {
     let manner = Manner {
         single_id: plan.ids.is_single(),
         landlock: plan.landlock,
@@ -78,7 +84,7 @@ pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'
         None => userns::clone(request, group, body)?,
     };
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
-    match complete(unmapped, request) {
+    match complete(unmapped, request, meanwhile) {
         Ok((child, user)) => Ok(Starting { child, sync, user, own_network, network: None }),
         // A child that failed early makes its parent fail too, and only the child knows the reason.
         Err(error) => Err(sync.failure().unwrap_or(error)),
@@ -86,11 +92,15 @@ pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'
 }
 
 /// Opens the child's user namespace and writes its maps, in this order: afterwards its `/proc` entries belong to nobody.
-fn complete(unmapped: Unmapped, request: Request<'_>) -> Result<(Child, OwnedFd)> {
+fn complete(
+    unmapped: Unmapped,
+    request: Request<'_>,
+    meanwhile: impl FnOnce(BorrowedFd<'_>),
+) -> Result<(Child, OwnedFd)> {
     let path = format!("/proc/{}/ns/user", unmapped.pid().as_raw_nonzero());
     let user = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let user = check("open", || path, user)?;
-    Ok((unmapped.map(request)?, user))
+    Ok((unmapped.map_while(request, meanwhile)?, user))
 }
 
 impl Starting {
