@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use bryo_cgroup::Enforced;
 use bryo_image::store::Pin;
+use bryo_launch::overlay::forget_volatile;
+use bryo_launch::plan::RootFs;
 use bryo_launch::relay::Caller;
 
 use crate::Engine;
@@ -179,6 +181,9 @@ impl Engine {
         // One that ended before it could be watched has told why.
         let unwatched = || Error::new(Kind::NotRunning, "the container ended before it was watched");
         let guardian = guardian.ok_or_else(unwatched)?;
+        if let RootFs::Overlay { scratch, volatile: true, .. } = &planned.plan.root {
+            forget_volatile(rustix::fs::CWD, &scratch.join("work"));
+        }
         let limits = group.enforced(&planned.plan.spec);
         Ok(Live { running, guardian, network, networks, group, limits })
     }
