@@ -58,7 +58,8 @@ impl Context {
         let unpacked = unpacked.map_err(|e| io("cannot make a directory in", place, e))?;
         let open = || File::open(unpacked.path()).map(OwnedFd::from);
         let fail = |e| io("cannot open", unpacked.path(), e);
-        let placing = Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        let placing =
+            Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true, record: false, attributes: false };
         Arriving::begin(input)?.place(open().map_err(fail)?.as_fd(), &placing)?;
         let root = Root::from_fd(open().map_err(fail)?);
         Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: Some(unpacked) })

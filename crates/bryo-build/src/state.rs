@@ -3,6 +3,7 @@
 
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, Layer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Result, wrong};
@@ -11,7 +12,7 @@ use crate::error::{Result, wrong};
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A stage at some point.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct State {
     /// The layers, bottom to top.
     pub layers: Vec<Layer>,

@@ -15,6 +15,7 @@ mod jobs;
 pub mod progress;
 pub mod pull;
 pub mod push;
+pub mod record;
 pub mod reference;
 pub mod registry;
 pub mod store;

@@ -88,6 +88,9 @@ impl Builder<'_> {
             excludes: Ignore::of(&excludes).map_err(wrong)?,
             parents: copy.parents,
             owner: if from.is_some() { owner } else { Some(owner.unwrap_or((0, 0))) },
+            recorded: self.single_id(),
+            // The context's are the host's business.
+            attributes: from.is_some(),
             chmod: chmod.clone(),
             single: !path.ends_with('/') && !many,
             ..Selection::default()
@@ -292,7 +295,7 @@ impl Builder<'_> {
     /// Makes a layer of what a step has written.
     pub(super) fn layer(&self, scratch: &Scratch, layers: &[PathBuf], mounted: &[PathBuf]) -> Result<Layer> {
         let newest = self.request.source_date_epoch;
-        Ok(self.engine.layer(self.worker, scratch, layers, mounted, newest)?.layer)
+        Ok(self.engine.layer(self.worker()?, scratch, layers, mounted, newest)?.layer)
     }
 
     /// Returns where the layers of a stage are, top first.

@@ -2,21 +2,23 @@
 //! A build, from a request to an image.
 //!
 //! Stages are made when they are asked for, beginning with the one that is wanted, so that what nobody needs is not made.
-//! They are made one after the other: a process with threads cannot make user namespaces, and a step is a process that
-//! is cloned from this one.
+//! A process with threads cannot make user namespaces, and a step is a process that is cloned from the one that makes its
+//! stage: what goes on at the same time goes on in processes (`crew`).
 
 mod copy;
+mod crew;
 mod fetched;
 mod finish;
 mod mounts;
 mod run;
 mod simple;
+mod ssh;
 mod stage;
 mod variables;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bryo_engine::Engine;
 use bryo_engine::step::{Scratch, StepCache};
@@ -41,6 +43,7 @@ pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Resu
 pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result<()>;
 
 /// What is to be built, and of what.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The Dockerfile.
     pub dockerfile: &'a Dockerfile,
@@ -56,6 +59,8 @@ pub struct Request<'a> {
     pub names: Vec<Reference>,
     /// Secrets by their ids.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// The sockets of agents with keys, by their ids.
+    pub agents: BTreeMap<String, PathBuf>,
     /// The platform of the result.
     pub platform: Platform,
     /// Whether steps are made anew although they are known.
@@ -94,20 +99,23 @@ pub struct Built {
 /// # Errors
 ///
 /// What is wrong with the Dockerfile, and where; what a step ended with. No image is made then.
-pub fn build(engine: &Engine, worker: &Worker, request: &Request<'_>) -> Result<Built> {
+pub fn build(engine: &Engine, request: &Request<'_>) -> Result<Built> {
     // No collection of garbage between a step and the image that names its layer.
     let _pin = engine.store().pin().map_err(bryo_engine::error::Error::from)?;
-    let mut builder = Builder::new(engine, worker, request)?;
+    let mut builder = Builder::new(engine, request)?;
     let target = builder.target()?;
-    let state = builder.stage(target)?;
+    let state = builder.make_all(target)?;
     builder.finish(state)
 }
 
 /// A build that goes on.
 struct Builder<'a> {
     engine: &'a Engine,
-    worker: &'a Worker,
+    /// Unpacks what steps have made; started when there is something.
+    worker: OnceCell<Worker>,
     request: &'a Request<'a>,
+    /// The build that this is a part of, if it only makes one stage.
+    outside: Option<&'a crew::Outside>,
     cache: StepCache,
     /// The time that is now.
     now: String,
@@ -126,11 +134,12 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(engine: &'a Engine, worker: &'a Worker, request: &'a Request<'a>) -> Result<Self> {
+    fn new(engine: &'a Engine, request: &'a Request<'a>) -> Result<Self> {
         let mut builder = Self {
             engine,
-            worker,
+            worker: OnceCell::new(),
             request,
+            outside: None,
             cache: StepCache::new(engine.store()),
             now: variables::time(request.source_date_epoch),
             globals: Vec::new(),
@@ -142,6 +151,32 @@ impl<'a> Builder<'a> {
         };
         builder.read_globals()?;
         Ok(builder)
+    }
+
+    /// Makes the builder of one stage, in another process.
+    fn beside(builder: &'a Builder<'_>, request: &'a Request<'a>, outside: &'a crew::Outside) -> Self {
+        Self {
+            engine: builder.engine,
+            worker: OnceCell::new(),
+            request,
+            outside: Some(outside),
+            cache: StepCache::new(builder.engine.store()),
+            now: builder.now.clone(),
+            globals: builder.globals.clone(),
+            asked_for: builder.asked_for.clone(),
+            stages: builder.stages.clone(),
+            images: builder.images.clone(),
+            accounts: builder.accounts.clone(),
+            told: Cell::new(0),
+        }
+    }
+
+    fn worker(&self) -> Result<&Worker> {
+        if let Some(worker) = self.worker.get() {
+            return Ok(worker);
+        }
+        let worker = self.engine.worker()?;
+        Ok(self.worker.get_or_init(|| worker))
     }
 
     /// Returns the number of the stage that is wanted.

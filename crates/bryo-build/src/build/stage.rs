@@ -6,7 +6,7 @@ use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
 use serde_json::Value;
 
-use super::Builder;
+use super::{Builder, crew};
 use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
 use crate::error::{Result, wrong};
 use crate::progress::Event;
@@ -36,17 +36,14 @@ impl Builder<'_> {
         if let Some(state) = self.stages.get(&index) {
             return Ok(state.clone());
         }
+        if let Some(outside) = self.outside.filter(|outside| outside.own != index) {
+            let state = outside.ask(index)?;
+            self.stages.insert(index, state.clone());
+            return Ok(state);
+        }
         let dockerfile = self.request.dockerfile;
         let stage = &dockerfile.stages[index];
-        let mut telling = Telling {
-            prefix: match (dockerfile.stages.len(), &stage.name) {
-                (1, _) => String::new(),
-                (_, Some(name)) => format!("{name} "),
-                (_, None) => format!("stage-{index} "),
-            },
-            at: 0,
-            of: 1 + stage.steps.iter().filter(|step| !step.instruction.is_configuration()).count(),
-        };
+        let mut telling = self.telling(index);
         let mut state = self.base(index, stage, &mut telling).map_err(|e| e.at(stage.place))?;
         for trigger in take_triggers(&mut state)? {
             telling.of += usize::from(!trigger.instruction.is_configuration());
@@ -57,6 +54,30 @@ impl Builder<'_> {
         }
         self.stages.insert(index, state.clone());
         Ok(state)
+    }
+
+    fn telling(&self, index: usize) -> Telling {
+        let dockerfile = self.request.dockerfile;
+        let stage = &dockerfile.stages[index];
+        Telling {
+            prefix: match (dockerfile.stages.len(), &stage.name) {
+                (1, _) => String::new(),
+                (_, Some(name)) => format!("{name} "),
+                (_, None) => format!("stage-{index} "),
+            },
+            at: 0,
+            of: 1 + stage.steps.iter().filter(|step| !step.instruction.is_configuration()).count(),
+        }
+    }
+
+    /// Has the image ready that a stage stands on.
+    pub(super) fn begin_image(&mut self, index: usize) -> Result<()> {
+        let stage = &self.request.dockerfile.stages[index];
+        if self.stands_on(index).is_some() {
+            return Ok(());
+        }
+        let mut telling = self.telling(index);
+        self.base(index, stage, &mut telling).map(drop).map_err(|e| e.at(stage.place))
     }
 
     /// Returns what a stage stands on.
@@ -135,6 +156,7 @@ impl Builder<'_> {
     }
 
     fn step(&mut self, state: &mut State, index: usize, step: &Step, telling: &mut Telling) -> Result<()> {
+        self.outside.map_or(Ok(()), crew::Outside::check)?;
         match &step.instruction {
             Instruction::Run(run) => {
                 let name = telling.next(&step.text);

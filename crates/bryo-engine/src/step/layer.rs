@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use bryo_image::changes::{Layers, write_layer_of};
+use bryo_image::changes::{Layers, Manner, write_layer};
 use bryo_image::store::Layer;
 use bryo_image::unpack::{Compression, UnpackJob, Worker};
 use bryo_sys::check;
@@ -44,7 +44,7 @@ impl Engine {
         newest: Option<u64>,
     ) -> Result<StepLayer> {
         let map = self.store_map()?;
-        let squash = map.is_single();
+        let manner = Manner { squash: map.is_single(), maker: scratch.maker.get(), newest };
         let lowers = scratch.lowers(layers)?;
         let own = self.own_layer(scratch)?.join("upper");
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
@@ -54,7 +54,7 @@ impl Engine {
         };
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let agent = agent::start(place, [write], open, move |layers, [write]| {
-            Ok(write_layer_of(&layers, squash, newest, File::from(write))?)
+            Ok(write_layer(&layers, manner, File::from(write))?)
         })?;
         let archive = File::from(read);
         let stored = self.store.put_blob_of_unknown_digest(&mut GzEncoder::new(archive, Level::default()));

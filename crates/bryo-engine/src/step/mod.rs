@@ -12,8 +12,11 @@
 mod cache;
 mod files;
 mod layer;
+mod owners;
+mod people;
 mod process;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use crate::Engine;
@@ -31,6 +34,8 @@ pub struct Scratch {
     held: Held,
     id: Id,
     name: String,
+    /// Whom the files belong to that the step makes, where one id owns everything on the host.
+    maker: Cell<(u32, u32)>,
 }
 
 impl Scratch {
@@ -64,7 +69,7 @@ impl Engine {
         let id = Id::random();
         let name = format!("build-{}", id.short());
         let held = self.containers.create(&id, &name)?;
-        Ok(Scratch { held, id, name })
+        Ok(Scratch { held, id, name, maker: Cell::default() })
     }
 
     /// Removes what a step has written.
@@ -119,7 +124,11 @@ impl Engine {
         let map = self.store_map()?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
-                remove_trees(&path, &[CacheDirectory::DATA], Namespace::New(&map, self.host.helpers.as_ref()))?;
+                remove_trees(
+                    &path,
+                    &[CacheDirectory::DATA, bryo_launch::plan::Volume::UNFINISHED],
+                    Namespace::New(&map, self.host.helpers.as_ref()),
+                )?;
                 std::fs::remove_dir(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
             }
         }

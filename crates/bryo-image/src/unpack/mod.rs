@@ -42,10 +42,11 @@ pub use worker::{UnpackHandle, Unpacked, Worker};
 pub(crate) use apply::write_member;
 pub(crate) use entry::{RootPath, shown};
 pub(crate) use export::{DEPTH_MAX, open_directory};
+pub(crate) use metadata::allowed;
 pub(crate) use stream::sniff;
 pub(crate) use tar::{Member, MemberKind, TarReader};
 pub(crate) use tree::{names, stat};
-pub(crate) use writer::{ArchiveWriter, attributes};
+pub(crate) use writer::{ArchiveWriter, attributes, is_record};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

@@ -14,14 +14,14 @@ use bryo_tests::{Home, Output, User};
 use serde_json::{Value, json};
 
 /// A home with a context in which there are a few files.
-fn ground(user: &User) -> Home {
+pub fn ground(user: &User) -> Home {
     let home = Home::new(user);
     home.load(&images::busybox());
     context(&home);
     home
 }
 
-fn context(home: &Home) {
+pub fn context(home: &Home) {
     for (name, content) in [
         ("c/a.txt", "a\n"),
         ("c/b.txt", "b\n"),
@@ -40,14 +40,14 @@ fn context(home: &Home) {
 
 /// Builds a Dockerfile, with what every test wants.
 #[track_caller]
-fn build(home: &Home, dockerfile: &str, args: &[&str]) -> Output {
+pub fn build(home: &Home, dockerfile: &str, args: &[&str]) -> Output {
     home.write("c/Dockerfile", dockerfile);
     let context = home.path.join("c").display().to_string();
     let plain: &[&str] = if args.contains(&"--progress") { &[] } else { &["--progress", "plain"] };
     home.bryo(&[&["build", "-t", "localhost/built"], plain, args, &[&context]].concat())
 }
 
-fn inside(home: &Home, script: &str) -> String {
+pub fn inside(home: &Home, script: &str) -> String {
     home.run(&["--user", "root", "--entrypoint", "/bin/sh", "localhost/built", "-c", script]).ok()
 }
 
@@ -371,7 +371,7 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
         ("FROM {}\nEXPOSE x\n", &["EXPOSE x"]),
         ("FROM {}\nADD http://127.0.0.1/x /x\n", &["plain HTTP", "--checksum"]),
         ("FROM {}\nADD https://127.0.0.1/x.git /x\n", &["not fetched"]),
-        ("FROM {}\nRUN --mount=type=ssh x\n", &["ssh"]),
+        ("FROM {}\nRUN --mount=type=ssh,required x\n", &["ssh default is required", "--ssh default"]),
         ("FROM {}\nRUN exit 3\nRUN true\n", &["exit code: 3", ">>> RUN exit 3", "[2/3] RUN exit 3"]),
         ("FROM {}\nRUN [\"/none\"]\n", &["/none"]),
         ("FROM {}\nCOPY <<../../x /d/\n1\n../../x\n", &["no name of a file"]),
@@ -573,7 +573,7 @@ fn serve(content: &'static str) -> u16 {
             let mut stream = stream.unwrap();
             let _request = stream.read(&mut [0; 4096]).unwrap();
             let len = content.len();
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
         }
     });
     port
@@ -590,7 +590,7 @@ fn what_is_fetched_is_what_its_checksum_says() {
         |sum: &str| format!("FROM {BUSYBOX}\nADD --checksum=sha256:{sum} http://127.0.0.1:{port}/a/f.txt?x=/y /d/\n");
     build(&home, &dockerfile(&wrong), &[]).fails(1, &["the content is", &right]);
     build(&home, &dockerfile(&right), &[]).ok();
-    assert_eq!(inside(&home, "cat /d/f.txt; stat -c %a /d/f.txt"), "fetched\n600");
+    assert_eq!(inside(&home, "cat /d/f.txt; stat -c '%a %Y' /d/f.txt"), "fetched\n600 1445412480");
     // Nobody is asked for what is known.
     assert!(build(&home, &dockerfile(&right), &[]).stderr.contains("CACHED"));
     build(&home, &dockerfile(&right), &["--no-cache"]).fails(1, &["fetch http://127.0.0.1"]);
@@ -641,21 +641,21 @@ fn another_users_rung_matters_not_for_what_is_built() {
         "FROM {BUSYBOX}\nCOPY --chown=1234:5678 a.txt /x\nRUN chown 4321:8765 /etc/hostname-of-test || touch /y && chown 9:9 /y\n"
     );
     build(&home, &dockerfile, &[]).ok();
-    let out = home.path.join("o.tar").display().to_string();
-    home.bryo(&["save", "--format", "oci-archive", "-o", &out, "localhost/built"]).ok();
-    let layers = tool(
-        "sh",
-        &[
-            "-c",
-            &format!(
-                "cd {} && mkdir l && tar -C l -xf o.tar && for b in l/blobs/sha256/*; do tar --numeric-owner -tvzf $b 2>/dev/null; done; true",
-                home.path.display()
-            ),
-        ],
-    );
-    let owners: BTreeMap<&str, &str> = layers
-        .lines()
-        .filter_map(|line| Some((line.split_whitespace().last()?, line.split_whitespace().nth(1)?)))
-        .collect();
-    assert_eq!((owners.get("x"), owners.get("y")), (Some(&"1234/5678"), Some(&"9/9")));
+    let owners = owners(&home, "localhost/built");
+    let owner = |path: &str| owners.get(path).map(String::as_str);
+    assert_eq!((owner("x"), owner("y")), (Some("1234/5678"), Some("9/9")));
+}
+
+/// Lists whose the files of an image's layers are, by the archives themselves.
+pub fn owners(home: &Home, image: &str) -> BTreeMap<String, String> {
+    let dir = home.mkdir("layers").display().to_string();
+    home.bryo(&["save", "--format", "oci-archive", "-o", &format!("{dir}/o.tar"), image]).ok();
+    let each = "for b in blobs/sha256/*; do tar --numeric-owner -tvzf $b 2>/dev/null; done; true";
+    let listed = tool("sh", &["-c", &format!("cd {dir} && tar -xf o.tar && {each}")]);
+    fs::remove_dir_all(dir).unwrap();
+    let entry = |line: &str| {
+        let path = line.split(" -> ").next()?.split(" link to ").next()?.split_whitespace().last()?;
+        Some((path.to_owned(), line.split_whitespace().nth(1)?.to_owned()))
+    };
+    listed.lines().filter_map(entry).collect()
 }

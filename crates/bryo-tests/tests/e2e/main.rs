@@ -8,6 +8,9 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_mounts;
+mod build_owners;
+mod build_stages;
 mod changes;
 mod config;
 mod confinement;

@@ -57,6 +57,9 @@ pub struct Build {
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
     secrets: Vec<SecretSource>,
+    /// An agent with keys for RUN --mount=type=ssh: ID, default for the one of SSH_AUTH_SOCK, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    agents: Vec<String>,
     /// The platform to build for: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
@@ -132,8 +135,6 @@ impl Build {
         }
         let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
         let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
-        // Before anything that may start a thread.
-        let worker = engine.worker()?;
         let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
         let request = Request {
             dockerfile,
@@ -143,6 +144,7 @@ impl Build {
             labels: named(&self.labels).map_err(plain)?,
             names: self.tags.clone(),
             secrets,
+            agents: values::agents(&self.agents, &variable).map_err(plain)?,
             platform: self.platform.clone().unwrap_or_else(Platform::host),
             no_cache: self.no_cache,
             require_nonroot: self.require_nonroot,
@@ -151,7 +153,7 @@ impl Build {
             fetch: &fetch,
             progress: progress.as_ref(),
         };
-        build(engine, &worker, &request)
+        build(engine, &request)
     }
 
     /// Finds the files of the build and its Dockerfile.
@@ -241,7 +243,12 @@ impl Build {
         let limits = context.config().map_err(of_command_line)?.limits;
         let begin =
             || fs::File::create(path).map_err(|e| bryo_image::Error::io(format!("write {}", path.display()), e));
-        Ok(bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?)
+        let modified = bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?;
+        // As BuildKit does, so that what is the same gives the same layer at another time.
+        let seconds = modified.and_then(|text| values::http_date(&text)).unwrap_or(0);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let set = fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time));
+        set.map_err(|e| EngineError::io("cannot set the time of", path, e))
     }
 
     /// Says who the result runs as, and what else is worth knowing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Steps as lines of JSON, in the form of BuildKit's `--progress rawjson`.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -13,20 +14,20 @@ use crate::output;
 
 #[derive(Debug, Default)]
 pub(super) struct Json {
-    step: Mutex<Option<(Digest, String, String)>>,
+    steps: Mutex<BTreeMap<usize, (Digest, String, String)>>,
 }
 
 impl Json {
     fn object(&self, event: Event<'_>) -> Option<Value> {
         let now = jiff::Timestamp::now().to_string();
-        let mut current = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::Begin(number, name) = event {
             let digest = Digest::sha256_of(format!("{number} {name}").as_bytes());
             let vertex = json!({"digest": digest, "name": name, "started": now});
-            *current = Some((digest, name.to_owned(), now));
+            current.insert(number, (digest, name.to_owned(), now));
             return Some(json!({"vertexes": [vertex]}));
         }
-        let (digest, name, started) = current.as_ref()?;
+        let (digest, name, started) = current.get(&event.number())?;
         let ended = || json!({"digest": digest, "name": name, "started": started, "completed": now});
         let log = |stream: u8, bytes: &[u8]| {
             let data = STANDARD.encode(bytes);
@@ -45,6 +46,11 @@ impl Json {
             Event::Failed(_, why) => {
                 let mut vertex = ended();
                 vertex["error"] = json!(why);
+                json!({"vertexes": [vertex]})
+            }
+            Event::Canceled(_) => {
+                let mut vertex = ended();
+                vertex["error"] = json!("context canceled");
                 json!({"vertexes": [vertex]})
             }
         })

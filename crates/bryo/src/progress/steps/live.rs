@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Steps as a view that changes: a line for each, and below the one that goes on what it has said last.
+//! Steps as a view that changes: a line for each, and below each that goes on what it has said last.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use bryo_build::progress::{Event, Progress};
@@ -14,19 +15,19 @@ const SHOWN: usize = 6;
 
 pub(super) struct Live {
     area: MultiProgress,
-    current: Mutex<Option<(Step, Vec<ProgressBar>)>>,
+    current: Mutex<BTreeMap<usize, (Step, Vec<ProgressBar>)>>,
 }
 
 impl Live {
     pub(super) fn new() -> Self {
         let area = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15));
-        Self { area, current: Mutex::new(None) }
+        Self { area, current: Mutex::default() }
     }
 
     /// Ends a step: its line stays, what it has said goes.
-    fn end(&self, word: Option<&str>) {
+    fn end(&self, number: usize, word: Option<&str>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((step, bars)) = current.take() else { return };
+        let Some((step, bars)) = current.remove(&number) else { return };
         bars.iter().for_each(ProgressBar::finish_and_clear);
         let time = word.map_or_else(|| format!("{:.1}s", step.seconds()), str::to_owned);
         let mark = if word == Some("ERROR") { "=> ERROR" } else { "=>" };
@@ -38,8 +39,12 @@ impl Live {
         }
     }
 
-    fn bar(&self, text: String) -> ProgressBar {
-        let bar = self.area.add(ProgressBar::new_spinner());
+    fn bar(&self, text: String, after: Option<&ProgressBar>) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        let bar = match after {
+            Some(after) => self.area.insert_after(after, bar),
+            None => self.area.add(bar),
+        };
         // The template is a constant.
         bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_message(text);
@@ -53,12 +58,13 @@ impl Progress for Live {
         match event {
             Event::Begin(number, name) => {
                 let step = Step::new(number, name);
-                let bar = self.bar(format!(" => {}", step.shown_name()));
-                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some((step, vec![bar]));
-            }
-            Event::Output(_, _, bytes) => {
+                let bar = self.bar(format!(" => {}", step.shown_name()), None);
                 let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some((step, bars)) = current.as_mut() else { return };
+                current.insert(number, (step, vec![bar]));
+            }
+            Event::Output(number, _, bytes) => {
+                let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some((step, bars)) = current.get_mut(&number) else { return };
                 if step.take(bytes).is_empty() {
                     return;
                 }
@@ -68,16 +74,17 @@ impl Progress for Live {
                     let line = format!(" => => # {line}");
                     match bars.get(n + 1) {
                         Some(bar) => bar.set_message(line),
-                        None => bars.push(self.bar(line)),
+                        None => bars.push(self.bar(line, bars.last())),
                     }
                 }
             }
             Event::Note(_, text) => {
                 let _ = self.area.println(format!(" => => {}", output::line(text)));
             }
-            Event::Cached(_) => self.end(Some("CACHED")),
-            Event::End(_) => self.end(None),
-            Event::Failed(..) => self.end(Some("ERROR")),
+            Event::Cached(number) => self.end(number, Some("CACHED")),
+            Event::End(number) => self.end(number, None),
+            Event::Failed(number, _) => self.end(number, Some("ERROR")),
+            Event::Canceled(number) => self.end(number, Some("CANCELED")),
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn reporter(form: Form) -> Box<dyn Progress> {
     }
 }
 
-/// The step that goes on: there is one at a time.
+/// A step that goes on.
 #[derive(Debug)]
 struct Step {
     number: usize,
