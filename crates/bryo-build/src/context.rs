@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use bryo_image::carry::{Arriving, Owner, Placing, Top};
 use bryo_sys::root::Root;
+use rustix::fs::{Mode, OFlags};
 
 use crate::dockerfile::LENGTH_MAX;
 use crate::error::{Error, Kind, Result, wrong};
+use crate::git::{Checkout, Repository};
 use crate::ignore::Ignore;
 
 /// The files that a build may read.
@@ -19,7 +21,14 @@ pub struct Context {
     root: Option<Root>,
     /// What of it is left out.
     pub ignore: Ignore,
-    _unpacked: Option<tempfile::TempDir>,
+    _unpacked: Option<Unpacked>,
+}
+
+/// What is there for this build alone, and goes with it.
+#[derive(Debug)]
+enum Unpacked {
+    Archive { _place: tempfile::TempDir },
+    Repository { _checkout: Checkout },
 }
 
 /// A Dockerfile that was found.
@@ -62,7 +71,24 @@ impl Context {
             Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true, record: false, attributes: false };
         Arriving::begin(input)?.place(open().map_err(fail)?.as_fd(), &placing)?;
         let root = Root::from_fd(open().map_err(fail)?);
-        Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: Some(unpacked) })
+        Ok(Self {
+            root: Some(root),
+            ignore: Ignore::default(),
+            _unpacked: Some(Unpacked::Archive { _place: unpacked }),
+        })
+    }
+
+    /// Takes a git repository, which is checked out beside `place`.
+    ///
+    /// # Errors
+    ///
+    /// What `git` says.
+    pub fn repository(repository: &Repository, place: &Path) -> Result<Self> {
+        let checkout = repository.check_out(place, false)?;
+        let again = checkout.root().open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+        let root = Root::from_fd(again.map_err(bryo_engine::error::Error::from)?);
+        let unpacked = Some(Unpacked::Repository { _checkout: checkout });
+        Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: unpacked })
     }
 
     /// Returns the directory.

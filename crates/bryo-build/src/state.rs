@@ -20,6 +20,8 @@ pub struct State {
     document: Map<String, Value>,
     /// The steps that made it.
     history: Vec<Value>,
+    /// How many layers and steps are those of the image below.
+    below: (usize, usize),
     /// When its last layer was made, if that is known.
     created: Option<String>,
     /// The arguments that are known, and their values.
@@ -70,6 +72,7 @@ impl State {
             document.remove(stale);
         }
         Self {
+            below: (layers.len(), history.len()),
             layers,
             document,
             history,
@@ -204,6 +207,20 @@ impl State {
             step["empty_layer"] = json!(true);
         }
         self.history.push(step);
+    }
+
+    /// Returns the layers that are not those of the image below.
+    pub fn own_layers(&self) -> &[Layer] {
+        &self.layers[self.below.0..]
+    }
+
+    /// Puts one layer in the place of all that are not those of the image below.
+    pub fn squash(&mut self, layer: Layer, created: String) {
+        for step in &mut self.history[self.below.1..] {
+            step["empty_layer"] = json!(true);
+        }
+        self.layers.truncate(self.below.0);
+        self.record("bryo build --squash", Some((layer, created)));
     }
 
     /// Returns the image's configuration; `now` is when it was made if no layer says so.

@@ -18,6 +18,7 @@ pub mod push;
 pub mod record;
 pub mod reference;
 pub mod registry;
+pub mod squash;
 pub mod store;
 pub mod unpack;
 

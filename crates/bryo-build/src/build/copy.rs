@@ -2,12 +2,12 @@
 //! `COPY` and `ADD`.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bryo_engine::error::Error as EngineError;
-use bryo_engine::step::{Scratch, Working};
+use bryo_engine::step::{LayerForm, Scratch, Working};
 use bryo_image::Digest;
 use bryo_image::digest::{Algorithm, HashingWriter};
 use bryo_image::store::Layer;
@@ -18,15 +18,19 @@ use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use super::Builder;
-use super::fetched::{Fetched, is_repository};
+use super::fetched::Fetched;
 use super::simple::absolute;
 use crate::context::is_archive;
 use crate::dockerfile::{Copy, Heredoc, Source, substitute};
 use crate::error::{Result, wrong};
 use crate::files::{Chmod, Destination, Placed, Selection, pack, place};
+use crate::git::{Checkout, Repository};
 use crate::ignore::Ignore;
 use crate::pattern::literal;
 use crate::state::State;
+
+/// What an archive may ask for to be read, in KiB: `xz -9` needs half of it.
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// A part of a copy: what is carried in one go.
 pub(super) enum Piece {
@@ -40,6 +44,8 @@ pub(super) enum Piece {
     Archive(File),
     /// A file of an address.
     Fetched(Fetched, Selection),
+    /// Files of a git repository.
+    Git(Checkout, Selection),
 }
 
 /// A copy whose variables are replaced.
@@ -146,9 +152,11 @@ impl Builder<'_> {
             Source::Path(path) => self.expand(path, state)?,
         };
         if copy.add {
-            if is_repository(&path) {
-                let why = format!("ADD {path}: git repositories are not fetched yet; clone it before the build");
-                return Err(wrong(why));
+            if let Some(repository) = Repository::parse(&path) {
+                let checkout = self.repository(&repository, copy, state)?;
+                let selection = Selection { sources: vec![".".to_owned()], single: false, ..base.clone() };
+                pieces.push(Piece::Git(checkout, selection));
+                return Ok(());
             }
             if path.contains("://") {
                 let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
@@ -181,6 +189,19 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks a repository out. What `--checksum` says is the commit that it must be.
+    fn repository(&self, repository: &Repository, copy: &Copy, state: &State) -> Result<Checkout> {
+        let place = self.engine.store().root().join("build");
+        let checkout = repository.check_out(&place, copy.keep_git_dir)?;
+        let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
+        match checksum {
+            Some(wanted) if wanted != checkout.commit => {
+                Err(wrong(format!("ADD: the commit is {}, and not {wanted}", checkout.commit)))
+            }
+            _ => Ok(checkout),
+        }
     }
 
     fn heredoc(&self, heredoc: &Heredoc, state: &State) -> Result<String> {
@@ -218,6 +239,10 @@ impl Builder<'_> {
             Piece::Context(selection) => {
                 let selection = Selection { timeless: true, ..selection.clone() };
                 pack(self.request.context.root()?, &selection, &mut writer)?;
+            }
+            Piece::Git(checkout, selection) => {
+                let selection = Selection { timeless: true, ..selection.clone() };
+                pack(checkout.root(), &selection, &mut writer)?;
             }
             Piece::Stage(_, selection) => return Ok(format!("{:?}", selection.sources)),
             Piece::Text { name, text, .. } => {
@@ -282,10 +307,11 @@ impl Builder<'_> {
                 let root = Root::open(fetched.directory()).map_err(EngineError::from)?;
                 Ok(pack(&root, selection, File::from(output))?)
             }
+            Piece::Git(checkout, selection) => Ok(pack(checkout.root(), selection, File::from(output))?),
             Piece::Archive(file) => {
                 let mut file = file.try_clone().map_err(|e| EngineError::io("cannot read", "archive".as_ref(), e))?;
-                let copied =
-                    file.seek(SeekFrom::Start(0)).and_then(|_| std::io::copy(&mut file, &mut File::from(output)));
+                let begun = file.seek(SeekFrom::Start(0)).and_then(|_| readable(file));
+                let copied = begun.and_then(|mut archive| std::io::copy(&mut archive, &mut File::from(output)));
                 copied.map_err(|e| EngineError::io("cannot read", "archive".as_ref(), e))?;
                 Ok(())
             }
@@ -294,8 +320,8 @@ impl Builder<'_> {
 
     /// Makes a layer of what a step has written.
     pub(super) fn layer(&self, scratch: &Scratch, layers: &[PathBuf], mounted: &[PathBuf]) -> Result<Layer> {
-        let newest = self.request.source_date_epoch;
-        Ok(self.engine.layer(self.worker()?, scratch, layers, mounted, newest)?.layer)
+        let form = LayerForm { newest: self.request.source_date_epoch, compression: self.request.compression };
+        Ok(self.engine.layer(self.worker()?, scratch, layers, mounted, form)?.layer)
     }
 
     /// Returns where the layers of a stage are, top first.
@@ -303,6 +329,18 @@ impl Builder<'_> {
         let ids: Vec<Digest> = state.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         Ok(self.engine.step_layers(&ids)?)
     }
+}
+
+/// Takes the compression off that whoever unpacks does not know.
+fn readable(mut file: File) -> std::io::Result<Box<dyn Read>> {
+    let mut beginning = Vec::new();
+    file.by_ref().take(6).read_to_end(&mut beginning)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(match beginning.as_slice() {
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        b"\xfd7zXZ\x00" => Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(file), true, XZ_MEMORY)),
+        _ => Box::new(file),
+    })
 }
 
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {

@@ -7,9 +7,11 @@
 
 mod copy;
 mod crew;
+mod export;
 mod fetched;
 mod finish;
 mod mounts;
+mod provenance;
 mod run;
 mod simple;
 mod ssh;
@@ -21,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bryo_engine::Engine;
-use bryo_engine::step::{Scratch, StepCache};
+use bryo_engine::step::{CacheEntry, Compression, Scratch, StepCache};
 use bryo_engine::users::Accounts;
+use bryo_image::Digest;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, ImageRecord};
@@ -35,6 +38,7 @@ use crate::progress::{Event, Progress};
 use crate::state::State;
 
 pub use finish::User;
+pub use provenance::{Detail, Provenance};
 
 /// Finds an image by its name, for a platform: pulls it where that is wanted.
 pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Result<Image>;
@@ -61,8 +65,18 @@ pub struct Request<'a> {
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// The sockets of agents with keys, by their ids.
     pub agents: BTreeMap<String, PathBuf>,
-    /// The platform of the result.
-    pub platform: Platform,
+    /// The platforms of the result: at least one.
+    pub platforms: Vec<Platform>,
+    /// What the Dockerfile is called.
+    pub dockerfile_name: &'a str,
+    /// Annotations of the manifests.
+    pub annotations: BTreeMap<String, String>,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// Whether all layers that are made become one.
+    pub squash: bool,
+    /// How much is attested of the result; nothing for not at all.
+    pub provenance: Option<Detail>,
     /// Whether steps are made anew although they are known.
     pub no_cache: bool,
     /// Whether a result that runs as root is none.
@@ -90,6 +104,8 @@ pub struct Built {
     pub record: ImageRecord,
     /// Who it runs as.
     pub user: User,
+    /// The steps that were made or found.
+    pub steps: BTreeMap<Digest, CacheEntry>,
     /// What a person should know: arguments that nobody has asked for.
     pub notes: Vec<String>,
 }
@@ -102,10 +118,24 @@ pub struct Built {
 pub fn build(engine: &Engine, request: &Request<'_>) -> Result<Built> {
     // No collection of garbage between a step and the image that names its layer.
     let _pin = engine.store().pin().map_err(bryo_engine::error::Error::from)?;
-    let mut builder = Builder::new(engine, request)?;
-    let target = builder.target()?;
-    let state = builder.make_all(target)?;
-    builder.finish(state)
+    let mut all = Vec::new();
+    let mut last: Option<(Builder<'_>, User)> = None;
+    for platform in &request.platforms {
+        let mut builder = Builder::new(engine, request, platform)?;
+        if let Some((before, _)) = &mut last {
+            builder.told.set(before.told.get());
+            builder.steps = std::mem::take(&mut before.steps);
+        }
+        let target = builder.target()?;
+        let state = builder.make_all(target)?;
+        let (made, user) = builder.finish(state)?;
+        all.push(made);
+        // Of several, the one that is root is the one to tell of.
+        let user = last.map(|(_, user)| user).filter(User::is_root).unwrap_or(user);
+        last = Some((builder, user));
+    }
+    let (mut builder, user) = last.ok_or_else(|| wrong("a build is for a platform, such as linux/arm64"))?;
+    builder.export(&all, user)
 }
 
 /// A build that goes on.
@@ -116,6 +146,10 @@ struct Builder<'a> {
     request: &'a Request<'a>,
     /// The build that this is a part of, if it only makes one stage.
     outside: Option<&'a crew::Outside>,
+    /// What it is built for.
+    platform: &'a Platform,
+    /// The manifests of images that it stands on.
+    materials: BTreeMap<String, Digest>,
     cache: StepCache,
     /// The time that is now.
     now: String,
@@ -131,15 +165,19 @@ struct Builder<'a> {
     accounts: BTreeMap<String, Accounts>,
     /// How many steps were told of.
     told: Cell<usize>,
+    /// The steps that the result is made of, and those of stages beside it.
+    steps: BTreeMap<Digest, CacheEntry>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(engine: &'a Engine, request: &'a Request<'a>) -> Result<Self> {
+    fn new(engine: &'a Engine, request: &'a Request<'a>, platform: &'a Platform) -> Result<Self> {
         let mut builder = Self {
             engine,
             worker: OnceCell::new(),
             request,
             outside: None,
+            platform,
+            materials: BTreeMap::new(),
             cache: StepCache::new(engine.store()),
             now: variables::time(request.source_date_epoch),
             globals: Vec::new(),
@@ -148,18 +186,21 @@ impl<'a> Builder<'a> {
             images: BTreeMap::new(),
             accounts: BTreeMap::new(),
             told: Cell::new(0),
+            steps: BTreeMap::new(),
         };
         builder.read_globals()?;
         Ok(builder)
     }
 
     /// Makes the builder of one stage, in another process.
-    fn beside(builder: &'a Builder<'_>, request: &'a Request<'a>, outside: &'a crew::Outside) -> Self {
+    fn beside(builder: &'a Builder<'a>, request: &'a Request<'a>, outside: &'a crew::Outside) -> Self {
         Self {
             engine: builder.engine,
             worker: OnceCell::new(),
             request,
             outside: Some(outside),
+            platform: builder.platform,
+            materials: BTreeMap::new(),
             cache: StepCache::new(builder.engine.store()),
             now: builder.now.clone(),
             globals: builder.globals.clone(),
@@ -168,6 +209,7 @@ impl<'a> Builder<'a> {
             images: builder.images.clone(),
             accounts: builder.accounts.clone(),
             told: Cell::new(0),
+            steps: BTreeMap::new(),
         }
     }
 

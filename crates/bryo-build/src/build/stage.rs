@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stages: what they stand on, and their steps in order.
 
-use bryo_engine::step::{CacheEntry, StepCache};
+use bryo_engine::step::{CacheEntry, Compression, StepCache};
 use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Builder, crew};
 use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
@@ -57,14 +57,9 @@ impl Builder<'_> {
     }
 
     fn telling(&self, index: usize) -> Telling {
-        let dockerfile = self.request.dockerfile;
-        let stage = &dockerfile.stages[index];
+        let stage = &self.request.dockerfile.stages[index];
         Telling {
-            prefix: match (dockerfile.stages.len(), &stage.name) {
-                (1, _) => String::new(),
-                (_, Some(name)) => format!("{name} "),
-                (_, None) => format!("stage-{index} "),
-            },
+            prefix: self.prefix(index),
             at: 0,
             of: 1 + stage.steps.iter().filter(|step| !step.instruction.is_configuration()).count(),
         }
@@ -80,6 +75,17 @@ impl Builder<'_> {
         self.base(index, stage, &mut telling).map(drop).map_err(|e| e.at(stage.place))
     }
 
+    /// Returns what tells a stage's steps from those of others.
+    fn prefix(&self, index: usize) -> String {
+        let stages = &self.request.dockerfile.stages;
+        let stage = match (stages.len(), &stages[index].name) {
+            (1, _) => String::new(),
+            (_, Some(name)) => format!("{name} "),
+            (_, None) => format!("stage-{index} "),
+        };
+        if self.request.platforms.len() > 1 { format!("{} {stage}", self.platform) } else { stage }
+    }
+
     /// Returns what a stage stands on.
     fn base(&mut self, index: usize, stage: &Stage, telling: &mut Telling) -> Result<State> {
         let name = self.expand_global(&stage.base)?;
@@ -93,7 +99,7 @@ impl Builder<'_> {
         }
         let platform = match &stage.platform {
             Some(platform) => self.platform(&self.expand_global(platform)?)?,
-            None => self.request.platform.clone(),
+            None => self.platform.clone(),
         };
         if name == "scratch" {
             telling.next("");
@@ -132,9 +138,9 @@ impl Builder<'_> {
             return Err(wrong(format!("there is no stage {number} before this one")));
         }
         if name == "scratch" {
-            return Ok(State::scratch(&self.request.platform));
+            return Ok(State::scratch(self.platform));
         }
-        let platform = self.request.platform.clone();
+        let platform = self.platform.clone();
         self.image(name, &platform, None)
     }
 
@@ -147,6 +153,7 @@ impl Builder<'_> {
         let told = told.map_or_else(|| format!("FROM {name}"), str::to_owned);
         let state = self.told(&told, |builder, _| {
             let image = (builder.request.find_image)(name, platform)?;
+            builder.materials.insert(name.to_owned(), image.manifest_digest.clone());
             builder.engine.unpack_for_build(&image)?;
             let config = builder.engine.store().read_blob(&image.config_digest, bryo_image::store::MANIFEST_MAX)?;
             State::of_image(&image, &config, name)
@@ -181,18 +188,23 @@ impl Builder<'_> {
         name: &str,
         make: impl FnOnce(&mut Self, usize) -> Result<Option<Layer>>,
     ) -> Result<CacheEntry> {
-        let key = StepCache::key(inputs);
+        let key = match self.request.compression {
+            Compression::Gzip => StepCache::key(inputs),
+            other => StepCache::key(&json!([inputs, other])),
+        };
         let known = if self.request.no_cache { None } else { self.cache.get(&key) };
         if let Some(entry) = known
             && entry.layer.as_ref().is_none_or(|layer| self.engine.has_step_layer(layer))
         {
             let number = self.begin(name);
             self.tell(Event::Cached(number));
+            self.steps.insert(key, entry.clone());
             return Ok(entry);
         }
         let layer = self.told(name, make)?;
         let entry = CacheEntry { layer, created: super::variables::time(self.request.source_date_epoch) };
         self.cache.put(&key, &entry);
+        self.steps.insert(key, entry.clone());
         Ok(entry)
     }
 }

@@ -52,7 +52,7 @@ fn platforms(target: &Platform) -> Vec<(String, String)> {
 impl Builder<'_> {
     /// Gives the arguments before the first stage their values.
     pub(super) fn read_globals(&mut self) -> Result<()> {
-        self.globals = platforms(&self.request.platform);
+        self.globals = platforms(self.platform);
         for argument in &self.request.dockerfile.globals {
             if let Some(value) = self.given(&argument.name) {
                 self.globals.push((argument.name.clone(), value));

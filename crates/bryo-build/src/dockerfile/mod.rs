@@ -168,6 +168,8 @@ pub struct Copy {
     pub link: bool,
     /// `--unpack`: whether archives are unpacked.
     pub unpack: Option<bool>,
+    /// `--keep-git-dir`: whether a repository comes with its history.
+    pub keep_git_dir: bool,
     /// `--exclude`, with variables.
     pub excludes: Vec<String>,
     /// What to copy.

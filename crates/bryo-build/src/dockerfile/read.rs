@@ -309,8 +309,10 @@ fn copy_flag(copy: &mut Copy, flag: &Flag<'_>) -> Result<(), Wrong> {
         ("exclude", _) => copy.excludes.push(value(flag)?),
         ("checksum", true) => copy.checksum = Some(value(flag)?),
         ("unpack", true) => copy.unpack = Some(switch(flag)?),
+        ("keep-git-dir", true) => copy.keep_git_dir = switch(flag)?,
         (_, true) => {
-            return Err(unknown_flag(flag, "ADD", &["chown", "chmod", "link", "exclude", "checksum", "unpack"]));
+            let known = ["chown", "chmod", "link", "exclude", "checksum", "unpack", "keep-git-dir"];
+            return Err(unknown_flag(flag, "ADD", &known));
         }
         (_, false) => {
             return Err(unknown_flag(flag, "COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]));

@@ -4,12 +4,11 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use bryo_image::Digest;
 use bryo_image::changes::{Layers, Manner, write_layer};
 use bryo_image::store::Layer;
 use bryo_image::unpack::{Compression, UnpackJob, Worker};
 use bryo_sys::check;
-use flate2::Compression as Level;
-use flate2::read::GzEncoder;
 use rustix::pipe::PipeFlags;
 
 use super::Scratch;
@@ -27,10 +26,18 @@ pub struct StepLayer {
     pub entries: u64,
 }
 
+/// How a layer is written.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerForm {
+    /// Times later than this, in seconds since the epoch, are written as this.
+    pub newest: Option<u64>,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
 impl Engine {
     /// Makes a layer of what was written to a scratch above `layers`, given top first. What was made at the places of
-    /// `mounted` for something to be mounted on is left out. Times later than `newest`, in seconds since the epoch, are
-    /// written as that one.
+    /// `mounted` for something to be mounted on is left out.
     ///
     /// # Errors
     ///
@@ -41,10 +48,10 @@ impl Engine {
         scratch: &Scratch,
         layers: &[PathBuf],
         mounted: &[PathBuf],
-        newest: Option<u64>,
+        form: LayerForm,
     ) -> Result<StepLayer> {
         let map = self.store_map()?;
-        let manner = Manner { squash: map.is_single(), maker: scratch.maker.get(), newest };
+        let manner = Manner { squash: map.is_single(), maker: scratch.maker.get(), newest: form.newest };
         let lowers = scratch.lowers(layers)?;
         let own = self.own_layer(scratch)?.join("upper");
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
@@ -57,11 +64,28 @@ impl Engine {
             Ok(write_layer(&layers, manner, File::from(write))?)
         })?;
         let archive = File::from(read);
-        let stored = self.store.put_blob_of_unknown_digest(&mut GzEncoder::new(archive, Level::default()));
+        let compression = form.compression;
+        let stored =
+            compression.compress(archive).and_then(|mut from| self.store.put_blob_of_unknown_digest(&mut from));
         // Its own words say more than the end of a pipe.
         let carried = agent.answer()?;
-        let (digest, size) = stored?;
-        let compression = Compression::Gzip;
+        let layer = self.keep(worker, stored?, compression)?;
+        Ok(StepLayer { layer, entries: carried.entries })
+    }
+
+    /// Makes one layer of several, given bottom to top, which leaves the same of what is below.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NoSpace`], [`Kind::Io`]; when one is gone or damaged.
+    pub fn squash(&self, worker: &Worker, layers: &[Layer], compression: Compression) -> Result<Layer> {
+        let archive = bryo_image::squash::squash_layers(&self.store, layers)?;
+        let stored = self.store.put_blob_of_unknown_digest(&mut compression.compress(archive)?)?;
+        self.keep(worker, stored, compression)
+    }
+
+    /// Unpacks the blob of a layer.
+    fn keep(&self, worker: &Worker, (digest, size): (Digest, u64), compression: Compression) -> Result<Layer> {
         let job = UnpackJob {
             diff_id: None,
             compression: Some(compression),
@@ -70,7 +94,6 @@ impl Engine {
         };
         let report = worker.unpack(job, self.store.open_blob(&digest)?.into())?.wait()?.commit()?;
         let media_type = compression.media_type().to_owned();
-        let layer = Layer { digest, size, media_type, diff_id: report.diff_id };
-        Ok(StepLayer { layer, entries: carried.entries })
+        Ok(Layer { digest, size, media_type, diff_id: report.diff_id })
     }
 }

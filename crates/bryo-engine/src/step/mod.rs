@@ -15,6 +15,7 @@ mod layer;
 mod owners;
 mod people;
 mod process;
+mod shared;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -23,9 +24,10 @@ use crate::Engine;
 use crate::container::{Held, Id, Namespace, remove_layer, remove_trees};
 use crate::error::{Error, Result};
 
+pub use bryo_image::unpack::Compression;
 pub use cache::{Entry as CacheEntry, StepCache};
 pub use files::Working;
-pub use layer::StepLayer;
+pub use layer::{LayerForm, StepLayer};
 pub use process::{CacheDirectory, SecretFile, StepListener, StepMount, StepProcess};
 
 /// Where a step writes.

@@ -131,6 +131,21 @@ impl Compression {
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
+
+    /// Compresses what is read.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] if the compressor cannot be had.
+    pub fn compress<'a>(self, input: impl std::io::Read + 'a) -> Result<Box<dyn std::io::Read + 'a>> {
+        Ok(match self {
+            Self::None => Box::new(input),
+            Self::Gzip => Box::new(flate2::read::GzEncoder::new(input, flate2::Compression::default())),
+            Self::Zstd => {
+                let encoder = zstd::stream::read::Encoder::new(input, zstd::DEFAULT_COMPRESSION_LEVEL);
+                Box::new(encoder.map_err(|error| Error::io("begin to compress a layer", error))?)
+            }
+        })
+    }
 }
 
 /// One layer to unpack.

@@ -181,8 +181,10 @@ impl Crew<'_, '_> {
                 self.answer();
             }
             Ok(Frame::Done(done)) => {
-                let Done { state, asked_for } = *done;
+                let Done { state, asked_for, steps, materials } = *done;
                 self.builder.asked_for.borrow_mut().extend(asked_for);
+                self.builder.steps.extend(steps);
+                self.builder.materials.extend(materials);
                 self.builder.stages.insert(index, state);
                 self.ended(index)?;
                 self.answer();

@@ -3,12 +3,14 @@
 //! many bytes.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use bryo_engine::error::{Error as EngineError, Kind as EngineKind};
+use bryo_engine::step::CacheEntry;
+use bryo_image::Digest;
 use bryo_launch::relay;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,10 @@ pub(super) struct Done {
     pub state: State,
     /// The arguments that it has asked for.
     pub asked_for: BTreeSet<String>,
+    /// The steps that it is made of.
+    pub steps: BTreeMap<Digest, CacheEntry>,
+    /// The manifests of images that it has taken something from.
+    pub materials: BTreeMap<String, Digest>,
 }
 
 /// A failure on its way.
@@ -64,7 +70,12 @@ pub(super) enum Frame {
 impl Frame {
     /// Says what has become of a stage that was asked for.
     pub fn stage(state: &State) -> io::Result<Self> {
-        Ok(Self::Done(Box::new(Done { state: state.clone(), asked_for: BTreeSet::new() })))
+        Ok(Self::Done(Box::new(Done {
+            state: state.clone(),
+            asked_for: BTreeSet::new(),
+            steps: BTreeMap::new(),
+            materials: BTreeMap::new(),
+        })))
     }
 
     fn of(event: Event<'_>) -> Self {
@@ -230,7 +241,12 @@ pub(super) fn serve(builder: &Builder<'_>, index: usize, socket: UnixStream) -> 
     let request = Request { progress: &outside, ..builder.request.clone() };
     let mut own = Builder::beside(builder, &request, &outside);
     let frame = match own.stage(index) {
-        Ok(state) => Frame::Done(Box::new(Done { state, asked_for: own.asked_for.take() })),
+        Ok(state) => Frame::Done(Box::new(Done {
+            state,
+            asked_for: own.asked_for.take(),
+            steps: std::mem::take(&mut own.steps),
+            materials: std::mem::take(&mut own.materials),
+        })),
         Err(error) => Frame::Failed(error),
     };
     // The worker is a process, and ends with this.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo build`.
 
+mod cache;
 mod output;
 mod values;
 
@@ -9,10 +10,11 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bryo_build::build::{Built, Request, build};
+use bryo_build::build::{Built, Provenance, Request, build};
 use bryo_build::context::{Context as Files, Found, is_archive};
 use bryo_build::dockerfile;
 use bryo_build::error::{Error as BuildError, Kind as BuildKind, excerpt};
+use bryo_build::git::Repository;
 use bryo_engine::Engine;
 use bryo_engine::error::{Error as EngineError, Kind};
 use bryo_engine::options::Pull;
@@ -28,7 +30,7 @@ use crate::output as out;
 use crate::progress::steps::{self, Form};
 
 use output::Output;
-use values::{SecretSource, named};
+use values::{SecretSource, Way, named};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,12 @@ pub struct Build {
     /// Make every step anew
     #[arg(long)]
     no_cache: bool,
+    /// Take steps that another build has made: type=local,src=DIR or type=registry,ref=NAME
+    #[arg(long = "cache-from", value_name = "type=TYPE,...")]
+    cache_from: Vec<cache::From>,
+    /// Write the steps for other builds: type=local,dest=DIR or type=registry,ref=NAME
+    #[arg(long = "cache-to", value_name = "type=TYPE,...")]
+    cache_to: Vec<cache::To>,
     /// Ask the registries for newer images of those that the build stands on
     #[arg(long)]
     pull: bool,
@@ -60,9 +68,21 @@ pub struct Build {
     /// An agent with keys for RUN --mount=type=ssh: ID, default for the one of SSH_AUTH_SOCK, or ID=SOCKET
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     agents: Vec<String>,
-    /// The platform to build for: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// The platform to build for: OS/ARCH[/VARIANT]; several, with commas, become one index
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<Platform>,
+    /// An annotation of the manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    annotations: Vec<String>,
+    /// Make one layer of all that the build adds to the image below
+    #[arg(long)]
+    squash: bool,
+    /// How the layers are compressed
+    #[arg(long, value_enum, default_value_t = Way::Gzip, value_name = "WAY")]
+    compression: Way,
+    /// Attest what the image was made of: true, false, mode=min or mode=max
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    provenance: Provenance,
     /// How the steps are shown
     #[arg(long, value_enum, default_value_t = Form::Auto, value_name = "FORM")]
     progress: Form,
@@ -78,7 +98,8 @@ pub struct Build {
     /// Write the result somewhere: type=local|tar|oci|docker,dest=PATH
     #[arg(short, long = "output", value_name = "type=TYPE,dest=PATH")]
     outputs: Vec<Output>,
-    /// The directory with the files of the build; - is an archive of one, or a Dockerfile alone, on standard input
+    /// The directory with the files of the build; - is an archive of one, or a Dockerfile alone, on standard input, and
+    /// so is what an address has; or a git repository, URL#REFERENCE:DIRECTORY
     #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
     context: String,
 }
@@ -94,13 +115,16 @@ impl Verb for Build {
         let engine = context.engine()?;
         // What is unpacked for the build is nobody's leftover.
         let _pin = engine.store().pin()?;
-        let (files, found) = self.files(&engine)?;
+        let (files, found) = self.files(context, &engine)?;
         let parsed = dockerfile::parse(&found.text).map_err(BuildError::from);
-        let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, &dockerfile));
+        let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, (&dockerfile, &found)));
         let built = built.map_err(|error| failed(error, &found))?;
         let id = built.record.id().to_string();
         for output in &self.outputs {
             output.write(&engine, &built.record)?;
+        }
+        for to in &self.cache_to {
+            to.write(context, &engine, &built)?;
         }
         if let Some(file) = &self.iidfile {
             fs::write(file, &id).map_err(|error| Error::io(format!("write {}", file.display()), &error))?;
@@ -120,7 +144,7 @@ impl Build {
         context: &Context,
         engine: &Engine,
         files: &Files,
-        dockerfile: &dockerfile::Dockerfile,
+        (dockerfile, found): (&dockerfile::Dockerfile, &Found),
     ) -> bryo_build::error::Result<Built> {
         let plain = |error: Error| BuildError::new(BuildKind::Dockerfile, error.text().unwrap_or_default());
         let variable = |name: &str| std::env::var(name).ok();
@@ -135,17 +159,25 @@ impl Build {
         }
         let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
         let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
+        if !self.no_cache {
+            self.cache_from.iter().for_each(|from| from.take(context, engine));
+        }
         let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
         let request = Request {
             dockerfile,
             context: files,
             target: self.target.clone(),
             build_args,
-            labels: named(&self.labels).map_err(plain)?,
+            labels: named("--label", &self.labels).map_err(plain)?,
             names: self.tags.clone(),
             secrets,
             agents: values::agents(&self.agents, &variable).map_err(plain)?,
-            platform: self.platform.clone().unwrap_or_else(Platform::host),
+            platforms: self.platforms(),
+            dockerfile_name: &found.name,
+            annotations: named("--annotation", &self.annotations).map_err(plain)?,
+            compression: self.compression.into(),
+            squash: self.squash,
+            provenance: self.provenance.0,
             no_cache: self.no_cache,
             require_nonroot: self.require_nonroot,
             source_date_epoch,
@@ -156,8 +188,12 @@ impl Build {
         build(engine, &request)
     }
 
+    fn platforms(&self) -> Vec<Platform> {
+        if self.platforms.is_empty() { vec![Platform::host()] } else { self.platforms.clone() }
+    }
+
     /// Finds the files of the build and its Dockerfile.
-    fn files(&self, engine: &Engine) -> Result<(Files, Found)> {
+    fn files(&self, context: &Context, engine: &Engine) -> Result<(Files, Found)> {
         let from_stdin = self.file.as_deref() == Some(Path::new("-"));
         if self.context == "-" {
             if from_stdin {
@@ -165,9 +201,12 @@ impl Build {
             }
             return self.standard_input(engine);
         }
-        if self.context.contains("://") || self.context.starts_with("git@") {
-            let what = format!("build {}: a context is a directory, or an archive on standard input", self.context);
-            return Err(Error::message(what).hint("git clone or curl first, then bryo build DIRECTORY"));
+        if let Some(repository) = Repository::parse(&self.context) {
+            let files = Files::repository(&repository, &engine.store().root().join("build")).map_err(unplaced)?;
+            return self.own_dockerfile(files);
+        }
+        if self.context.contains("://") {
+            return self.address(context, engine);
         }
         let mut files = Files::directory(Path::new(&self.context)).map_err(unplaced)?;
         let found = match &self.file {
@@ -185,25 +224,46 @@ impl Build {
         Ok((files, found))
     }
 
-    /// Takes an archive of a context from standard input, or a Dockerfile alone.
-    fn standard_input(&self, engine: &Engine) -> Result<(Files, Found)> {
-        let mut input = std::io::stdin().lock();
-        let mut beginning = Vec::new();
-        let read = input.by_ref().take(512).read_to_end(&mut beginning);
-        read.map_err(|error| Error::io("read standard input", &error))?;
-        if !is_archive(&beginning) {
-            let mut bytes = beginning;
-            let rest = input.take(dockerfile::LENGTH_MAX as u64).read_to_end(&mut bytes);
-            rest.map_err(|error| Error::io("read standard input", &error))?;
-            return Ok((Files::empty(), Found { name: "Dockerfile".into(), text: text("-", bytes)? }));
-        }
-        let place = engine.store().root().join("build");
-        fs::create_dir_all(&place).map_err(|error| Error::io(format!("make {}", place.display()), &error))?;
-        let mut files = Files::archive(beginning.as_slice().chain(input), &place).map_err(unplaced)?;
+    /// Takes the Dockerfile that is among the files.
+    fn own_dockerfile(&self, mut files: Files) -> Result<(Files, Found)> {
         let name = self.file.as_deref().and_then(Path::to_str);
         let found = files.dockerfile(name).map_err(unplaced)?;
         files.read_ignore(None, &found.name).map_err(unplaced)?;
         Ok((files, found))
+    }
+
+    /// Takes an archive of a context from an address, or a Dockerfile alone.
+    fn address(&self, context: &Context, engine: &Engine) -> Result<(Files, Found)> {
+        let place = engine.store().root().join("build");
+        fs::create_dir_all(&place).map_err(|error| Error::io(format!("make {}", place.display()), &error))?;
+        let fail = |error| Error::io(format!("read {}", self.context), &error);
+        let path = place.join(format!("script-context-{}", std::process::id()));
+        let fetched = self.fetch(context, &self.context, is_loopback(&self.context), &path);
+        let opened = fetched.map_err(Error::Engine).and_then(|()| fs::File::open(&path).map_err(fail));
+        // From here on it has no name, so that nothing is left of it.
+        let _perhaps = fs::remove_file(&path);
+        self.stream(engine, opened?, &self.context)
+    }
+
+    /// Takes an archive of a context from standard input, or a Dockerfile alone.
+    fn standard_input(&self, engine: &Engine) -> Result<(Files, Found)> {
+        self.stream(engine, std::io::stdin().lock(), "standard input")
+    }
+
+    fn stream(&self, engine: &Engine, mut input: impl Read, name: &str) -> Result<(Files, Found)> {
+        let mut beginning = Vec::new();
+        let read = input.by_ref().take(512).read_to_end(&mut beginning);
+        read.map_err(|error| Error::io(format!("read {name}"), &error))?;
+        if !is_archive(&beginning) {
+            let mut bytes = beginning;
+            let rest = input.take(dockerfile::LENGTH_MAX as u64).read_to_end(&mut bytes);
+            rest.map_err(|error| Error::io(format!("read {name}"), &error))?;
+            return Ok((Files::empty(), Found { name: "Dockerfile".into(), text: text(name, bytes)? }));
+        }
+        let place = engine.store().root().join("build");
+        fs::create_dir_all(&place).map_err(|error| Error::io(format!("make {}", place.display()), &error))?;
+        let files = Files::archive(beginning.as_slice().chain(input), &place).map_err(unplaced)?;
+        self.own_dockerfile(files)
     }
 
     /// Finds an image that a stage stands on, and pulls it where that is wanted.
@@ -235,7 +295,7 @@ impl Build {
     fn fetch(&self, context: &Context, url: &str, verified: bool, path: &Path) -> bryo_engine::error::Result<()> {
         if url.starts_with("http://") && !verified {
             let why = format!(
-                "ADD {url}: over plain HTTP anybody on the way can change it; --checksum=sha256:... says what it is"
+                "{url}: over plain HTTP anybody on the way can change it; ADD --checksum=sha256:... says what it is"
             );
             return Err(EngineError::new(Kind::Source, why));
         }
@@ -273,6 +333,15 @@ fn of_command_line(error: Error) -> EngineError {
         Error::Engine(error) => error,
         other => EngineError::new(Kind::Source, other.text().unwrap_or_default()),
     }
+}
+
+/// Tells whether an address is of this machine: then nobody is on the way.
+fn is_loopback(url: &str) -> bool {
+    let authority =
+        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 fn is_for(image: &Image, platform: &Platform) -> bool {

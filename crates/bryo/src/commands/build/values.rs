@@ -6,6 +6,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bryo_engine::step::Compression;
+
 use crate::errors::{Error, Result};
 
 /// The variable that says which time a reproducible result is of. Source: reproducible-builds.org.
@@ -36,9 +38,9 @@ pub fn build_args(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<St
 }
 
 /// Reads `NAME=VALUE` or `NAME`.
-pub fn named(list: &[String]) -> Result<BTreeMap<String, String>> {
+pub fn named(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=').unwrap_or((text, "")) {
-        ("", _) => Err(Error::message(format!("--label {text:?}: NAME=VALUE is expected"))),
+        ("", _) => Err(Error::message(format!("{flag} {text:?}: NAME=VALUE is expected"))),
         (name, value) => Ok((name.to_owned(), value.to_owned())),
     };
     list.iter().map(pair).collect()
@@ -83,6 +85,27 @@ pub fn agents(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<String
         Ok((id.to_owned(), path))
     };
     list.iter().map(agent).collect()
+}
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// What everybody reads
+    Gzip,
+    /// Smaller and faster
+    Zstd,
+    /// Not at all
+    Uncompressed,
+}
+
+impl From<Way> for Compression {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Gzip => Self::Gzip,
+            Way::Zstd => Self::Zstd,
+            Way::Uncompressed => Self::None,
+        }
+    }
 }
 
 /// Where a secret comes from.
