@@ -11,6 +11,7 @@ pub mod changes;
 mod copy;
 pub mod digest;
 pub mod error;
+mod gzip;
 mod jobs;
 pub mod progress;
 pub mod pull;

@@ -139,7 +139,7 @@ impl Compression {
     pub fn compress<'a>(self, input: impl std::io::Read + 'a) -> Result<Box<dyn std::io::Read + 'a>> {
         Ok(match self {
             Self::None => Box::new(input),
-            Self::Gzip => Box::new(flate2::read::GzEncoder::new(input, flate2::Compression::default())),
+            Self::Gzip => Box::new(crate::gzip::Gzip::new(input)),
             Self::Zstd => {
                 let encoder = zstd::stream::read::Encoder::new(input, zstd::DEFAULT_COMPRESSION_LEVEL);
                 Box::new(encoder.map_err(|error| Error::io("begin to compress a layer", error))?)
