@@ -2,9 +2,10 @@
 //! Git repositories as contexts and as sources of `ADD`, through the program `git` of this machine.
 //!
 //! Guarantees: what is checked out is the commit that was named, if one was; hooks are not run, and no other program is
-//! asked for anything by a repository's configuration. Trusts: the caller's own configuration of `git`, with its
-//! credentials. Faces: repositories made by anyone, whose links lead anywhere: what is in them is only opened below
-//! their root.
+//! asked for anything by a repository's configuration; what a Dockerfile names is fetched without the caller's logins and
+//! from no directory of this machine. Trusts: the caller's own configuration of `git`, with its credentials, for what the
+//! caller names. Faces: repositories made by anyone, whose links lead anywhere: what is in them is only opened below their
+//! root.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,6 +26,15 @@ pub struct Repository {
     /// A branch, a tag or a commit; nothing for what the repository itself says.
     reference: Option<String>,
     directory: Option<String>,
+}
+
+/// Who asks for a repository, and so whose logins are used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asker<'a> {
+    /// The caller, with everything that `git` finds of the caller's.
+    Caller,
+    /// A Dockerfile, with an agent for `ssh` if the build was given one, and nothing else.
+    Dockerfile(Option<&'a Path>),
 }
 
 /// What was checked out.
@@ -58,13 +68,13 @@ impl Repository {
     /// # Errors
     ///
     /// What `git` says.
-    pub fn check_out(&self, place: &Path, keep_history: bool) -> Result<Checkout> {
-        self.refuse()?;
+    pub fn check_out(&self, place: &Path, keep_history: bool, asker: Asker<'_>) -> Result<Checkout> {
+        self.refuse(asker)?;
         let fail = |e| Error::from(EngineError::io("cannot make a directory in", place, e));
         std::fs::create_dir_all(place).map_err(fail)?;
         // Called as other things that a build unpacks, so that what a killed one has left is found.
         let dir = tempfile::Builder::new().prefix("context-").tempdir_in(place).map_err(fail)?;
-        let git = |args: &[&str]| self.git(dir.path(), args);
+        let git = |args: &[&str]| self.git(dir.path(), args, asker);
         git(&["init", "--quiet"])?;
         let wanted = self.reference.as_deref().unwrap_or("HEAD");
         let found = match git(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", &self.url, wanted]) {
@@ -90,7 +100,17 @@ impl Repository {
     }
 
     /// Refuses what anybody on the way could change, and what would be taken for a flag.
-    fn refuse(&self) -> Result<()> {
+    fn refuse(&self, asker: Asker<'_>) -> Result<()> {
+        if let Asker::Dockerfile(agent) = asker {
+            if self.url.starts_with("file://") {
+                let why = "a Dockerfile gets nothing of this machine but the context; it can be the context itself";
+                return Err(wrong(format!("{}: {why}", self.url)));
+            }
+            if self.is_ssh() && agent.is_none() {
+                let why = "your keys are not a Dockerfile's; --ssh default gives it the use of those of your agent";
+                return Err(wrong(format!("{}: {why}", self.url)));
+            }
+        }
         let plain = self.url.starts_with("http://") || self.url.starts_with("git://");
         if plain && !self.reference.as_deref().is_some_and(is_commit) {
             let why =
@@ -112,7 +132,11 @@ impl Repository {
         Ok(Root::from_fd(opened))
     }
 
-    fn git(&self, dir: &Path, args: &[&str]) -> Result<String> {
+    fn is_ssh(&self) -> bool {
+        self.url.starts_with("ssh://") || self.url.starts_with("git@")
+    }
+
+    fn git(&self, dir: &Path, args: &[&str], asker: Asker<'_>) -> Result<String> {
         let program = DIRS.iter().map(|dir| Path::new(dir).join("git")).find(|path| path.exists());
         let program = program.ok_or_else(|| wrong(format!("{}: git is not installed", self.url)))?;
         let mut command = Command::new(program);
@@ -125,11 +149,20 @@ impl Repository {
             "-c",
             "protocol.ext.allow=never",
         ]);
+        if !self.url.starts_with("file://") {
+            command.args(["-c", "protocol.file.allow=never"]);
+        }
+        if asker != Asker::Caller {
+            command.args(["-c", "credential.helper="]);
+        }
         command.args(args).stdin(Stdio::null());
         // Nobody answers questions, and no other repository is meant.
         command.env("GIT_TERMINAL_PROMPT", "0");
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"] {
             command.env_remove(name);
+        }
+        if let Asker::Dockerfile(agent) = asker {
+            without_logins(&mut command, dir, agent);
         }
         let output = command.output().map_err(|e| EngineError::io("cannot run", "git".as_ref(), e))?;
         if output.status.success() {
@@ -145,6 +178,20 @@ impl Checkout {
     /// Returns the directory.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+}
+
+/// Lets a command find nothing that is the caller's: no configuration, no passwords, no keys but those of an agent.
+fn without_logins(command: &mut Command, home: &Path, agent: Option<&Path>) {
+    for name in ["GIT_ASKPASS", "SSH_ASKPASS", "GIT_SSH", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT", "SSH_AUTH_SOCK"]
+    {
+        command.env_remove(name);
+    }
+    command.env_remove("XDG_CONFIG_HOME").env("HOME", home).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    // Which hosts are known is found by the account, not by HOME.
+    command.env("GIT_SSH_COMMAND", "ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes");
+    if let Some(agent) = agent {
+        command.env("SSH_AUTH_SOCK", agent);
     }
 }
 
@@ -173,8 +220,20 @@ mod tests {
 
     #[test]
     fn what_could_be_changed_on_the_way_is_refused() {
-        let refused = |text: &str| Repository::parse(text).unwrap().refuse().is_err();
+        let refused = |text: &str| Repository::parse(text).unwrap().refuse(Asker::Caller).is_err();
         assert!(refused("http://x/y.git") && refused("git://x/y#main") && refused("https://x/y.git#--upload-pack=x"));
         assert!(!refused(&format!("git://x/y#{}", "0".repeat(40))) && !refused("https://x/y.git#main"));
+    }
+
+    #[test]
+    fn a_dockerfile_names_no_repository_of_the_callers() {
+        let refused = |text: &str, agent| {
+            let asked = Repository::parse(text).unwrap().refuse(Asker::Dockerfile(agent));
+            asked.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let agent = Some(Path::new("/agent"));
+        assert!(refused("file:///home/me/x.git", agent).contains("nothing of this machine"));
+        assert!(refused("git@x:y", None).contains("--ssh default") && refused("ssh://x/y", None).contains("--ssh"));
+        assert_eq!(refused("git@x:y", agent) + &refused("https://x/y.git", None), "");
     }
 }

@@ -24,7 +24,7 @@ use crate::context::is_archive;
 use crate::dockerfile::{Copy, Heredoc, Source, substitute};
 use crate::error::{Result, wrong};
 use crate::files::{Chmod, Destination, Placed, Selection, pack, place};
-use crate::git::{Checkout, Repository};
+use crate::git::{Asker, Checkout, Repository};
 use crate::ignore::Ignore;
 use crate::pattern::literal;
 use crate::state::State;
@@ -194,7 +194,8 @@ impl Builder<'_> {
     /// Checks a repository out. What `--checksum` says is the commit that it must be.
     fn repository(&self, repository: &Repository, copy: &Copy, state: &State) -> Result<Checkout> {
         let place = self.engine.store().root().join("build");
-        let checkout = repository.check_out(&place, copy.keep_git_dir)?;
+        let agent = self.request.agents.get("default").map(PathBuf::as_path);
+        let checkout = repository.check_out(&place, copy.keep_git_dir, Asker::Dockerfile(agent))?;
         let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
         match checksum {
             Some(wanted) if wanted != checkout.commit => {

@@ -226,7 +226,7 @@ impl<'a> Builder<'a> {
         let stages = &self.request.dockerfile.stages;
         let Some(target) = &self.request.target else { return Ok(stages.len() - 1) };
         let name = target.to_ascii_lowercase();
-        let named = stages.iter().position(|stage| stage.name.as_deref() == Some(&name));
+        let named = stages.iter().rposition(|stage| stage.name.as_deref() == Some(&name));
         let numbered = || target.parse().ok().filter(|number: &usize| *number < stages.len());
         named.or_else(numbered).ok_or_else(|| {
             let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();

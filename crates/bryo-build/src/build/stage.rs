@@ -92,7 +92,7 @@ impl Builder<'_> {
         if name.is_empty() {
             return Err(wrong(format!("FROM {}: nothing is left of the name", stage.base)));
         }
-        if let Some(before) = self.find_stage(index, &name)? {
+        if let Some(before) = self.base_stage(index, &name)? {
             let state = self.stage(before)?.as_base(&name);
             telling.next("");
             return Ok(state);
@@ -114,13 +114,41 @@ impl Builder<'_> {
         text.parse().map_err(|_| wrong(format!("{text:?} is no platform, such as linux/arm64")))
     }
 
+    /// Finds the stage that another one stands on. The name of the stage itself is an image's, as in
+    /// `FROM alpine AS alpine`, and so is that of a later one, unless that would stand on this one.
+    pub(super) fn base_stage(&self, index: usize, name: &str) -> Result<Option<usize>> {
+        let Some(found) = self.named(index, name) else { return Ok(None) };
+        if found < index {
+            return Ok(Some(found));
+        }
+        let mut seen = std::collections::BTreeSet::from([index]);
+        let mut at = found;
+        while found != index && seen.insert(at) {
+            let base = self.expand_global(&self.request.dockerfile.stages[at].base)?;
+            let Some(below) = self.named(at, &base) else { return Ok(None) };
+            if below == index {
+                let why =
+                    format!("the stages stand on each other: this one on {name:?}, and that, in the end, on this");
+                return Err(wrong(why));
+            }
+            at = below;
+        }
+        Ok(None)
+    }
+
+    /// Finds a stage by its name: of several the last one before another stage, else the first after it.
+    fn named(&self, index: usize, name: &str) -> Option<usize> {
+        let stages = &self.request.dockerfile.stages;
+        let is = |stage: &Stage| stage.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        let before = stages[..index].iter().rposition(is);
+        before.or_else(|| Some(index + stages[index..].iter().position(is)?))
+    }
+
     /// Finds an earlier stage by its name or number; a later one is a mistake.
     pub(super) fn find_stage(&self, index: usize, name: &str) -> Result<Option<usize>> {
-        let lower = name.to_ascii_lowercase();
-        let stages = &self.request.dockerfile.stages;
-        match stages.iter().position(|stage| stage.name.as_deref() == Some(&lower)) {
+        match self.named(index, name) {
             Some(found) if found < index => Ok(Some(found)),
-            Some(found) if found == index => Err(wrong(format!("stage {name:?} cannot stand on itself"))),
+            Some(found) if found == index => Err(wrong(format!("stage {name:?} cannot use itself"))),
             Some(_) => Err(wrong(format!("stage {name:?} comes later; a stage can only use those before it"))),
             None => Ok(None),
         }

@@ -248,14 +248,51 @@ fn a_repository_is_a_context_and_a_source() {
     built(&format!("{url}#main:etc")).fails(1, &["no directory \"etc\""]);
     built("http://127.0.0.1/x.git").fails(1, &["anybody on the way"]);
     let add = |flags: &str, from: &str| build(&home, &format!("FROM {BUSYBOX}\nADD {flags} {from} /r\n"), &[]);
-    add("--chown=5", &format!("{url}#v2:sub")).ok();
+    // What is the caller's is not the Dockerfile's: neither repositories of this machine nor keys.
+    add("", &url).fails(1, &["nothing of this machine but the context"]);
+    add("", "git@localhost:x").fails(1, &["--ssh default"]);
+    let (second, served) = served(&home);
+    add("--chown=5", &format!("{served}#{second}:sub")).ok();
     assert_eq!(inside(&home, "cat /r/f; stat -c %u /r/f; ls -A /r | wc -l"), "second\n5\n2");
-    assert!(add("--chown=5", &format!("{url}#v2:sub")).stderr.contains("CACHED"));
-    add("--keep-git-dir", &url).ok();
+    assert!(add("--chown=5", &format!("{served}#{second}:sub")).stderr.contains("CACHED"));
+    add("--keep-git-dir", &format!("{served}#{second}")).ok();
     assert_eq!(inside(&home, "test -f /r/.git/HEAD && echo kept"), "kept");
-    add(&format!("--checksum={first}"), &url).fails(1, &["the commit is", &first]);
+    add(&format!("--checksum={first}"), &format!("{served}#{second}")).fails(1, &["the commit is", &first]);
     let left = fs::read_dir(home.store().join("build")).unwrap().flatten().map(|entry| entry.file_name());
     assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("context-")));
+}
+
+/// Serves the repository as files; returns its second commit and the address.
+fn served(home: &Home) -> (String, String) {
+    use std::io::Write;
+    let git = home.path.join("r.git/.git");
+    let dir = git.display().to_string();
+    home.tool("git", &["-C", &dir, "update-server-info"]).ok();
+    let second = home.tool("git", &["-C", &dir, "rev-parse", "v2"]).ok();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let path = request.split_whitespace().nth(1).and_then(|path| path.strip_prefix("/x.git/"));
+            let path = path.and_then(|path| path.split('?').next()).unwrap_or("none");
+            let answer = match fs::read(git.join(path)) {
+                Ok(bytes) => [
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len())
+                        .as_bytes(),
+                    &bytes,
+                ]
+                .concat(),
+                Err(_) => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+            };
+            // One that has heard enough is gone.
+            let _gone = stream.write_all(&answer);
+        }
+    });
+    (second, format!("http://127.0.0.1:{port}/x.git"))
 }
 
 /// Answers one request with a file.

@@ -30,7 +30,7 @@ impl Builder<'_> {
     /// Returns the stage that a stage stands on.
     pub(in crate::build) fn stands_on(&self, index: usize) -> Option<usize> {
         let base = self.expand_global(&self.request.dockerfile.stages[index].base).ok()?;
-        self.find_stage(index, &base).ok().flatten()
+        self.base_stage(index, &base).ok().flatten()
     }
 
     /// Lists the stages that a stage copies from, or mounts.
