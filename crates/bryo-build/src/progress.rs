@@ -48,6 +48,14 @@ pub enum Stream {
 pub trait Progress {
     /// Hears of something.
     fn event(&self, event: Event<'_>);
+
+    /// Tells whether it wants to hear now and then that time passes.
+    fn follows_time(&self) -> bool {
+        false
+    }
+
+    /// Hears that time passes.
+    fn tick(&self) {}
 }
 
 /// Tells nobody.

@@ -59,7 +59,15 @@ struct Plan {
 impl Builder<'_> {
     pub(super) fn copy(&mut self, state: &mut State, index: usize, copy: &Copy, text: &str, name: &str) -> Result<()> {
         let plan = self.plan_copy(state, index, copy)?;
-        let inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
+        let mut inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
+        let known_as = inputs.clone();
+        let staged = plan.pieces.iter().any(|piece| matches!(piece, Piece::Stage(..)));
+        if staged && !self.is_known(&inputs) {
+            // Another stage need not have made anything else of what is copied.
+            inputs["copy"]["from"] = Value::Null;
+            inputs["copy"]["digests"] =
+                plan.pieces.iter().map(|piece| self.content(piece)).collect::<Result<Vec<_>>>()?.into();
+        }
         let entry = self.cached(&inputs, name, |builder, _| {
             let layers = builder.layers(state)?;
             let scratch = builder.engine.scratch()?;
@@ -68,6 +76,9 @@ impl Builder<'_> {
             let layer = done.and_then(|()| builder.layer(&scratch, &layers, &[]));
             builder.ended(scratch, layer).map(Some)
         })?;
+        if inputs != known_as {
+            self.keep(&known_as, &entry);
+        }
         state.record(text, entry.layer.map(|layer| (layer, entry.created)));
         Ok(())
     }
@@ -257,6 +268,23 @@ impl Builder<'_> {
                 return Ok(format!("unpacked {}", writer.finish().1));
             }
         }
+        Ok(writer.finish().1.to_string())
+    }
+
+    /// Returns a digest of what a piece carries, of a stage's as well.
+    fn content(&self, piece: &Piece) -> Result<String> {
+        let Piece::Stage(layers, selection) = piece else { return self.digest(piece) };
+        if layers.is_empty() {
+            return Err(wrong(format!("{:?}: there is nothing in it", selection.sources)));
+        }
+        let selection = Selection { timeless: true, ..selection.clone() };
+        let (read, write) = pipe()?;
+        let packing =
+            self.engine.in_tree(layers, None, [write], |root, [write]| pack(root, &selection, File::from(write)))?;
+        let mut writer = HashingWriter::new(std::io::sink(), Algorithm::Sha256);
+        let hashed = std::io::copy(&mut File::from(read), &mut writer);
+        packing.answer()?;
+        hashed.map_err(|e| EngineError::io("cannot read", "stage".as_ref(), e))?;
         Ok(writer.finish().1.to_string())
     }
 

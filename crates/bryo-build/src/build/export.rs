@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bryo_image::Digest;
 use bryo_image::registry::Platform;
-use bryo_image::store::{ImageRecord, NewImage, Store};
+use bryo_image::store::{ImageRecord, MANIFEST_MAX, NewImage, Store};
 use serde_json::{Value, json};
 
 use super::Builder;
@@ -69,6 +69,9 @@ impl Builder<'_> {
     fn manifest(&self, made: &Made) -> Result<Written> {
         let store = self.engine.store();
         let config = bytes(&made.state.configuration(&self.now))?;
+        if config.len() as u64 > MANIFEST_MAX {
+            return Err(wrong(format!("the image's configuration has {} bytes, and nobody reads it", config.len())));
+        }
         let config_digest = store.put_blob(&config)?;
         let layer = |layer: &bryo_image::store::Layer| json!({"mediaType": media_type(&layer.media_type), "digest": layer.digest, "size": layer.size});
         let mut manifest = json!({

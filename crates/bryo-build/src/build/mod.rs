@@ -10,6 +10,7 @@ mod crew;
 mod export;
 mod fetched;
 mod finish;
+mod mask;
 mod mounts;
 mod provenance;
 mod run;
@@ -40,11 +41,14 @@ use crate::state::State;
 pub use finish::User;
 pub use provenance::{Detail, Provenance};
 
-/// Finds an image by its name, for a platform: pulls it where that is wanted.
-pub type FindImage<'a> = &'a dyn Fn(&str, &Platform) -> bryo_engine::error::Result<Image>;
+/// Finds an image by its name, for a platform, in a step of that number: pulls it where that is wanted.
+pub type FindImage<'a> = &'a dyn Fn(&str, &Platform, usize) -> bryo_engine::error::Result<Image>;
 
 /// Fetches a file from an address into a file; plain HTTP only where it is said that the content is going to be verified.
 pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result<()>;
+
+/// The most that may come out of the variables of a build, in bytes: each could double what the one before it says.
+const EXPANDED_MAX: usize = 64 << 20;
 
 /// What is to be built, and of what.
 #[derive(Clone)]
@@ -165,6 +169,8 @@ struct Builder<'a> {
     accounts: BTreeMap<String, Accounts>,
     /// How many steps were told of.
     told: Cell<usize>,
+    /// How much has come out of variables, in bytes.
+    expanded: Cell<usize>,
     /// The steps that the result is made of, and those of stages beside it.
     steps: BTreeMap<Digest, CacheEntry>,
 }
@@ -186,6 +192,7 @@ impl<'a> Builder<'a> {
             images: BTreeMap::new(),
             accounts: BTreeMap::new(),
             told: Cell::new(0),
+            expanded: Cell::new(0),
             steps: BTreeMap::new(),
         };
         builder.read_globals()?;
@@ -209,6 +216,7 @@ impl<'a> Builder<'a> {
             images: builder.images.clone(),
             accounts: builder.accounts.clone(),
             told: Cell::new(0),
+            expanded: Cell::new(0),
             steps: BTreeMap::new(),
         }
     }
@@ -269,6 +277,11 @@ impl<'a> Builder<'a> {
     /// Replaces the variables of a word in a stage.
     fn expand(&self, word: &str, state: &State) -> Result<String> {
         let lookup = |name: &str| state.variable(name);
-        substitute::word(word, &lookup, self.request.dockerfile.escape).map_err(wrong)
+        let text = substitute::word(word, &lookup, self.request.dockerfile.escape).map_err(wrong)?;
+        self.expanded.set(self.expanded.get() + text.len());
+        if self.expanded.get() > EXPANDED_MAX {
+            return Err(wrong("what the variables of all instructions say is too long"));
+        }
+        Ok(text)
     }
 }

@@ -2,6 +2,7 @@
 //! Stages: what they stand on, and their steps in order.
 
 use bryo_engine::step::{CacheEntry, Compression, StepCache};
+use bryo_image::Digest;
 use bryo_image::registry::Platform;
 use bryo_image::store::Layer;
 use serde_json::{Value, json};
@@ -11,6 +12,9 @@ use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
 use crate::error::{Result, wrong};
 use crate::progress::Event;
 use crate::state::State;
+
+/// The most layers of a stage. The kernel stacks 500 directories, and whoever runs the result adds a few.
+const LAYERS_MAX: usize = 490;
 
 /// How a stage is told of.
 pub(super) struct Telling {
@@ -49,6 +53,7 @@ impl Builder<'_> {
             telling.of += usize::from(!trigger.instruction.is_configuration());
             self.step(&mut state, index, &trigger, &mut telling).map_err(|e| e.at(stage.place))?;
         }
+        refuse_many(&state, stage)?;
         for step in &stage.steps {
             self.step(&mut state, index, step, &mut telling).map_err(|e| e.at(step.place))?;
         }
@@ -179,8 +184,8 @@ impl Builder<'_> {
             return Ok(state.clone());
         }
         let told = told.map_or_else(|| format!("FROM {name}"), str::to_owned);
-        let state = self.told(&told, |builder, _| {
-            let image = (builder.request.find_image)(name, platform)?;
+        let state = self.told(&told, |builder, number| {
+            let image = (builder.request.find_image)(name, platform, number)?;
             builder.materials.insert(name.to_owned(), image.manifest_digest.clone());
             builder.engine.unpack_for_build(&image)?;
             let config = builder.engine.store().read_blob(&image.config_digest, bryo_image::store::MANIFEST_MAX)?;
@@ -216,14 +221,8 @@ impl Builder<'_> {
         name: &str,
         make: impl FnOnce(&mut Self, usize) -> Result<Option<Layer>>,
     ) -> Result<CacheEntry> {
-        let key = match self.request.compression {
-            Compression::Gzip => StepCache::key(inputs),
-            other => StepCache::key(&json!([inputs, other])),
-        };
-        let known = if self.request.no_cache { None } else { self.cache.get(&key) };
-        if let Some(entry) = known
-            && entry.layer.as_ref().is_none_or(|layer| self.engine.has_step_layer(layer))
-        {
+        let key = self.key(inputs);
+        if let Some(entry) = self.known(&key) {
             let number = self.begin(name);
             self.tell(Event::Cached(number));
             self.steps.insert(key, entry.clone());
@@ -231,9 +230,45 @@ impl Builder<'_> {
         }
         let layer = self.told(name, make)?;
         let entry = CacheEntry { layer, created: super::variables::time(self.request.source_date_epoch) };
-        self.cache.put(&key, &entry);
-        self.steps.insert(key, entry.clone());
+        self.keep(inputs, &entry);
         Ok(entry)
+    }
+
+    fn key(&self, inputs: &Value) -> Digest {
+        match self.request.compression {
+            Compression::Gzip => StepCache::key(inputs),
+            other => StepCache::key(&json!([inputs, other])),
+        }
+    }
+
+    fn known(&self, key: &Digest) -> Option<CacheEntry> {
+        let entry = if self.request.no_cache { None } else { self.cache.get(key) }?;
+        entry.layer.as_ref().is_none_or(|layer| self.engine.has_step_layer(layer)).then_some(entry)
+    }
+
+    /// Tells whether a step need not be made.
+    pub(super) fn is_known(&self, inputs: &Value) -> bool {
+        self.known(&self.key(inputs)).is_some()
+    }
+
+    /// Remembers what a step has made.
+    pub(super) fn keep(&mut self, inputs: &Value, entry: &CacheEntry) {
+        let key = self.key(inputs);
+        self.cache.put(&key, entry);
+        self.steps.insert(key, entry.clone());
+    }
+}
+
+/// Refuses a stage with more layers than can be used, before the first of them is made.
+fn refuse_many(state: &State, stage: &Stage) -> Result<()> {
+    let makes = |step: &&Step| matches!(step.instruction, Instruction::Run(_) | Instruction::Copy(_));
+    match stage.steps.iter().filter(makes).nth(LAYERS_MAX.saturating_sub(state.layers.len())) {
+        Some(step) => {
+            let why = format!("this would be layer {} of the stage, and more are not stacked", LAYERS_MAX + 1);
+            Err(wrong(why + "; one RUN of several commands, or one COPY of several files, makes one layer")
+                .at(step.place))
+        }
+        None => Ok(()),
     }
 }
 

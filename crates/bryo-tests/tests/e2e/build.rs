@@ -296,6 +296,29 @@ fn what_is_known_is_not_made_again_and_what_depends_is() {
 }
 
 #[test]
+fn what_is_copied_from_a_stage_is_known_by_its_content() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let dockerfile = format!(
+        "FROM {BUSYBOX} AS one\nCOPY dir /src\nRUN cat /src/sub/d.md > /made\nFROM {BUSYBOX}\nCOPY --from=one /made /made\n\
+         RUN cat /made > /x\n"
+    );
+    let made = || {
+        let said = build(&home, &dockerfile, &[]);
+        said.ok();
+        (said.stderr.matches(" DONE ").count() - 2, said.stderr.matches("CACHED").count())
+    };
+    assert_eq!(made(), (4, 0));
+    // What the stage is made of is another thing, what is taken from it is not.
+    home.write("c/dir/c.txt", "other\n");
+    assert_eq!(made(), (2, 2));
+    assert_eq!(made(), (0, 4));
+    home.write("c/dir/sub/d.md", "other\n");
+    assert_eq!(made(), (4, 0));
+    assert_eq!(inside(&home, "cat /x"), "other");
+}
+
+#[test]
 fn the_same_time_gives_the_same_image_everywhere() {
     let Some(user) = User::with_range() else { return };
     let dockerfile = format!(
@@ -343,6 +366,27 @@ fn secrets_are_read_by_their_step_and_kept_nowhere() {
         &["-c", &format!("cd {} && mkdir x && tar -C x -xf all.tar && ! grep -rl {SECRET} x", home.path.display())],
     );
     build(&home, &dockerfile, &[]).fails(1, &["secret one is required", "--secret"]);
+    // A step that says one: whoever reads the log does not read it, neither whole nor when the step has failed.
+    let told = format!(
+        "FROM {BUSYBOX}\nRUN --mount=type=secret,id=one,env=S echo told-$S; cat /run/secrets/one; echo a-secret; exit 3\n"
+    );
+    for form in ["plain", "tty", "rawjson"] {
+        let said = build(&home, &told, &["--secret", &format!("id=one,src={file}"), "--progress", form]);
+        assert_eq!(said.status.code(), Some(1));
+        let log = said.stderr.lines().map(decoded).collect::<String>();
+        assert!(log.contains("told-***") && log.contains("a-secret") && !log.contains(SECRET), "{form}: {said}");
+    }
+}
+
+/// Returns a line with what it says in base64, if it is JSON.
+fn decoded(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else { return format!("{line}\n") };
+    let data = |log: &Value| {
+        let text = log["data"].as_str().unwrap_or_default();
+        let shown = std::process::Command::new("sh").args(["-c", "echo \"$0\" | base64 -d", text]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    };
+    value["logs"].as_array().into_iter().flatten().map(data).collect()
 }
 
 #[test]

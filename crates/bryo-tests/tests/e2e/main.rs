@@ -8,6 +8,7 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_bad;
 mod build_corpus;
 mod build_exchange;
 mod build_mounts;

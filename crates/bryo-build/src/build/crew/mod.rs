@@ -44,6 +44,9 @@ use wire::{Done, Frame};
 /// How long a stage that is not wanted any more has to clean up.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often it is shown that time passes, and looked whether a stage has had its time, in nanoseconds.
+const TICK: i64 = 100_000_000;
+
 /// How many stages are worked on at a time.
 fn most() -> usize {
     std::thread::available_parallelism().map_or(4, |n| n.get().max(2) * 2)
@@ -72,7 +75,8 @@ impl Builder<'_> {
     /// Makes a stage and those that it needs, at the same time where they do not need each other.
     pub(super) fn make_all(&mut self, target: usize) -> Result<State> {
         let needed = self.needs(target);
-        if self.is_row(&needed) {
+        // Where time is shown while a step says nothing, this process is the one that shows it.
+        if self.is_row(&needed) && !self.request.progress.follows_time() {
             return self.stage(target);
         }
         // One stage fetches an image, and the others have it.
@@ -161,8 +165,10 @@ impl Crew<'_, '_> {
         fds.extend(
             self.running.values().map(|running| PollFd::from_borrowed_fd(running.socket.as_fd(), PollFlags::IN)),
         );
-        let moment = Timespec { tv_sec: 1, tv_nsec: 0 };
-        let timeout = self.failed.as_ref().map(|_| &moment);
+        let moment = Timespec { tv_sec: 0, tv_nsec: TICK };
+        let progress = self.builder.request.progress;
+        progress.tick();
+        let timeout = (self.failed.is_some() || progress.follows_time()).then_some(&moment);
         let polled = rustix::io::retry_on_intr(|| poll(&mut fds, timeout));
         bryo_sys::check("poll", || format!("{} stages", self.running.len()), polled).map_err(EngineError::from)?;
         let ready = self.running.keys().zip(&fds[1..]).filter(|(_, fd)| !fd.revents().is_empty());

@@ -26,7 +26,7 @@ use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output as out;
-use crate::progress::steps::{self, Form};
+use crate::progress::steps::{self, Form, Pulled};
 
 use output::Output;
 use values::{SecretSource, Way, named};
@@ -156,12 +156,17 @@ impl Build {
         for secret in &self.secrets {
             secrets.insert(secret.id.clone(), secret.read(&variable).map_err(plain)?);
         }
-        let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
+        let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
+        let here = std::process::id();
+        let find = |name: &str, platform: &Platform, number: usize| {
+            // In the process of a stage the numbers are its own, and the view is not.
+            let told = Pulled::new((std::process::id() == here).then_some(progress.as_ref()), number);
+            self.find(context, engine, (name, platform), &told)
+        };
         let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
         if !self.no_cache {
             self.cache_from.iter().for_each(|from| from.take(context, engine));
         }
-        let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
         let request = Request {
             dockerfile,
             context: files,
@@ -196,8 +201,8 @@ impl Build {
         &self,
         context: &Context,
         engine: &Engine,
-        name: &str,
-        platform: &Platform,
+        (name, platform): (&str, &Platform),
+        told: &Pulled<'_>,
     ) -> bryo_engine::error::Result<Image> {
         let store = engine.store();
         let policy = if self.pull { Pull::Always } else { context.pull_policy().map_err(of_command_line)? };
@@ -212,7 +217,7 @@ impl Build {
         }
         let wanted = format!("{}/{}", platform.os, platform.architecture);
         let wanted = platform.variant.as_ref().map_or(wanted.clone(), |variant| format!("{wanted}/{variant}"));
-        let record = pull::fetch(context, name, Some(&wanted), true).map_err(of_command_line)?;
+        let record = pull::fetch_telling(context, name, &wanted, told).map_err(of_command_line)?;
         Ok(store.image(&record)?)
     }
 
