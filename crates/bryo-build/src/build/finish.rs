@@ -76,7 +76,8 @@ impl Builder<'_> {
             builder.request.names.iter().for_each(|name| note(&format!("naming to {name} done")));
             Ok(record)
         })?;
-        let notes = self.unasked().iter().map(|name| format!("--build-arg {name}: no ARG asks for it")).collect();
+        let unasked = self.unasked().into_iter().map(|name| format!("--build-arg {name}: no ARG asks for it"));
+        let notes = unasked.chain(std::mem::take(&mut self.findings)).collect();
         Ok(Built { record, user, steps: std::mem::take(&mut self.steps), notes })
     }
 

@@ -33,7 +33,7 @@ use bryo_image::store::{Image, ImageRecord};
 use bryo_image::unpack::Worker;
 
 use crate::context::Context;
-use crate::dockerfile::{Dockerfile, substitute};
+use crate::dockerfile::{self, Checks, Dockerfile, Finding, substitute};
 use crate::error::{Result, wrong};
 use crate::progress::{Event, Progress};
 use crate::state::State;
@@ -46,6 +46,9 @@ pub type FindImage<'a> = &'a dyn Fn(&str, &Platform, usize) -> bryo_engine::erro
 
 /// Fetches a file from an address into a file; plain HTTP only where it is said that the content is going to be verified.
 pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result<()>;
+
+/// The argument that stands for the directive `check`.
+const CHECK: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// The most that may come out of the variables of a build, in bytes: each could double what the one before it says.
 const EXPANDED_MAX: usize = 64 << 20;
@@ -167,6 +170,8 @@ struct Builder<'a> {
     images: BTreeMap<String, State>,
     /// The accounts of trees, by their layers.
     accounts: BTreeMap<String, Accounts>,
+    /// What the checks have found.
+    findings: Vec<String>,
     /// How many steps were told of.
     told: Cell<usize>,
     /// How much has come out of variables, in bytes.
@@ -191,12 +196,27 @@ impl<'a> Builder<'a> {
             stages: BTreeMap::new(),
             images: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            findings: Vec::new(),
             told: Cell::new(0),
             expanded: Cell::new(0),
             steps: BTreeMap::new(),
         };
         builder.read_globals()?;
+        builder.check()?;
         Ok(builder)
+    }
+
+    /// Checks the Dockerfile; what is found is told at the end, or is the end.
+    fn check(&mut self) -> Result<()> {
+        let dockerfile = self.request.dockerfile;
+        let given = self.request.build_args.get(CHECK).map(|text| Checks::parse(text).map_err(wrong)).transpose()?;
+        let found = dockerfile::check(dockerfile, given.as_ref().unwrap_or(&dockerfile.checks))?;
+        let told = |finding: Finding| {
+            let Finding { check, place, message } = finding;
+            format!("{}:{}: {check}: {message}", self.request.dockerfile_name, place.line)
+        };
+        self.findings = found.into_iter().map(told).collect();
+        Ok(())
     }
 
     /// Makes the builder of one stage, in another process.
@@ -215,6 +235,7 @@ impl<'a> Builder<'a> {
             stages: builder.stages.clone(),
             images: builder.images.clone(),
             accounts: builder.accounts.clone(),
+            findings: Vec::new(),
             told: Cell::new(0),
             expanded: Cell::new(0),
             steps: BTreeMap::new(),

@@ -112,7 +112,14 @@ impl Builder<'_> {
         }
         let told = telling.next(&format!("FROM {name}"));
         let told = told.as_str();
-        self.image(&name, &platform, Some(told)).map(|state| state.as_base(&name))
+        let image = self.image(&name, &platform, Some(told)).map(|state| state.as_base(&name));
+        image.map_err(|error| match self.named(index, &name) {
+            Some(later) if later > index => {
+                let why = "comes later; a stage can only use those before it, and there is no such image";
+                wrong(format!("stage {name:?} {why}: {error}"))
+            }
+            _ => error,
+        })
     }
 
     fn platform(&self, text: &str) -> Result<Platform> {

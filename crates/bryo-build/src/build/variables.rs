@@ -100,7 +100,9 @@ impl Builder<'_> {
     /// Lists the arguments that were given and that nobody has asked for.
     pub(super) fn unasked(&self) -> Vec<String> {
         let asked = self.asked_for.borrow();
-        let known = |name: &str| asked.contains(name) || PROXIES.contains(&name) || name == "SOURCE_DATE_EPOCH";
+        let known = |name: &str| {
+            asked.contains(name) || PROXIES.contains(&name) || [super::CHECK, "SOURCE_DATE_EPOCH"].contains(&name)
+        };
         self.request.build_args.keys().filter(|name| !known(name)).cloned().collect()
     }
 }

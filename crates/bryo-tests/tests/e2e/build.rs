@@ -240,7 +240,7 @@ fn stages_are_made_when_somebody_needs_them() {
     assert!(said.fails(1, &["exit code: 1"]).contains("RUN false"));
     build(&home, &dockerfile, &["--target", "none"]).fails(1, &["no stage \"none\"", "files"]);
     for (text, words) in [
-        ("FROM a AS a\n", "itself"),
+        ("FROM a AS a\n", "pull docker.io/library/a"),
         ("FROM b AS a\nFROM scratch AS b\n", "later"),
         ("FROM scratch AS a\nCOPY --from=b /x /x\nFROM scratch AS b\n", "later"),
         ("FROM scratch AS a\nCOPY --from=3 /x /x\n", "no stage 3"),
@@ -532,7 +532,7 @@ fn no_path_leads_out_of_the_context() {
     fs::remove_file(home.path.join("c/Dockerfile")).unwrap();
     link(&home.path.join("outside").display().to_string(), "Dockerfile");
     let context = home.path.join("c").display().to_string();
-    home.bryo(&["build", &context]).fails(1, &["no Dockerfile"]);
+    home.bryo(&["build", &context]).fails(1, &["Dockerfile is a link"]);
     // A name of a cache directory is a name.
     fs::remove_file(home.path.join("c/Dockerfile")).unwrap();
     build(&home, &format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target=/k,id=../../../../escaped touch /k/x\n"), &[])
@@ -702,4 +702,23 @@ pub fn owners(home: &Home, image: &str) -> BTreeMap<String, String> {
         Some((path.to_owned(), line.split_whitespace().nth(1)?.to_owned()))
     };
     listed.lines().filter_map(entry).collect()
+}
+
+#[test]
+fn what_is_probably_not_meant_is_told_or_refused() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let text = format!("FROM {BUSYBOX}\nENV A b\nCMD x\n");
+    let said = build(&home, &text, &[]);
+    said.ok();
+    assert!(said.stderr.contains("Dockerfile:2: LegacyKeyValueFormat:"), "{said}");
+    assert!(said.stderr.contains("Dockerfile:3: JSONArgsRecommended:"), "{said}");
+    let skipped = build(&home, &format!("# check=skip=JSONArgsRecommended\n{text}"), &[]);
+    assert!(!skipped.stderr.contains("JSONArgs") && skipped.stderr.contains("Dockerfile:3: Legacy"), "{skipped}");
+    assert!(
+        !build(&home, &text, &["--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all"]).stderr.contains("Dockerfile:")
+    );
+    build(&home, &format!("# check=error=true\n{text}"), &[])
+        .fails(1, &["Dockerfile:3:1: LegacyKeyValueFormat", "check=error=true", ">>> ENV A b"]);
+    build(&home, &format!("# check=skipp=all\n{text}"), &[]).fails(1, &["Dockerfile:1:9", "check=skipp=all"]);
 }

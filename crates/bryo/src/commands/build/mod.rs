@@ -19,7 +19,7 @@ use bryo_engine::error::{Error as EngineError, Kind};
 use bryo_engine::options::Pull;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
-use bryo_image::store::Image;
+use bryo_image::store::{Image, ImageRecord};
 
 use super::pull;
 use crate::cli::Verb;
@@ -30,6 +30,9 @@ use crate::progress::steps::{self, Form, Pulled};
 
 use output::Output;
 use values::{SecretSource, Way, named};
+
+/// The shortest beginning of an id that a Dockerfile may name an image by.
+const ID_MIN: usize = 12;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -208,6 +211,12 @@ impl Build {
         let policy = if self.pull { Pull::Always } else { context.pull_policy().map_err(of_command_line)? };
         let here = match (policy, store.find(name)) {
             (Pull::Always, _) => None,
+            // A short word is a name, though some image's id may begin so.
+            (_, Ok(record))
+                if name.len() < ID_MIN && record.id().hex().starts_with(name) && !is_named(&record, name) =>
+            {
+                None
+            }
             (_, Ok(record)) => Some(store.image(&record)?).filter(|image| is_for(image, platform)),
             (Pull::Never, Err(error)) => return Err(error.into()),
             (Pull::Missing, Err(_)) => None,
@@ -268,6 +277,12 @@ fn of_command_line(error: Error) -> EngineError {
 fn is_for(image: &Image, platform: &Platform) -> bool {
     let architecture = image.config.architecture().to_string();
     architecture.is_empty() || architecture == platform.architecture
+}
+
+/// Tells whether an image has a name.
+fn is_named(record: &ImageRecord, name: &str) -> bool {
+    let wanted = name.parse::<Reference>().map(|reference| reference.to_string());
+    wanted.is_ok_and(|wanted| record.reference.as_deref() == Some(&wanted))
 }
 
 /// Shows where in the Dockerfile a build has failed.
