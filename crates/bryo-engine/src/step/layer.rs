@@ -2,6 +2,7 @@
 //! What a step has written becomes a layer of the store.
 
 use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use bryo_image::Digest;
@@ -63,14 +64,23 @@ impl Engine {
         let agent = agent::start(place, [write], open, move |layers, [write]| {
             Ok(write_layer(&layers, manner, File::from(write))?)
         })?;
-        let archive = File::from(read);
+        // Unpacked is what is compressed, as it comes: nobody has to take it apart again.
+        let (input, output) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         let compression = form.compression;
+        let unpacking = worker.unpack(self.job(Compression::None, None), input)?;
+        let archive = Forked { input: File::from(read), output: Some(File::from(output)) };
         let stored =
             compression.compress(archive).and_then(|mut from| self.store.put_blob_of_unknown_digest(&mut from));
         // Its own words say more than the end of a pipe.
         let carried = agent.answer()?;
-        let layer = self.keep(worker, stored?, compression)?;
+        let (digest, size) = stored?;
+        let diff_id = unpacking.wait()?.commit()?.diff_id;
+        let layer = Layer { digest, size, media_type: compression.media_type().to_owned(), diff_id };
         Ok(StepLayer { layer, entries: carried.entries })
+    }
+
+    fn job(&self, compression: Compression, blob_size: Option<u64>) -> UnpackJob {
+        UnpackJob { diff_id: None, compression: Some(compression), blob_size, limits: self.policy.limits }
     }
 
     /// Makes one layer of several, given bottom to top, which leaves the same of what is below.
@@ -86,14 +96,26 @@ impl Engine {
 
     /// Unpacks the blob of a layer.
     fn keep(&self, worker: &Worker, (digest, size): (Digest, u64), compression: Compression) -> Result<Layer> {
-        let job = UnpackJob {
-            diff_id: None,
-            compression: Some(compression),
-            blob_size: Some(size),
-            limits: self.policy.limits,
-        };
+        let job = self.job(compression, Some(size));
         let report = worker.unpack(job, self.store.open_blob(&digest)?.into())?.wait()?.commit()?;
         let media_type = compression.media_type().to_owned();
         Ok(Layer { digest, size, media_type, diff_id: report.diff_id })
+    }
+}
+
+/// A reader whose bytes go into a pipe as well.
+struct Forked {
+    input: File,
+    /// Nothing once whoever reads there has ended, and says so elsewhere.
+    output: Option<File>,
+}
+
+impl Read for Forked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        if self.output.as_mut().is_some_and(|output| output.write_all(&buffer[..read]).is_err()) {
+            self.output = None;
+        }
+        Ok(read)
     }
 }
