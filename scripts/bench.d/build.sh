@@ -7,10 +7,11 @@ set -euo pipefail
 install buildah
 bench_image
 context=$BENCH/home/context
+runs=${BUILDS:-3}
 
 # Measures a build as both make it: its title, how often, the Dockerfile, further words for bryo, and for buildah.
 measure_build() {
-    local title=$1 runs=$2 dockerfile=$3 ours=$4 theirs=$5 commands=() bryo buildah
+    local title=$1 times=$2 dockerfile=$3 ours=$4 theirs=$5 commands=() bryo buildah
     echo "== build: $title"
     bryo="$BENCH/bryo build --quiet $ours -t localhost/built:1 -f $dockerfile $context"
     buildah="buildah build --quiet --isolation chroot --pull-never $theirs -t localhost/built:1 -f $dockerfile $context"
@@ -23,7 +24,7 @@ measure_build() {
     else
         echo "without buildah, which does not build here: $(tail -n 1 "$BENCH/why")"
     fi
-    as_user hyperfine -N --style none --runs "$runs" --export-json "$BENCH/home/build.json" "${commands[@]}" >/dev/null
+    as_user hyperfine -N --style none --runs "$times" --export-json "$BENCH/home/build.json" "${commands[@]}" >/dev/null
     ratios "$BENCH/home/build.json"
 }
 
@@ -84,24 +85,24 @@ as_user mkdir -p "$context"
 bench_debian
 bench_application
 # Real files of this machine, so that they compress as files do.
-find /usr/lib -xdev -type f -size -64M -printf '%p\n' 2>/dev/null | sort |
-    { tar -cPf - --no-recursion -T - || true; } | head -c 500000000 | as_user tee "$context/large" >/dev/null
+{ find /usr/lib -xdev -type f -size -64M -printf '%p\n' | sort | tar -cPf - --no-recursion -T - || true; } 2>/dev/null |
+    head -c 500000000 | as_user tee "$context/large" >/dev/null
 printf 'FROM localhost/bench:1\nCOPY large /large\n' >"$BENCH/Large"
 chmod a+r "$BENCH/Dockerfile" "$BENCH/Application" "$BENCH/Large"
 printf '/large\n' | as_user tee "$context/.dockerignore" >/dev/null
 
 measure_build "20 instructions, nothing changed" 20 "$BENCH/Dockerfile" "" --layers
 echo "goals: bryo below 100 ms, buildah above 10"
-measure_build "an application of three stages, nothing known" 3 "$BENCH/Application" --no-cache "--no-cache --layers"
+measure_build "an application of three stages, nothing known" "$runs" "$BENCH/Application" --no-cache "--no-cache --layers"
 echo "goal: buildah above 0.8"
-measure_build "the same without its layers in buildah's cache" 3 "$BENCH/Application" --no-cache --no-cache
+measure_build "the same without its layers in buildah's cache" "$runs" "$BENCH/Application" --no-cache --no-cache
 measure_build "the same, nothing changed" 10 "$BENCH/Application" "" --layers
 echo "goal: buildah above 10"
 as_user rm "$context/.dockerignore"
-for way in gzip zstd uncompressed; do
-    measure_build "a layer of 500 MB, $way here, never compressed in buildah's store" 3 "$BENCH/Large" \
+for way in gzip uncompressed; do
+    measure_build "a layer of 500 MB, $way here, not compressed in buildah's store" "$runs" "$BENCH/Large" \
         "--no-cache --compression $way" --no-cache
 done
-as_user hyperfine -N --style none --runs 3 --export-json "$BENCH/home/gzip.json" \
+as_user hyperfine -N --style none --runs "$runs" --export-json "$BENCH/home/gzip.json" \
     --command-name "gzip -6 of the same alone, on one processor" "gzip -6 -c $context/large" >/dev/null
 ratios "$BENCH/home/gzip.json"
