@@ -87,7 +87,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NoSpace`], [`Kind::Io`]; when one is gone or damaged.
+    /// [`NoSpace`](crate::error::Kind::NoSpace), [`Io`](crate::error::Kind::Io); when one is gone or damaged.
     pub fn squash(&self, worker: &Worker, layers: &[Layer], compression: Compression) -> Result<Layer> {
         let archive = bryo_image::squash::squash_layers(&self.store, layers)?;
         let stored = self.store.put_blob_of_unknown_digest(&mut compression.compress(archive)?)?;
