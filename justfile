@@ -16,6 +16,10 @@ check:
 test *args:
     scripts/test {{ args }}
 
+# The Dockerfiles of tests/build, by bryo and, where it is installed, by buildah.
+conformance:
+    scripts/test -p bryo-tests build_corpus:: -- --include-ignored
+
 # Limits, delegation and denials, in a virtual machine with systemd; as root.
 test-vm *cases:
     tests/vm/test {{ cases }}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bryo_identity::userns::{self, Around, Child, Inside, Request, Unmapped};
 use bryo_sys::check;
 use bryo_sys::clone::Namespaces;
+use bryo_sys::listener::Listener;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
@@ -35,6 +36,7 @@ pub struct Running {
     user: OwnedFd,
     streams: Streams,
     enforced: Enforced,
+    listener: Option<Listener>,
 }
 
 /// Makes the container of a plan, up to the payload; inside another user namespace, if one is given. Its first process
@@ -56,6 +58,7 @@ pub fn start(
 ) -> Result<Starting> {
     let manner = Manner {
         single_id: plan.ids.is_single(),
+        emulate_ids: plan.emulate_ids,
         landlock: plan.landlock,
         interactive: plan.interactive,
         detached: false,
@@ -149,8 +152,8 @@ impl Starting {
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;
-        self.sync.wait_running()?;
-        Ok(Running { child: self.child, user: self.user, streams, enforced })
+        let listener = self.sync.wait_running()?;
+        Ok(Running { child: self.child, user: self.user, streams, enforced, listener })
     }
 }
 
@@ -183,6 +186,12 @@ impl Running {
     /// Tells whether process 1 inside has ended.
     pub fn has_ended(&self) -> bool {
         self.child.has_ended(Duration::ZERO)
+    }
+
+    /// Gives away where the changes of owners are heard that a plan wants to have emulated, once. As long as nobody
+    /// answers, they wait.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Sends a signal to process 1 inside.

@@ -8,6 +8,12 @@
 mod attach;
 mod bad_input;
 mod build;
+mod build_bad;
+mod build_corpus;
+mod build_exchange;
+mod build_mounts;
+mod build_owners;
+mod build_stages;
 mod changes;
 mod config;
 mod confinement;
