@@ -12,6 +12,7 @@ mod copy;
 pub mod digest;
 pub mod error;
 mod jobs;
+pub mod members;
 pub mod progress;
 pub mod pull;
 pub mod push;
