@@ -97,7 +97,6 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn source(&self, source: &Source) -> Result<Loaded> {
         match source {
-
             Source::DockerArchive { file, reference } => {
                 let wanted = reference.as_ref().map(Reference::to_string);
                 self.run(|| docker::read(self, &ArchiveFile::open(self.store, open(file)?)?, wanted.as_deref()))
