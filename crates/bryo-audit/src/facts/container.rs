@@ -69,7 +69,20 @@ fn one(reader: Reader<'_>, node: &Node) -> Workload {
         made.commands.push(reader.fact(node, command));
     }
     made.health = Some(node.at(&["Config", "Healthcheck", "Test"]).is_some());
+    if let Some(spec) = node.get("Spec").filter(|spec| is_bundle(spec)) {
+        obeyed(&mut made, bundle(reader.file, spec));
+    }
     made
+}
+
+/// Where the runtime spec that was obeyed is known, it counts and not what was asked for.
+fn obeyed(made: &mut Workload, spec: Workload) {
+    made.user = spec.user;
+    made.groups = spec.groups;
+    made.own_users = spec.own_users;
+    (made.add, made.drop) = (spec.add, spec.drop);
+    (made.escalation, made.seccomp, made.proc_mount) = (spec.escalation, spec.seccomp, spec.proc_mount);
+    (made.host, made.read_only, made.sysctls) = (spec.host, spec.read_only, spec.sysctls);
 }
 
 fn host_config(reader: Reader<'_>, made: &mut Workload, node: &Node) {
@@ -146,6 +159,10 @@ fn limits(reader: Reader<'_>, made: &mut Workload, node: &Node) {
     }
 }
 
+/// Devices that every container has.
+const HARMLESS_DEVICES: [&str; 8] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx"];
+
 /// Reads a bundle's `config.json`.
 pub fn bundle(file: &Arc<str>, node: &Node) -> Workload {
     let reader = Reader { file };
@@ -183,7 +200,8 @@ pub fn bundle(file: &Arc<str>, node: &Node) -> Workload {
         made.mounts.push(bundle_mount(reader, mount));
     }
     for device in linux.and_then(|linux| linux.get("devices")).map(Node::items).unwrap_or_default() {
-        made.devices.extend(reader.text(device.get("path")));
+        let path = reader.text(device.get("path"));
+        made.devices.extend(path.filter(|path| !HARMLESS_DEVICES.contains(&path.value.as_str())));
     }
     for (name, at) in linux.and_then(|linux| linux.get("sysctl")).map(Node::pairs).unwrap_or_default() {
         made.sysctls.push(reader.fact(at, name.to_owned()));

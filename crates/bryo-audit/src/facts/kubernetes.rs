@@ -196,7 +196,11 @@ fn volumes(reader: Reader<'_>, pod: &mut Workload, spec: &Node) {
     for volume in spec.get("volumes").map(Node::items).unwrap_or_default() {
         let name = volume.get("name").and_then(Node::text).unwrap_or("?").to_owned();
         let said = volume.pairs().into_iter().filter(|(key, value)| *key != "name" && !value.is_null());
-        let kinds: Vec<String> = said.map(|(key, _)| key.to_owned()).collect();
+        let mut kinds: Vec<String> = said.map(|(key, _)| key.to_owned()).collect();
+        if kinds.is_empty() {
+            // What the API makes of it.
+            kinds.push("emptyDir".to_owned());
+        }
         let place = place(reader.file, volume);
         if let Some(path) = volume.at(&["hostPath", "path"]) {
             pod.mounts.push(Mount {

@@ -144,10 +144,12 @@ fn mapped(workload: &Workload, who: &Who, sink: &mut Sink) {
         None if workload.platform == Platform::Bundle && is_root && !workload.in_user_namespace() => {
             sink.add(&ROOT_IS_HOST_ROOT, &workload.place(), "uid 0 and no user namespace");
         }
-        None if workload.platform == Platform::Kubernetes && !workload.is_pod => {
-            if is_root && !workload.in_user_namespace() {
-                sink.add(&ROOT_IS_HOST_ROOT, &workload.place(), "uid 0 and no user namespace: hostUsers is not false");
-            }
+        None if workload.platform == Platform::Kubernetes
+            && !workload.is_pod
+            && is_root
+            && !workload.in_user_namespace() =>
+        {
+            sink.add(&ROOT_IS_HOST_ROOT, &workload.place(), "uid 0 and no user namespace: hostUsers is not false");
         }
         None => {}
     }

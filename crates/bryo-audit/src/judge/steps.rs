@@ -282,10 +282,10 @@ fn installed(command: &Simple, severity: Severity, place: &dyn Fn() -> Place, si
                 }
             }
             "openssh-server" | "dropbear" => sink.add(&SSHD, &place(), format!("{name} is installed")),
-            "gcc" | "g++" | "build-essential" | "make" | "clang" | "build-base" | "gdb" | "git" | "cmake" => {
-                if !command.has(&["-t", "--virtual"]) {
-                    sink.add(&TOOLS_LEFT, &place(), format!("{name} is installed in what is built"));
-                }
+            "gcc" | "g++" | "build-essential" | "make" | "clang" | "build-base" | "gdb" | "git" | "cmake"
+                if !command.has(&["-t", "--virtual"]) =>
+            {
+                sink.add(&TOOLS_LEFT, &place(), format!("{name} is installed in what is built"));
             }
             "supervisor" => sink.add(&SUPERVISOR, &place(), "supervisor is installed"),
             _ => {}
