@@ -76,8 +76,22 @@ impl Engine {
                 made.execs.extend(exec["ProcessConfig"]["user"].as_str().map(str::to_owned));
             }
         }
+        made.not_enforced = self.not_enforced(made);
         let pid = value["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         made.process = pid.filter(|pid| *pid > 0).and_then(process);
+    }
+
+    /// Lists the limits that were asked for and that the engine says it cannot keep.
+    fn not_enforced(&self, made: &Workload) -> Vec<String> {
+        let info = self.text("/info").ok().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let Some(info) = info else { return Vec::new() };
+        let asked = [(made.memory, "memory limit"), (made.cpu, "cpu"), (made.pids, "pids limit")];
+        let warnings = info["Warnings"].as_array().into_iter().flatten().filter_map(|warning| warning.as_str());
+        let fits = |warning: &&str| {
+            let lower = warning.to_ascii_lowercase();
+            lower.contains("no ") && asked.iter().any(|(asked, word)| *asked && lower.contains(word))
+        };
+        warnings.filter(fits).map(str::to_owned).collect()
     }
 
     /// Opens an image as `docker save` writes it. The stream is the archive.

@@ -224,6 +224,17 @@ pub enum Reach {
 
 /// Tells what a path of the host gives.
 pub fn reach(path: &str) -> Reach {
+    if let Some(home) = path.strip_prefix('~') {
+        return if home.trim_matches('/').is_empty() || home.starts_with("/.") {
+            Reach::Sensitive
+        } else {
+            Reach::Other
+        };
+    }
+    // Relative to a place that is not known.
+    if !path.starts_with('/') {
+        return Reach::Other;
+    }
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -300,6 +311,9 @@ mod tests {
             ("/etcetera", Reach::Other),
             ("/srv/data", Reach::Other),
             ("/run/mine", Reach::Other),
+            ("./etc", Reach::Other),
+            ("~/.ssh", Reach::Sensitive),
+            ("~/data", Reach::Other),
             ("/run/user/1000/app/data", Reach::Other),
         ] {
             assert_eq!(reach(path), expected, "{path}");

@@ -18,6 +18,7 @@ pub fn judge(image: &Image, who: &Effective, place: &Place, setting: &Setting, s
     accounts(image, place, sink);
     sudo(image, who, place, sink);
     start(image, who, place, sink);
+    directories(image, who, place, sink);
     writable(image, who, place, sink);
     left(image, place, sink);
     keys(image, place, sink);
@@ -179,6 +180,10 @@ fn start(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
             );
         }
     }
+}
+
+/// The directories that the image names, and who may use them.
+fn directories(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
     let dir = image.text("WorkingDir");
     if let Some((path, file)) = image.find(dir)
         && !dir.is_empty()
