@@ -35,7 +35,7 @@ fn problems(page: &mut Page, outcomes: &[Outcome]) {
     page.section("What could not be read");
     for problem in all {
         page.raw(&format!(
-            "<div class=\"row high\"><span class=\"tag\">not read</span><span class=\"place\">{}</span><span class=\"wide\">{}</span></div>\n",
+            "<div class=\"note high\"><span class=\"tag\">not read</span><span class=\"place\">{}</span><span class=\"wide\">{}</span></div>\n",
             escape(&problem.place.to_string()),
             escape(&problem.message)
         ));

@@ -136,10 +136,10 @@ code, .place { font-family: ui-monospace, monospace; font-size: .9em; overflow-w
 .critical { --tone: var(--critical); } .high { --tone: var(--high); } .medium { --tone: var(--medium); }
 .low { --tone: var(--low); } .info { --tone: var(--info); } .good { --tone: var(--good); }
 .numbers b, .tag { color: var(--tone, var(--ink)); } .tag { font-weight: 600; text-transform: uppercase; font-size: .8em; }
-.row { border: 1px solid var(--line); border-left: .35rem solid var(--tone, var(--line)); border-radius: .4rem;
+.row, .note { border: 1px solid var(--line); border-left: .35rem solid var(--tone, var(--line)); border-radius: .4rem;
   background: var(--box); padding: .6rem .9rem; margin: .5rem 0; display: grid; gap: .1rem 1rem;
   grid-template-columns: 7.5rem 1fr; }
-.row > * { min-width: 0; overflow-wrap: anywhere; } .row .wide { grid-column: 2; } .soft { color: var(--soft); }
+.row > *, .note > * { min-width: 0; overflow-wrap: anywhere; } .wide { grid-column: 2; } .soft { color: var(--soft); }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(32rem, 100%), 1fr)); }
 .card { border: 1px solid var(--line); border-radius: .5rem; background: var(--box); padding: .7rem; margin: 0; }
 .card figcaption { font-weight: 600; overflow-wrap: anywhere; } .card ul { margin: .3rem 0 0; padding-left: 1.2rem; }
@@ -148,7 +148,7 @@ svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); 
 svg .frame { fill: var(--paper); stroke: var(--line); } svg .ring { fill: none; stroke: var(--tone); stroke-width: 2; }
 svg .dot { fill: var(--tone); } svg .arrow { stroke: var(--soft); stroke-width: 1.5; fill: none; }
 svg .small { fill: var(--soft); font-size: 11px; }
-@media (max-width: 40rem) { .row { grid-template-columns: 1fr; } .row .wide { grid-column: 1; } main { padding: 1rem .7rem 3rem; } }
+@media (max-width: 40rem) { .row, .note { grid-template-columns: 1fr; } .wide { grid-column: 1; } main { padding: 1rem .7rem 3rem; } }
 @media print { .filter { display: none; } .row, .card { break-inside: avoid; } }
 ";
 

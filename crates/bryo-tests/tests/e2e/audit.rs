@@ -86,7 +86,7 @@ fn an_image_is_the_same_by_every_way() {
         |target: &str| -> Value { serde_json::from_str(&home.bryo(&["audit", "-f", "json", target]).text()).unwrap() };
     let by_file = ids(&report(&archive));
     assert!(by_file.contains(&"BRYO-001".to_owned()), "{by_file:?}");
-    assert_eq!(ids(&report(&format!("docker-archive:{archive}"))), by_file);
+    assert_eq!(ids(&report(&format!("oci-archive:{archive}"))), by_file);
     home.load(&images::busybox());
     assert_eq!(ids(&report(BUSYBOX)), by_file);
     let layout = home.path.join("layout").display().to_string();
