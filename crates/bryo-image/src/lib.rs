@@ -13,6 +13,7 @@ pub mod digest;
 pub mod error;
 mod gzip;
 mod jobs;
+pub mod members;
 pub mod progress;
 pub mod pull;
 pub mod push;

@@ -101,6 +101,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<images::Images>(),
     Entry::of::<inspect::Inspect>(),
     Entry::of::<history::History>(),
+    Entry::of::<audit::Audit>(),
     Entry::of::<tag::Tag>(),
     Entry::of::<rmi::Rmi>(),
     Entry::of::<login::Login>(),

@@ -89,6 +89,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "images",
         "inspect",
         "history",
+        "audit",
         "tag",
         "rmi",
         "login",

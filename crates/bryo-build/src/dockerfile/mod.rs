@@ -19,7 +19,7 @@ pub use check::{Checks, Finding, check};
 pub use command::Command;
 pub use healthcheck::{Healthcheck, duration};
 pub use heredoc::Heredoc;
-pub use read::{parse, parse_trigger};
+pub use read::{parse, parse_foreign, parse_trigger};
 
 /// The longest Dockerfile, in bytes.
 pub const LENGTH_MAX: usize = 4 << 20;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what the parser finds to instructions that are checked.
 
+use std::cell::RefCell;
+
 use parse_dockerfile as parser;
 use parser::{Flag, HealthcheckArguments, JsonOrStringArray, UnescapedString};
 
@@ -18,6 +20,22 @@ use super::{
 ///
 /// The first mistake.
 pub fn parse(text: &str) -> Result<Dockerfile, Mistake> {
+    read(text, None)
+}
+
+/// As [`parse`], for one who only looks: flags of `RUN` that other builders know and this one does not grant are
+/// collected instead of refused.
+///
+/// # Errors
+///
+/// The first mistake that leaves no meaning.
+pub fn parse_foreign(text: &str) -> Result<(Dockerfile, Vec<Mistake>), Mistake> {
+    let foreign = RefCell::new(Vec::new());
+    let dockerfile = read(text, Some(&foreign))?;
+    Ok((dockerfile, foreign.into_inner()))
+}
+
+fn read(text: &str, foreign: Option<&RefCell<Vec<Mistake>>>) -> Result<Dockerfile, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > LENGTH_MAX {
         return Err(Mistake { place: Place::default(), message: "the Dockerfile is too long".to_owned() });
@@ -30,7 +48,7 @@ pub fn parse(text: &str) -> Result<Dockerfile, Mistake> {
         place: Place { line: error.line(), column: error.column(), last_line: error.line() },
         message: format!("{error:#}"),
     })?;
-    let reader = Reader { text, lines: &lines, masked: &masked, escape };
+    let reader = Reader { text, lines: &lines, masked: &masked, escape, foreign };
     Ok(Dockerfile { checks, ..reader.dockerfile(parsed)? })
 }
 
@@ -95,6 +113,8 @@ struct Reader<'a> {
     lines: &'a [usize],
     masked: &'a Masked,
     escape: char,
+    /// Where flags that are not granted are collected; without it they are mistakes.
+    foreign: Option<&'a RefCell<Vec<Mistake>>>,
 }
 
 /// What is wrong with a part that begins somewhere.
@@ -203,6 +223,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Fails, or takes a note where mistakes of this kind are collected.
+    fn refuse(&self, (at, message): Wrong) -> Result<(), Wrong> {
+        let Some(foreign) = self.foreign else { return Err((at, message)) };
+        foreign.borrow_mut().push(Mistake { place: place(self.lines, at, at), message });
+        Ok(())
+    }
+
     fn run(&self, run: &parser::RunInstruction<'_>, heredocs: Vec<Heredoc>) -> Result<Instruction, Wrong> {
         let mut mounts = Vec::new();
         let mut network = None;
@@ -212,7 +239,7 @@ impl Reader<'_> {
                     let text = value(flag)?;
                     // With variables in it, it is known only when they are.
                     if !text.contains('$') {
-                        Mount::parse(&text).map_err(|why| (flag.name.span.start, why))?;
+                        Mount::parse(&text).map(drop).or_else(|why| self.refuse((flag.name.span.start, why)))?;
                     }
                     mounts.push(text);
                 }
@@ -221,11 +248,11 @@ impl Reader<'_> {
                     "none" => network = Some(RunNetwork::None),
                     other => {
                         let why = format!("--network={other} is not to be had: a step has \"default\" or \"none\"");
-                        return Err((flag.name.span.start, why));
+                        self.refuse((flag.name.span.start, why))?;
                     }
                 },
                 "security" if value(flag)? == "sandbox" => (),
-                _ => return Err(unknown_flag(flag, "RUN", &["mount", "network"])),
+                _ => self.refuse(unknown_flag(flag, "RUN", &["mount", "network"]))?,
             }
         }
         let command = self.command(&run.arguments);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod attach;
+mod audit;
 mod bad_input;
 mod build;
 mod build_bad;

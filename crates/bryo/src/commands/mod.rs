@@ -2,6 +2,7 @@
 //! The commands, a module each: flags, a call of a library, output.
 
 pub mod attach;
+pub mod audit;
 pub mod build;
 pub mod check;
 pub mod commit;
