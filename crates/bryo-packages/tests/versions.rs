@@ -75,7 +75,7 @@ fn ask(program: &str, arguments: &[&str], pairs: &[(String, String)]) -> Option<
         return None;
     }
     let answers = String::from_utf8(output.stdout).unwrap();
-    Some(answers.lines().map(|line| line.trim().parse().unwrap()).collect())
+    Some(answers.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.parse().unwrap()).collect())
 }
 
 fn agree(scheme: Scheme, pairs: &[(String, String)], answers: &[i8]) {
