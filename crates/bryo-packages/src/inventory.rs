@@ -113,10 +113,12 @@ pub fn scan(tree: &Tree, files: bool) -> Result<Scan> {
         }
         if let Some(form) = wanted(entry) {
             match readers::read(form, entry, tree.limits(), files) {
-                Ok(said) => scan.take(entry, said),
+                Ok(said) => {
+                    packages += said.packages.len();
+                    scan.take(entry, said);
+                }
                 Err(e) => scan.problem(&entry.text(), &e),
             }
-            packages += scan.findings.last().map_or(0, |finding| finding.packages.len());
             over |= packages > tree.limits().packages;
         }
         if over { Visit::Skip } else { Visit::Enter }

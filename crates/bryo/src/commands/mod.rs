@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, a module each: flags, a call of a library, output.
 
+pub mod advisories;
+pub mod sbom;
+pub mod vulns;
 pub mod attach;
 pub mod build;
 pub mod check;
