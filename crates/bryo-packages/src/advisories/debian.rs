@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Advisory, Feed, Range, Severity, short};
 use crate::error::{Error, Result};
@@ -54,19 +56,38 @@ pub fn ecosystem(release: &str) -> String {
 ///
 /// [`Kind::Corrupt`](crate::Kind::Corrupt) when it is no such file.
 pub fn parse(data: &[u8]) -> Result<Feed> {
-    // What one package has wrong is its own matter.
-    let packages: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
-        serde_json::from_slice(data).map_err(|e| Error::corrupt("it is no file of Debian's tracker").with_source(e))?;
     let mut feed = Feed::default();
-    for (package, flaws) in packages {
-        for (id, value) in flaws {
-            match serde_json::from_value::<Flaw>(value) {
-                Ok(flaw) => take(&package, &id, &flaw, &mut feed),
-                Err(e) => feed.problem(format!("{package}, {id}: {e}")),
+    let mut reader = serde_json::Deserializer::from_slice(data);
+    let read = reader.deserialize_map(Packages(&mut feed)).and_then(|()| reader.end());
+    read.map_err(|e| Error::corrupt("it is no file of Debian's tracker").with_source(e))?;
+    Ok(feed)
+}
+
+/// Takes one package after the other: the whole file would need many times its length.
+struct Packages<'f>(&'f mut Feed);
+
+impl<'de> Visitor<'de> for Packages<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("packages with their flaws")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
+        while let Some((package, flaws)) = map.next_entry::<String, Value>()? {
+            let Value::Object(flaws) = flaws else {
+                self.0.problem(format!("{package}: it has no list of flaws"));
+                continue;
+            };
+            for (id, value) in flaws {
+                match serde_json::from_value::<Flaw>(value) {
+                    Ok(flaw) => take(&package, &id, &flaw, self.0),
+                    Err(e) => self.0.problem(format!("{package}, {id}: {e}")),
+                }
             }
         }
+        Ok(())
     }
-    Ok(feed)
 }
 
 fn take(package: &str, id: &str, flaw: &Flaw, feed: &mut Feed) {
@@ -84,12 +105,14 @@ fn take(package: &str, id: &str, flaw: &Flaw, feed: &mut Feed) {
         };
         let note = release.nodsa.clone().filter(|text| !text.is_empty());
         let undetermined = (release.status == "undetermined").then(|| "undetermined".to_owned());
+        let ended = (release.urgency == "end-of-life").then(|| "no longer mended in this release".to_owned());
         let advisory = Advisory {
             id: id.to_owned(),
             summary: short(&flaw.description),
-            severity: Severity::from_word(&release.urgency),
+            // Old entries have stars behind the word.
+            severity: Severity::from_word(release.urgency.trim_end_matches('*')),
             ranges,
-            note: undetermined.or(note),
+            note: undetermined.or(ended).or(note),
             ..Advisory::default()
         };
         feed.add(&ecosystem(word), package, advisory);
