@@ -140,8 +140,8 @@ pub fn read(form: Form, entry: &Entry<'_>, limits: &Limits, files: bool) -> Resu
     let path = file.path().to_owned();
     let small = |file: Bytes| file.whole(limits.document);
     let said = match form {
-        Form::Dpkg => Ok(dpkg::parse(&file.whole(limits.database)?, path.contains("/status.d/")).into()),
-        Form::Apk => Ok(apk::parse(&file.whole(limits.database)?, true).into()),
+        Form::Dpkg => Ok(dpkg::parse(&file.whole(limits.text)?, path.contains("/status.d/")).into()),
+        Form::Apk => Ok(apk::parse(&file.whole(limits.text)?, true).into()),
         Form::RpmSqlite => {
             let wal = match entry.beside("rpmdb.sqlite-wal") {
                 Ok(wal) => Some(wal.whole(limits.database)?),
@@ -154,7 +154,7 @@ pub fn read(form: Form, entry: &Entry<'_>, limits: &Limits, files: bool) -> Resu
         Form::RpmBdb => rpm::bdb::packages(&file.whole(limits.database)?, true),
         Form::Pip => pip::parse(&small(file)?).map(|package| vec![package].into()),
         Form::Npm => npm::module(&small(file)?).map(|package| package.into_iter().collect::<Vec<_>>().into()),
-        Form::NpmLock => npm::lock(&file.whole(limits.database)?).map(Into::into),
+        Form::NpmLock => npm::lock(&file.whole(limits.text)?).map(Into::into),
         Form::Gem => gem::parse(&small(file)?).map(|package| vec![package].into()),
         Form::OsRelease => Ok(Said { distro: Distro::parse(&small(file)?), ..Said::default() }),
         Form::Executable => elf::packages(file),

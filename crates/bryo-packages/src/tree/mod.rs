@@ -32,6 +32,8 @@ pub struct Limits {
     pub depth: usize,
     /// How many bytes of one database are read.
     pub database: usize,
+    /// How many bytes of one database that is text are read.
+    pub text: usize,
     /// How many bytes of one small file, that describes one package, are read.
     pub document: usize,
     /// How many packages are taken from one tree.
@@ -40,7 +42,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 5_000_000, depth: 128, database: 512 << 20, document: 8 << 20, packages: 1_000_000 }
+        Self { entries: 5_000_000, depth: 128, database: 512 << 20, text: 64 << 20, document: 8 << 20, packages: 1_000_000 }
     }
 }
 

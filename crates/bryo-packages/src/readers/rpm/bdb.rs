@@ -55,7 +55,7 @@ pub fn packages(data: &[u8], files: bool) -> Result<Said> {
             }
         }
     }
-    Ok(super::headers(blobs.into_iter(), files))
+    Ok(super::headers(blobs.into_iter(), files, super::Budget::of(data)))
 }
 
 struct Db<'a> {

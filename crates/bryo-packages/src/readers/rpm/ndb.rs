@@ -47,7 +47,7 @@ pub fn packages(data: &[u8], files: bool) -> Result<Said> {
         Some(Cow::Borrowed(data.filter(|_| whole).unwrap_or_default()))
     };
     // The first two slots of the first page are the head.
-    Ok(super::headers((2 * SLOT_SIZE..end).step_by(SLOT_SIZE).filter_map(blob), files))
+    Ok(super::headers((2 * SLOT_SIZE..end).step_by(SLOT_SIZE).filter_map(blob), files, super::Budget::of(data)))
 }
 
 #[cfg(test)]

@@ -36,13 +36,11 @@ pub fn packages(data: &[u8], wal: Option<&[u8]>, files: bool) -> Result<Said> {
     })?;
     let root = root.ok_or_else(|| Error::corrupt("it has no table Packages"))?;
     let mut said = Said::default();
+    let mut budget = super::Budget::of(data);
     let done = db.rows(u32::try_from(root).unwrap_or(0), &mut |row| {
+        budget.take(usize::try_from(row.length).ok()?.max(16))?;
         let blob = db.columns(row, 2)?.into_iter().nth(1)?;
-        let one = super::headers(std::iter::once(Cow::Owned(blob)), files);
-        said.packages.extend(one.packages);
-        if said.problems.len() < super::TOLD {
-            said.problems.extend(one.problems);
-        }
+        super::one(&blob, files, &mut budget, &mut said);
         Some(())
     });
     // What was read before the damage is told.
