@@ -49,7 +49,8 @@ impl Engine {
         let uppermost = ids.iter().enumerate().filter(|(at, id)| !ids[at + 1..].contains(id)).map(|(_, id)| id.clone());
         let names: Vec<String> = uppermost.collect();
         let cache = Cache::new(self.dirs.data.join(CACHE));
-        let known: Vec<Option<Scan>> = if files { Vec::new() } else { names.iter().map(|name| cache.get(name)).collect() };
+        let known: Vec<Option<Scan>> =
+            if files { Vec::new() } else { names.iter().map(|name| cache.get(name)).collect() };
         if !files && known.iter().all(Option::is_some) {
             return Ok(inventory::merge(&known.into_iter().flatten().collect::<Vec<_>>()));
         }
@@ -95,7 +96,7 @@ impl Engine {
     }
 
     /// Forgets what was found in layers that are gone.
-    pub fn sweep_packages(&self) {
+    pub(crate) fn sweep_packages(&self) {
         Cache::new(self.dirs.data.join(CACHE)).keep(|name| self.layer_path(name).is_some());
     }
 

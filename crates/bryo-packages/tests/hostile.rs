@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Databases, binaries and advisories that somebody has damaged on purpose: none makes a reader fail, wait or grow.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -140,7 +141,9 @@ fn executable() -> Vec<u8> {
     let crates = out.finish().unwrap();
     let mut modules = b"\xff Go buildinf:\x08\x02".to_vec();
     modules.resize(32, 0);
-    modules.extend(b"\x08go1.21.3\x4f0123456789abcdefpath\tx\nmod\tx\tv1.0.0\th\ndep\tgithub.com/a/b\tv1.0.0\n0123456789abcdef");
+    modules.extend(
+        b"\x08go1.21.3\x4f0123456789abcdefpath\tx\nmod\tx\tv1.0.0\th\ndep\tgithub.com/a/b\tv1.0.0\n0123456789abcdef",
+    );
     let names = b"\0.dep-v0\0.go.buildinfo\0.shstrtab\0";
     let mut out = vec![0u8; 64];
     put(&mut out, 0, b"\x7fELF\x02\x01");

@@ -129,11 +129,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
     (
         "advisories",
         "Manage advisories on vulnerabilities",
-        &[
-            Entry::of::<advisories::Update>(),
-            Entry::of::<advisories::List>(),
-            Entry::of::<advisories::Remove>(),
-        ],
+        &[Entry::of::<advisories::Update>(), Entry::of::<advisories::List>(), Entry::of::<advisories::Remove>()],
     ),
     (
         "image",

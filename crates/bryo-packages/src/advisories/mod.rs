@@ -143,7 +143,11 @@ impl Feed {
 /// Cuts a text to what a table has room for.
 fn short(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    if line.chars().count() <= SUMMARY { line.to_owned() } else { line.chars().take(SUMMARY - 1).chain(['…']).collect() }
+    if line.chars().count() <= SUMMARY {
+        line.to_owned()
+    } else {
+        line.chars().take(SUMMARY - 1).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]

@@ -71,9 +71,9 @@ impl FromStr for Severity {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let all = [Self::Unknown, Self::Negligible, Self::Low, Self::Medium, Self::High, Self::Critical];
-        all.into_iter().find(|severity| severity.name() == text).ok_or_else(|| {
-            format!("{text:?} is none of unknown, negligible, low, medium, high, critical")
-        })
+        all.into_iter()
+            .find(|severity| severity.name() == text)
+            .ok_or_else(|| format!("{text:?} is none of unknown, negligible, low, medium, high, critical"))
     }
 }
 

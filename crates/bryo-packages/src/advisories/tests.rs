@@ -81,25 +81,28 @@ fn events_make_ranges_and_a_broken_record_is_told() {
     let mut feed = Feed::default();
     osv::record(text, "GHSA-1.json", &mut feed);
     osv::record(b"{", "broken.json", &mut feed);
-    osv::record(br#"{"id":"X","withdrawn":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"PyPI",
-        "name":"y"},"versions":["1"]}]}"#, "X.json", &mut feed);
+    osv::record(
+        br#"{"id":"X","withdrawn":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"PyPI",
+        "name":"y"},"versions":["1"]}]}"#,
+        "X.json",
+        &mut feed,
+    );
     assert_eq!(feed.problems.len(), 1);
     assert_eq!(feed.date.as_deref(), Some("2026-01-03T00:00:00Z"));
     let found = &feed.advisories["PyPI"]["foo-bar"][0];
     assert_eq!((found.severity, found.score, found.common_id()), (Severity::Critical, Some(98), "CVE-1"));
-    let shown: Vec<_> = found
-        .ranges
-        .iter()
-        .map(|r| (r.introduced.as_deref(), r.fixed.as_deref(), r.last.as_deref()))
-        .collect();
+    let shown: Vec<_> =
+        found.ranges.iter().map(|r| (r.introduced.as_deref(), r.fixed.as_deref(), r.last.as_deref())).collect();
     assert_eq!(shown, [(None, Some("1.2"), None), (Some("2.0"), None, Some("2.5")), (Some("3.0"), None, None)]);
     assert_eq!(feed.len(), 1);
 }
 
 #[test]
 fn exploited_and_likely_to_be() {
-    let kev = kev::parse(br#"{"dateReleased":"2026-01-01T00:00:00Z","vulnerabilities":[{"cveID":"CVE-1",
-        "dateAdded":"2025-01-01"}]}"#);
+    let kev = kev::parse(
+        br#"{"dateReleased":"2026-01-01T00:00:00Z","vulnerabilities":[{"cveID":"CVE-1",
+        "dateAdded":"2025-01-01"}]}"#,
+    );
     assert_eq!(kev.unwrap().added["CVE-1"], "2025-01-01");
     let text = b"#model_version:v2025.03.14,score_date:2026-01-01T00:00:00Z\ncve,epss,percentile\n\
         CVE-2024-2,0.5,0.9\nCVE-2024-1,0.00043,0.1\nCVE-2024-10,1,1\nnonsense\nCVE-2024-3,7,1\n";

@@ -53,11 +53,8 @@ mod tests {
 
     #[test]
     fn a_version_is_judged_by_every_range_and_by_name() {
-        let ranges = vec![
-            range(None, Some("1.2"), None),
-            range(Some("2.0"), None, Some("2.5")),
-            range(Some("3.0"), None, None),
-        ];
+        let ranges =
+            vec![range(None, Some("1.2"), None), range(Some("2.0"), None, Some("2.5")), range(Some("3.0"), None, None)];
         let advisory = Advisory { ranges, versions: vec!["1.9".into()], ..Advisory::default() };
         let fixed = |version: &str| Some(version.to_owned());
         for (version, expected) in [

@@ -85,7 +85,8 @@ impl<'a> Elf<'a> {
         let header = |n: u64| -> Option<(u64, u64, u64)> {
             let at = usize::try_from(n * size).ok()?;
             let h = table.get(at..at + usize::try_from(size).ok()?)?;
-            let (from, long) = if self.wide { (self.long(h, 24), self.long(h, 32)) } else { (self.word(h, 16), self.word(h, 20)) };
+            let (from, long) =
+                if self.wide { (self.long(h, 24), self.long(h, 32)) } else { (self.word(h, 16), self.word(h, 20)) };
             Some((self.word(h, 0), from, long))
         };
         let Some((_, from, long)) = header(names) else { return Ok(()) };

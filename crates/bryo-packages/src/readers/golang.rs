@@ -105,7 +105,8 @@ mod tests {
     fn modules_and_what_replaces_them() {
         let text = "path\tx/cmd\nmod\texample.com/x\t(devel)\t\ndep\tgithub.com/a/b\tv1.0.0\th1:x\n\
             dep\tgithub.com/c/d\tv1.1.0\n=>\tgithub.com/fork/d\tv1.1.1\th1:y\nbuild\t-compiler=gc";
-        let said = elf::tests::read(&elf::tests::file(".go.buildinfo", &blob("go1.21.3 X:boringcrypto", text))).unwrap();
+        let said =
+            elf::tests::read(&elf::tests::file(".go.buildinfo", &blob("go1.21.3 X:boringcrypto", text))).unwrap();
         let found: Vec<_> = said.packages.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
         assert_eq!(found, [("stdlib", "1.21.3"), ("github.com/a/b", "v1.0.0"), ("github.com/fork/d", "v1.1.1")]);
         let mut cut = blob("go1.21.3", text);

@@ -87,7 +87,9 @@ pub fn form(path: &[u8]) -> Option<Form> {
         "package-lock.json" if !dir.contains("node_modules") => Some(Form::NpmLock),
         // Debian's own Python modules have a file for a directory.
         _ if name.ends_with(".egg-info") => Some(Form::Pip),
-        _ if name.ends_with(".gemspec") && (dir.ends_with("specifications") || dir.ends_with("specifications/default")) => {
+        _ if name.ends_with(".gemspec")
+            && (dir.ends_with("specifications") || dir.ends_with("specifications/default")) =>
+        {
             Some(Form::Gem)
         }
         _ if dir == "var/lib/dpkg/info" && name.ends_with(".list") => Some(Form::DpkgList),

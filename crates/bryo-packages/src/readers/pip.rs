@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn the_description_is_no_field() {
-        let text = b"Metadata-Version: 2.1\r\nName: Foo.Bar\r\nVersion: 1.0\r\nRequires-Dist: requests[socks] (>=2)\r\n\
+        let text =
+            b"Metadata-Version: 2.1\r\nName: Foo.Bar\r\nVersion: 1.0\r\nRequires-Dist: requests[socks] (>=2)\r\n\
             Requires-Dist: pytest ; extra == 'test'\r\n\r\nName: evil\r\nVersion: 9\r\n";
         let package = parse(text).unwrap();
         assert_eq!((package.name.as_str(), package.version.as_str()), ("Foo.Bar", "1.0"));

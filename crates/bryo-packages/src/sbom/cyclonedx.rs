@@ -81,8 +81,6 @@ fn component(item: &Item, reference: &str, inventory: &Inventory) -> Value {
 
 /// What could not be read is part of the truth.
 fn problems(inventory: &Inventory) -> Value {
-    let property = |problem: &crate::inventory::Problem| {
-        json!({"name": "bryo:unreadable", "value": format!("/{}: {}", problem.path, problem.why)})
-    };
+    let property = |problem: &crate::inventory::Problem| json!({"name": "bryo:unreadable", "value": format!("/{}: {}", problem.path, problem.why)});
     inventory.problems.iter().map(property).collect()
 }

@@ -12,9 +12,7 @@ pub fn spdx(subject: &Subject, inventory: &Inventory) -> Value {
     let id = |n: usize| format!("SPDXRef-Package-{n}");
     let mut packages = vec![about(subject, main)];
     packages.extend(inventory.items.iter().enumerate().map(|(n, item)| package(item, &id(n), inventory)));
-    let relation = |from: &str, word: &str, to: &str| {
-        json!({"spdxElementId": from, "relationshipType": word, "relatedSpdxElement": to})
-    };
+    let relation = |from: &str, word: &str, to: &str| json!({"spdxElementId": from, "relationshipType": word, "relatedSpdxElement": to});
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", main)];
     relations.extend((0..inventory.items.len()).map(|n| relation(main, "CONTAINS", &id(n))));
     for (n, needs) in inventory.relations.iter().enumerate() {

@@ -42,7 +42,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 5_000_000, depth: 128, database: 512 << 20, text: 64 << 20, document: 8 << 20, packages: 1_000_000 }
+        Self {
+            entries: 5_000_000,
+            depth: 128,
+            database: 512 << 20,
+            text: 64 << 20,
+            document: 8 << 20,
+            packages: 1_000_000,
+        }
     }
 }
 

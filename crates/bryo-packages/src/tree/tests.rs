@@ -54,9 +54,12 @@ fn limits_hold_and_the_rest_is_seen() {
 fn upper_layers_come_first_and_hide() {
     let dir = tempfile::tempdir().unwrap();
     let (upper, lower) = (dir.path().join("upper"), dir.path().join("lower"));
-    for (layer, path, text) in
-        [(&lower, "d/both", "lower"), (&lower, "d/below", "lower"), (&lower, "o/gone", "x"), (&upper, "d/both", "upper")]
-    {
+    for (layer, path, text) in [
+        (&lower, "d/both", "lower"),
+        (&lower, "d/below", "lower"),
+        (&lower, "o/gone", "x"),
+        (&upper, "d/both", "upper"),
+    ] {
         fs::create_dir_all(layer.join(path).parent().unwrap()).unwrap();
         fs::write(layer.join(path), text).unwrap();
     }

@@ -107,11 +107,7 @@ struct Level {
     length: usize,
 }
 
-pub(super) fn walk(
-    roots: &[OwnedFd],
-    limits: &Limits,
-    visit: &mut dyn FnMut(&Entry<'_>) -> Visit,
-) -> Result<Walked> {
+pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&Entry<'_>) -> Visit) -> Result<Walked> {
     let top = |e: Errno| Error::io("read the root directory", e);
     let dirs = roots.iter().map(|root| directory(root.as_fd(), b".")).collect::<rustix::io::Result<Vec<_>>>();
     let dirs = dirs.map_err(top)?;
@@ -140,7 +136,7 @@ pub(super) fn walk(
         if kind == FileType::Directory {
             match enter_from(&level.dirs, &name, at) {
                 Ok(dirs) => {
-                    hides = single && dirs.first().is_some_and(|dir| is_opaque(dir));
+                    hides = single && dirs.first().is_some_and(is_opaque);
                     inside = Some(dirs);
                 }
                 Err(e) => note(&mut walked, &path, Error::io("read the directory", e)),

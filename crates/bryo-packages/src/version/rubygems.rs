@@ -27,7 +27,13 @@ pub fn compare(a: &str, b: &str) -> Option<Ordering> {
     let orders = (0..length).map(|n| match (at(&a, n), at(&b, n)) {
         ((true, a), (true, b)) => digits(&a, &b),
         ((false, a), (false, b)) => a.cmp(&b),
-        ((number, _), _) => if number { Ordering::Greater } else { Ordering::Less },
+        ((number, _), _) => {
+            if number {
+                Ordering::Greater
+            } else {
+                Ordering::Less
+            }
+        }
     });
     Some(orders.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal))
 }

@@ -3,15 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ALL: [Scheme; 7] = [
-    Scheme::Dpkg,
-    Scheme::Apk,
-    Scheme::Rpm,
-    Scheme::Pep440,
-    Scheme::Semver,
-    Scheme::Golang,
-    Scheme::Rubygems,
-];
+const ALL: [Scheme; 7] =
+    [Scheme::Dpkg, Scheme::Apk, Scheme::Rpm, Scheme::Pep440, Scheme::Semver, Scheme::Golang, Scheme::Rubygems];
 
 /// Checks lists of which each is older than the next, in both directions.
 fn ascending(scheme: Scheme, lists: &[&[&str]]) {
@@ -26,8 +19,14 @@ fn ascending(scheme: Scheme, lists: &[&[&str]]) {
 
 #[test]
 fn each_world_has_its_order() {
-    ascending(Scheme::Dpkg, &[&["1.0~rc1-1", "1.0-1", "1.0-1+deb12u1", "1.0-2", "1.0a-1", "1.0+b-1", "1.10-1", "1:0.1-1"]]);
-    ascending(Scheme::Rpm, &[&["1.0~rc1-1.el9", "1.0-1.el9", "1.0^git1-1.el9", "1.0.1-1.el9", "1.10-1.el9", "1:0.1-1"]]);
+    ascending(
+        Scheme::Dpkg,
+        &[&["1.0~rc1-1", "1.0-1", "1.0-1+deb12u1", "1.0-2", "1.0a-1", "1.0+b-1", "1.10-1", "1:0.1-1"]],
+    );
+    ascending(
+        Scheme::Rpm,
+        &[&["1.0~rc1-1.el9", "1.0-1.el9", "1.0^git1-1.el9", "1.0.1-1.el9", "1.10-1.el9", "1:0.1-1"]],
+    );
     ascending(Scheme::Apk, &[&["1.0_alpha1", "1.0_rc1", "1.0", "1.0-r1", "1.0_p1", "1.0a", "1.0.1", "1.1", "1.10"]]);
     ascending(Scheme::Pep440, &[&["1.0.dev1", "1.0a1", "1.0rc1", "1.0", "1.0.post1", "1.1", "1!0.1"]]);
     ascending(Scheme::Semver, &[&["1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-rc.1", "1.0.0", "1.2.0", "1.10.0"]]);

@@ -43,6 +43,7 @@ mod pull;
 mod quadlet;
 mod restart;
 mod run;
+mod sbom;
 mod services;
 mod stdio;
 mod store;
@@ -53,6 +54,7 @@ mod unpack;
 mod users;
 mod volume_commands;
 mod volumes;
+mod vulns;
 
 /// A module that nobody names is a test that never runs.
 #[test]

@@ -2,6 +2,7 @@
 //! `bryo advisories`: what is known of flaws in packages, and where it comes from.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -141,14 +142,14 @@ impl Fetcher {
         if place.starts_with("http://") || place.starts_with("https://") {
             let failed = |e: std::io::Error| Error::io(format!("keep what {place} has"), &e);
             let file = tempfile::tempfile_in(&self.dir).map_err(failed)?;
-            let begin = || {
-                use std::io::Seek;
+            let anew = || {
                 file.set_len(0)?;
                 (&file).rewind()?;
                 file.try_clone()
             };
-            let begin = || begin().map_err(|e| bryo_image::Error::io(format!("keep what {place} has"), e));
+            let begin = || anew().map_err(|e| bryo_image::Error::io(format!("keep what {place} has"), e));
             fetch(place, &self.options, self.plain, FILE_MAX, begin)?;
+            (&file).rewind().map_err(failed)?;
             return Ok((file, None));
         }
         let path = place.strip_prefix("file://").unwrap_or(place);

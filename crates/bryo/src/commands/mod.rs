@@ -2,8 +2,6 @@
 //! The commands, a module each: flags, a call of a library, output.
 
 pub mod advisories;
-pub mod sbom;
-pub mod vulns;
 pub mod attach;
 pub mod build;
 pub mod check;
@@ -43,6 +41,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod sbom;
 pub mod service;
 pub mod start;
 pub mod stats;
@@ -52,3 +51,4 @@ pub mod tag;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod vulns;

@@ -81,7 +81,8 @@ impl Target {
         match engine.store().find(name) {
             Err(error) if error.kind() == bryo_image::Kind::NotFound => {
                 let why = format!("find {name:?}: no such container or image");
-                Err(Error::message(why).hint("bryo ps -a for containers, bryo images for images, ./DIR for a directory"))
+                Err(Error::message(why)
+                    .hint("bryo ps -a for containers, bryo images for images, ./DIR for a directory"))
             }
             other => {
                 let record = other?;

@@ -121,7 +121,11 @@ impl Vulns {
         let usual = "table {{.Names}}\t{{.Image}}\t{{.Critical}}\t{{.High}}\t{{.Medium}}\t{{.Low}}\t{{.Unknown}}\t\
             {{.Fixable}}\t{{.Exploited}}\t{{.AtRunTime}}\t{{.Scan}}";
         let titles: template::Titles<'_> = &[("Names", "CONTAINER"), ("AtRunTime", "AT RUN TIME")];
-        output::print(&template::list(self.format.as_deref().filter(|f| *f != "table").unwrap_or(usual), &rows, titles)?)?;
+        output::print(&template::list(
+            self.format.as_deref().filter(|f| *f != "table").unwrap_or(usual),
+            &rows,
+            titles,
+        )?)?;
         Ok(all.iter().filter_map(|summary| summary.worst).max())
     }
 
