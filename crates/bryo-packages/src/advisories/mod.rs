@@ -103,9 +103,12 @@ impl Feed {
         }
     }
 
-    /// Notes the time of an advisory.
+    /// Notes the time of an advisory. Go's own repository has the year 1 where its export has a time.
     fn seen(&mut self, date: Option<&str>) {
-        if let Some(date) = date.filter(|date| self.date.as_deref().is_none_or(|known| known < *date)) {
+        if let Some(date) = date
+            .filter(|date| !date.starts_with("0001-"))
+            .filter(|date| self.date.as_deref().is_none_or(|known| known < *date))
+        {
             self.date = Some(date.to_owned());
         }
     }

@@ -25,6 +25,8 @@ struct Record {
     #[serde(default)]
     modified: Option<String>,
     #[serde(default)]
+    published: Option<String>,
+    #[serde(default)]
     withdrawn: Option<String>,
     #[serde(default)]
     aliases: Vec<String>,
@@ -153,6 +155,7 @@ pub fn record(data: &[u8], name: &str, feed: &mut Feed) {
 
 fn take(record: Record, feed: &mut Feed) {
     feed.seen(record.modified.as_deref());
+    feed.seen(record.published.as_deref());
     if record.withdrawn.is_some() {
         return;
     }

@@ -80,6 +80,7 @@ fn events_make_ranges_and_a_broken_record_is_told() {
         {"introduced":"3.0"}]}]}]}"#;
     let mut feed = Feed::default();
     osv::record(text, "GHSA-1.json", &mut feed);
+    osv::record(br#"{"id":"GO-1","modified":"0001-01-01T00:00:00Z"}"#, "GO-1.json", &mut feed);
     osv::record(b"{", "broken.json", &mut feed);
     osv::record(
         br#"{"id":"X","withdrawn":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"PyPI",
