@@ -6,7 +6,7 @@
 //! stands for.
 
 mod target;
-mod view;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -120,7 +120,7 @@ impl Engine {
 
     /// Lets an agent come to the files of a container, wherever they are. While somebody writes to one that does not
     /// run, it cannot be started.
-    fn with_files<T>(
+    pub(crate) fn with_files<T>(
         &self,
         record: &Record,
         write: bool,

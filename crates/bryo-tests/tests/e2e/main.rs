@@ -50,6 +50,7 @@ mod pull;
 mod quadlet;
 mod restart;
 mod run;
+mod sbom;
 mod services;
 mod stdio;
 mod store;
@@ -60,6 +61,7 @@ mod unpack;
 mod users;
 mod volume_commands;
 mod volumes;
+mod vulns;
 
 /// A module that nobody names is a test that never runs.
 #[test]

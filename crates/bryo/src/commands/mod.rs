@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, a module each: flags, a call of a library, output.
 
+pub mod advisories;
 pub mod attach;
 pub mod audit;
 pub mod build;
@@ -41,6 +42,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod sbom;
 pub mod service;
 pub mod start;
 pub mod stats;
@@ -50,3 +52,4 @@ pub mod tag;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod vulns;
