@@ -28,6 +28,7 @@ pub mod monitor;
 pub mod networks;
 pub mod notify;
 pub mod options;
+pub mod packages;
 pub mod plan;
 pub mod processes;
 pub mod profile;

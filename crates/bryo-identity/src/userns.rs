@@ -265,14 +265,23 @@ impl Unmapped {
         self.child.pid
     }
 
-    /// Writes the maps and lets the child go on. One that has ended meanwhile had its reasons, and its exit code and its
+    /// Writes the maps and lets the child go on. One that has ended by then had its reasons, and its exit code and its
     /// last words tell them.
     ///
     /// # Errors
     ///
     /// [`Kind::MapRefused`]; the child is gone then.
     pub fn map(self, request: Request<'_>) -> Result<Child> {
-        match self.write(request) {
+        self.map_while(request, |_| ())
+    }
+
+    /// As [`Unmapped::map`], and does something with a descriptor of the child while others write the maps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Unmapped::map`].
+    pub fn map_while(self, request: Request<'_>, meanwhile: impl FnOnce(BorrowedFd<'_>)) -> Result<Child> {
+        match self.write(request, || meanwhile(self.child.pidfd())) {
             // One that has closed its pipe is about to end.
             Err(_) if self.child.has_ended(Duration::from_millis(100)) => Ok(self.child),
             Err(error) => Err(error),
@@ -280,12 +289,18 @@ impl Unmapped {
         }
     }
 
-    fn write(&self, request: Request<'_>) -> Result<()> {
+    fn write(&self, request: Request<'_>, meanwhile: impl FnOnce()) -> Result<()> {
         let tell =
             |word: &str| check("write", || word.into(), rustix::io::write(&self.go, &word.as_bytes()[..1])).map(drop);
-        if !self.mapped {
+        if self.mapped {
+            meanwhile();
+        } else {
             let writer = Writer::for_map(request.map, request.helpers)?;
-            writer.write(self.child.pid, request.map, || Ok(tell("start")?))?;
+            writer.write(self.child.pid, request.map, || {
+                tell("start")?;
+                meanwhile();
+                Ok(())
+            })?;
         }
         Ok(tell("go")?)
     }

@@ -147,7 +147,7 @@ impl Error {
     }
 
     /// Returns the text with all causes, joined by colons.
-    pub(crate) fn chain(&self) -> String {
+    pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut next = self.source();
         while let Some(error) = next {

@@ -96,6 +96,8 @@ impl Outside {
 pub fn look(outsider: Outsider<'_>, body: impl FnOnce(Result<Outside>, OwnedFd) -> i32) -> Result<(Child, OwnedFd)> {
     let manner = Manner {
         single_id: outsider.ids.is_some_and(IdMap::is_single),
+        // Nothing of it changes an owner.
+        emulate_ids: false,
         // Both come later, on the process's own word.
         landlock: Landlock::Off,
         interactive: false,

@@ -5,7 +5,8 @@
 //! kernel as text: it is told `/proc/self/fd/N`, so that nothing between the opening and the mount can change them.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
 use bryo_sys::{Errno, Error, Result, check};
@@ -36,6 +37,23 @@ pub enum Interface {
     OneOption,
     /// All options in the page of `mount(2)`, for more layers than that on an old kernel.
     Page,
+}
+
+/// The directory with which the kernel marks a layer as one that was volatile, in the work directory.
+const MARK: &str = "work/incompat";
+const MARK_BELOW: &str = "work/incompat/volatile";
+
+/// Removes, from a work directory below another, what the kernel leaves there to remember that a layer is volatile: after a crash nobody
+/// may trust it. Who asks for that throws the layer away then, and could not mount it a second time as it is.
+///
+/// This is not for the child to do, for whom the payload waits.
+pub fn forget_volatile(at: impl AsFd, work: &Path) {
+    let dirty = format!("{MARK_BELOW}/dirty");
+    let marks = [(&*dirty, AtFlags::empty()), (MARK_BELOW, AtFlags::REMOVEDIR), (MARK, AtFlags::REMOVEDIR)];
+    for (mark, flags) in marks {
+        // What stays is removed with the layer.
+        let _ = rustix::fs::unlinkat(&at, work.join(mark), flags);
+    }
 }
 
 impl Overlay<'_> {
@@ -90,19 +108,16 @@ impl Overlay<'_> {
             fs.flag("volatile")?;
         }
         let mount = fs.mount(attr)?;
-        self.forget_volatile();
+        self.open_marks();
         Ok(mount)
     }
 
-    /// Removes what the kernel has left in the work directory to remember by, after a crash, that the layer was volatile:
-    /// who asks for that has no use for the layer then, and now somebody less privileged could not remove it.
-    fn forget_volatile(&self) {
+    /// Lets the caller, who cannot act as root inside, remove the marks of a volatile layer: [`forget_volatile`].
+    fn open_marks(&self) {
         let Some((_, work)) = self.upper.as_ref().filter(|_| self.volatile) else { return };
-        let marks =
-            [("/volatile/dirty", AtFlags::empty()), ("/volatile", AtFlags::REMOVEDIR), ("", AtFlags::REMOVEDIR)];
-        for (mark, flags) in marks {
+        for mark in ["work", MARK, MARK_BELOW] {
             // What stays is removed with the layer.
-            let _ = rustix::fs::unlinkat(work, format!("work/incompat{mark}"), flags);
+            let _ = rustix::fs::chmodat(work, mark, Mode::from_raw_mode(0o777), AtFlags::empty());
         }
     }
 
@@ -135,7 +150,7 @@ impl Overlay<'_> {
         // With the file system in memory goes what is mounted in it.
         let gone = rustix::mount::unmount(&*by_number(&around), UnmountFlags::DETACH);
         check("umount2", || "MNT_DETACH".into(), gone)?;
-        self.forget_volatile();
+        self.open_marks();
         tree
     }
 

@@ -35,6 +35,9 @@ pub struct Plan {
     pub interactive: bool,
     /// Runs the payload below a small init that reaps orphans and forwards signals.
     pub init: bool,
+    /// Says yes to changes of owners and ids that a single id cannot make, and hands those of owners to a listener; see
+    /// [`crate::Running::take_listener`]. Where there is none, such a call fails.
+    pub emulate_ids: bool,
     /// Confines the payload to its root file system with Landlock as well.
     pub landlock: Landlock,
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use bryo_identity::map::RunIds;
 use bryo_identity::rung::Host;
 use bryo_identity::userns::{Request, spawn};
-use bryo_launch::overlay::{Interface, Overlay};
+use bryo_launch::overlay::{Interface, Overlay, forget_volatile};
 use bryo_sys::Errno;
 use bryo_sys::clone::Namespaces;
 use bryo_sys::mount::{Attr, attach};
@@ -173,6 +173,7 @@ fn a_volatile_layer_leaves_no_mark() {
             let line = shown(true, upper(&own, name));
             // Newer kernels call it `fsync=volatile`.
             assert!(line.contains("volatile"), "{line}");
+            forget_volatile(&own, Path::new(&format!("{name}-work")));
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let work = rustix::fs::openat(&own, format!("{name}-work/work"), flags, Mode::empty()).unwrap();
             let left = rustix::fs::Dir::new(work).unwrap().map(|entry| entry.unwrap().file_name().to_owned());

@@ -101,6 +101,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<images::Images>(),
     Entry::of::<inspect::Inspect>(),
     Entry::of::<history::History>(),
+    Entry::of::<audit::Audit>(),
     Entry::of::<tag::Tag>(),
     Entry::of::<rmi::Rmi>(),
     Entry::of::<login::Login>(),
@@ -109,6 +110,8 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<save::Save>(),
     Entry::of::<import::Import>(),
     Entry::of::<export::Export>(),
+    Entry::of::<sbom::Sbom>(),
+    Entry::of::<vulns::Vulns>(),
     Entry::of::<gc::Gc>(),
     Entry::of::<df::Df>(),
     Entry::of::<info::Info>(),
@@ -125,6 +128,11 @@ static COMMANDS: &[Entry] = &[
 
 /// Docker's groups: the same commands by longer names.
 static GROUPS: &[(&str, &str, &[Entry])] = &[
+    (
+        "advisories",
+        "Manage advisories on vulnerabilities",
+        &[Entry::of::<advisories::Update>(), Entry::of::<advisories::List>(), Entry::of::<advisories::Remove>()],
+    ),
     (
         "image",
         "Manage images",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what the parser finds to instructions that are checked.
 
+use std::cell::RefCell;
+
 use parse_dockerfile as parser;
 use parser::{Flag, HealthcheckArguments, JsonOrStringArray, UnescapedString};
 
@@ -8,8 +10,8 @@ use super::command::{end_of, join_lines};
 use super::heredoc::{self, Masked};
 use super::mount::Mount;
 use super::{
-    Command, Copy, Dockerfile, Healthcheck, Heredoc, Instruction, LENGTH_MAX, Mistake, Place, Run, RunNetwork, Source,
-    Stage, Step, duration, words,
+    Checks, Command, Copy, Dockerfile, Healthcheck, Heredoc, Instruction, LENGTH_MAX, Mistake, Place, Run, RunNetwork,
+    Source, Stage, Step, duration, words,
 };
 
 /// Reads a Dockerfile.
@@ -18,20 +20,36 @@ use super::{
 ///
 /// The first mistake.
 pub fn parse(text: &str) -> Result<Dockerfile, Mistake> {
+    read(text, None)
+}
+
+/// As [`parse`], for one who only looks: flags of `RUN` that other builders know and this one does not grant are
+/// collected instead of refused.
+///
+/// # Errors
+///
+/// The first mistake that leaves no meaning.
+pub fn parse_foreign(text: &str) -> Result<(Dockerfile, Vec<Mistake>), Mistake> {
+    let foreign = RefCell::new(Vec::new());
+    let dockerfile = read(text, Some(&foreign))?;
+    Ok((dockerfile, foreign.into_inner()))
+}
+
+fn read(text: &str, foreign: Option<&RefCell<Vec<Mistake>>>) -> Result<Dockerfile, Mistake> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > LENGTH_MAX {
         return Err(Mistake { place: Place::default(), message: "the Dockerfile is too long".to_owned() });
     }
-    let escape = escape(text);
     let lines = line_starts(text);
     let wrong = |(at, message)| Mistake { place: place(&lines, at, at), message };
+    let Directives { escape, checks } = Directives::read(text).map_err(wrong)?;
     let masked = heredoc::mask(text, escape).map_err(wrong)?;
     let parsed = parser::parse(&masked.text).map_err(|error| Mistake {
         place: Place { line: error.line(), column: error.column(), last_line: error.line() },
         message: format!("{error:#}"),
     })?;
-    let reader = Reader { text, lines: &lines, masked: &masked, escape };
-    reader.dockerfile(parsed)
+    let reader = Reader { text, lines: &lines, masked: &masked, escape, foreign };
+    Ok(Dockerfile { checks, ..reader.dockerfile(parsed)? })
 }
 
 /// Reads an instruction that an image keeps for whoever builds on it.
@@ -49,18 +67,33 @@ pub fn parse_trigger(text: &str) -> Result<Step, String> {
     }
 }
 
-/// Finds the directive that says what escapes. Directives are comments before everything else.
-fn escape(text: &str) -> char {
-    for line in text.lines() {
-        let Some((key, value)) = line.trim().strip_prefix('#').and_then(|line| line.split_once('=')) else { break };
-        match (key.trim().to_ascii_lowercase().as_str(), value.trim()) {
-            ("escape", "`") => return '`',
-            ("escape", _) => return '\\',
-            ("syntax" | "check", _) => (),
-            _ => break,
+/// What comments before everything else say.
+struct Directives {
+    escape: char,
+    checks: Checks,
+}
+
+impl Directives {
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let mut found = Self { escape: '\\', checks: Checks::default() };
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let directive = line.trim().strip_prefix('#').and_then(|line| line.split_once('='));
+            let Some((key, value)) = directive else { break };
+            match key.trim().to_ascii_lowercase().as_str() {
+                // Anything else is refused by the parser.
+                "escape" if value.trim() == "`" => found.escape = '`',
+                "check" => {
+                    let at = start + line.find('=').map_or(0, |at| at + 1);
+                    found.checks = Checks::parse(value.trim()).map_err(|why| (at, why))?;
+                }
+                "escape" | "syntax" => (),
+                _ => break,
+            }
+            start += line.len();
         }
+        Ok(found)
     }
-    '\\'
 }
 
 /// Lists where lines begin.
@@ -80,6 +113,8 @@ struct Reader<'a> {
     lines: &'a [usize],
     masked: &'a Masked,
     escape: char,
+    /// Where flags that are not granted are collected; without it they are mistakes.
+    foreign: Option<&'a RefCell<Vec<Mistake>>>,
 }
 
 /// What is wrong with a part that begins somewhere.
@@ -87,7 +122,8 @@ type Wrong = (usize, String);
 
 impl Reader<'_> {
     fn dockerfile(&self, parsed: parser::Dockerfile<'_>) -> Result<Dockerfile, Mistake> {
-        let mut dockerfile = Dockerfile { escape: self.escape, globals: Vec::new(), stages: Vec::new() };
+        let mut dockerfile =
+            Dockerfile { escape: self.escape, checks: Checks::default(), globals: Vec::new(), stages: Vec::new() };
         for instruction in parsed.instructions {
             let start = instruction_start(&instruction);
             let end = end_of(&self.masked.text, start, self.escape);
@@ -187,6 +223,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Fails, or takes a note where mistakes of this kind are collected.
+    fn refuse(&self, (at, message): Wrong) -> Result<(), Wrong> {
+        let Some(foreign) = self.foreign else { return Err((at, message)) };
+        foreign.borrow_mut().push(Mistake { place: place(self.lines, at, at), message });
+        Ok(())
+    }
+
     fn run(&self, run: &parser::RunInstruction<'_>, heredocs: Vec<Heredoc>) -> Result<Instruction, Wrong> {
         let mut mounts = Vec::new();
         let mut network = None;
@@ -196,7 +239,7 @@ impl Reader<'_> {
                     let text = value(flag)?;
                     // With variables in it, it is known only when they are.
                     if !text.contains('$') {
-                        Mount::parse(&text).map_err(|why| (flag.name.span.start, why))?;
+                        Mount::parse(&text).map(drop).or_else(|why| self.refuse((flag.name.span.start, why)))?;
                     }
                     mounts.push(text);
                 }
@@ -205,11 +248,11 @@ impl Reader<'_> {
                     "none" => network = Some(RunNetwork::None),
                     other => {
                         let why = format!("--network={other} is not to be had: a step has \"default\" or \"none\"");
-                        return Err((flag.name.span.start, why));
+                        self.refuse((flag.name.span.start, why))?;
                     }
                 },
                 "security" if value(flag)? == "sandbox" => (),
-                _ => return Err(unknown_flag(flag, "RUN", &["mount", "network"])),
+                _ => self.refuse(unknown_flag(flag, "RUN", &["mount", "network"]))?,
             }
         }
         let command = self.command(&run.arguments);
@@ -309,8 +352,10 @@ fn copy_flag(copy: &mut Copy, flag: &Flag<'_>) -> Result<(), Wrong> {
         ("exclude", _) => copy.excludes.push(value(flag)?),
         ("checksum", true) => copy.checksum = Some(value(flag)?),
         ("unpack", true) => copy.unpack = Some(switch(flag)?),
+        ("keep-git-dir", true) => copy.keep_git_dir = switch(flag)?,
         (_, true) => {
-            return Err(unknown_flag(flag, "ADD", &["chown", "chmod", "link", "exclude", "checksum", "unpack"]));
+            let known = ["chown", "chmod", "link", "exclude", "checksum", "unpack", "keep-git-dir"];
+            return Err(unknown_flag(flag, "ADD", &known));
         }
         (_, false) => {
             return Err(unknown_flag(flag, "COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]));

@@ -19,6 +19,7 @@ use std::path::Path;
 pub use change::Change;
 pub use commit::{CommitOptions, commit};
 pub use import::{ImportOptions, import};
+pub(crate) use save::uncompressed;
 pub use save::{SaveFormat, save, save_layout_dir, save_plain_dir};
 
 use crate::digest::Digest;
@@ -60,29 +61,15 @@ pub type Loaded = Vec<ImageRecord>;
 /// [`Kind::NotFound`] if the file or the image in it is not there, [`Kind::Corrupt`], [`Kind::DigestMismatch`],
 /// [`Kind::Limit`], [`Kind::Platform`]; [`Kind::UnsupportedMedia`] for transports that are no archive.
 pub fn load(store: &Store, worker: &Worker, source: &Source, options: &LoadOptions) -> Result<Loaded> {
-    let loader = Loader { store, worker, options };
-    match source {
-        Source::DockerArchive { file, reference } => {
-            let wanted = reference.as_ref().map(Reference::to_string);
-            loader.run(|| docker::read(&loader, &ArchiveFile::open(store, open(file)?)?, wanted.as_deref()))
-        }
-        Source::OciArchive { file, tag } => {
-            let fallback = local_name(file);
-            loader.run(|| {
-                let archive = ArchiveFile::open(store, open(file)?)?;
-                layout::read(&loader, &archive, tag.as_deref(), fallback.as_deref())
-            })
-        }
-        Source::OciLayout { dir, tag } => {
-            let fallback = local_name(dir);
-            loader.run(|| layout::read(&loader, &Directory::open(dir)?, tag.as_deref(), fallback.as_deref()))
-        }
-        Source::Dir(dir) => {
-            let fallback = local_name(dir);
-            loader.run(|| layout::read_plain(&loader, &Directory::open(dir)?, fallback.as_deref()))
-        }
-        other => Err(Error::new(Kind::UnsupportedMedia, format!("load {other}: not an archive"))),
-    }
+    Loader { store, worker: Some(worker), options }.source(source)
+}
+
+/// As [`load`], and unpacks nothing: for a store of one's own, in which images are only looked at.
+///
+/// # Errors
+/// As [`load`].
+pub fn view(store: &Store, source: &Source, options: &LoadOptions) -> Result<Loaded> {
+    Loader { store, worker: None, options }.source(source)
 }
 
 /// Loads all images of an archive of either kind, compressed or not, from a file or a pipe.
@@ -90,24 +77,61 @@ pub fn load(store: &Store, worker: &Worker, source: &Source, options: &LoadOptio
 /// # Errors
 /// As [`load`].
 pub fn load_archive(store: &Store, worker: &Worker, input: File, options: &LoadOptions) -> Result<Loaded> {
-    let loader = Loader { store, worker, options };
-    loader.run(|| {
-        let archive = ArchiveFile::open(store, input)?;
-        // Docker writes both descriptions; the older one has the full names.
-        match archive.has("manifest.json") {
-            true => docker::read(&loader, &archive, None),
-            false => layout::read(&loader, &archive, None, None),
-        }
-    })
+    Loader { store, worker: Some(worker), options }.archive(input)
+}
+
+/// As [`load_archive`], and unpacks nothing: for a store of one's own, in which images are only looked at.
+///
+/// # Errors
+/// As [`load`].
+pub fn view_archive(store: &Store, input: File, options: &LoadOptions) -> Result<Loaded> {
+    Loader { store, worker: None, options }.archive(input)
 }
 
 struct Loader<'a> {
     store: &'a Store,
-    worker: &'a Worker,
+    /// Who unpacks; nobody where images are only looked at.
+    worker: Option<&'a Worker>,
     options: &'a LoadOptions,
 }
 
 impl Loader<'_> {
+    fn source(&self, source: &Source) -> Result<Loaded> {
+        match source {
+            Source::DockerArchive { file, reference } => {
+                let wanted = reference.as_ref().map(Reference::to_string);
+                self.run(|| docker::read(self, &ArchiveFile::open(self.store, open(file)?)?, wanted.as_deref()))
+            }
+            Source::OciArchive { file, tag } => {
+                let fallback = local_name(file);
+                self.run(|| {
+                    let archive = ArchiveFile::open(self.store, open(file)?)?;
+                    layout::read(self, &archive, tag.as_deref(), fallback.as_deref())
+                })
+            }
+            Source::OciLayout { dir, tag } => {
+                let fallback = local_name(dir);
+                self.run(|| layout::read(self, &Directory::open(dir)?, tag.as_deref(), fallback.as_deref()))
+            }
+            Source::Dir(dir) => {
+                let fallback = local_name(dir);
+                self.run(|| layout::read_plain(self, &Directory::open(dir)?, fallback.as_deref()))
+            }
+            other => Err(Error::new(Kind::UnsupportedMedia, format!("load {other}: not an archive"))),
+        }
+    }
+
+    fn archive(&self, input: File) -> Result<Loaded> {
+        self.run(|| {
+            let archive = ArchiveFile::open(self.store, input)?;
+            // Docker writes both descriptions; the older one has the full names.
+            match archive.has("manifest.json") {
+                true => docker::read(self, &archive, None),
+                false => layout::read(self, &archive, None, None),
+            }
+        })
+    }
+
     /// Reads, unpacks, enters. What a failure leaves in the store refers to nothing, and is collected at once
     /// unless somebody else is adding an image.
     fn run(&self, read: impl FnOnce() -> Result<Vec<Incoming>>) -> Result<Loaded> {
@@ -115,8 +139,8 @@ impl Loader<'_> {
         let pin = self.store.pin()?;
         let result = read().and_then(|images| self.enter(images));
         drop(pin);
-        if result.is_err() {
-            self.store.discard_new(before.as_ref(), self.worker);
+        if let (Err(_), Some(worker)) = (&result, self.worker) {
+            self.store.discard_new(before.as_ref(), worker);
         }
         result
     }
@@ -152,12 +176,14 @@ impl Loader<'_> {
             source: None,
         };
         let image = self.store.image(&new.record())?;
-        self.unpack(&image)?;
+        if let Some(worker) = self.worker {
+            self.unpack(&image, worker)?;
+        }
         Ok(new)
     }
 
-    fn unpack(&self, image: &Image) -> Result<()> {
-        let missing = self.store.missing_layers(image, self.worker.ownership_key());
+    fn unpack(&self, image: &Image, worker: &Worker) -> Result<()> {
+        let missing = self.store.missing_layers(image, worker.ownership_key());
         for layer in &image.layers {
             // Unpacking verifies the diff id of the blobs it reads. The others may claim that of a layer which is
             // there already: nobody would run them, but they would be saved and pushed under its name.
@@ -165,7 +191,7 @@ impl Loader<'_> {
                 save::uncompressed(self.store, layer, &mut std::io::sink())?;
             }
         }
-        self.worker.unpack_missing(self.store, image, &self.options.limits, &|_| {})
+        worker.unpack_missing(self.store, image, &self.options.limits, &|_| {})
     }
 
     /// Stores a blob of an archive under the digest that its manifest claims.

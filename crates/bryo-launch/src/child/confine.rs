@@ -9,6 +9,7 @@
 
 use std::os::fd::AsFd;
 
+use bryo_sys::listener::Listener;
 use bryo_sys::{Errno, check};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Signal, Uid};
@@ -105,6 +106,14 @@ pub(crate) fn filter(process: &PreparedProcess) -> Result<()> {
             .context(Kind::Confinement, || "cannot install the system call filter".into()),
         None => Ok(()),
     }
+}
+
+/// Lets another process answer changes of owners. The filter stands beside the other one, and of two the kernel obeys
+/// the stricter: what that one refuses is refused.
+pub(super) fn emulate_ids(sync: &ChildEnd) -> Result<()> {
+    let listener = Listener::install(&crate::seccomp::emulated_ids());
+    let told = listener.and_then(|listener| sync.listener(&listener));
+    told.context(Kind::Confinement, || "cannot have changes of owners answered".into())
 }
 
 /// The caller's keys stay with the caller. A kernel without keyrings has none to give away.

@@ -6,8 +6,15 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod attach;
+mod audit;
 mod bad_input;
 mod build;
+mod build_bad;
+mod build_corpus;
+mod build_exchange;
+mod build_mounts;
+mod build_owners;
+mod build_stages;
 mod changes;
 mod config;
 mod confinement;
@@ -44,6 +51,7 @@ mod quadlet;
 mod radius;
 mod restart;
 mod run;
+mod sbom;
 mod services;
 mod stdio;
 mod store;
@@ -54,6 +62,7 @@ mod unpack;
 mod users;
 mod volume_commands;
 mod volumes;
+mod vulns;
 
 /// A module that nobody names is a test that never runs.
 #[test]

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, a module each: flags, a call of a library, output.
 
+pub mod advisories;
 pub mod attach;
+pub mod audit;
 pub mod blast_radius;
 pub mod build;
 pub mod check;
@@ -41,6 +43,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod sbom;
 pub mod service;
 pub mod start;
 pub mod stats;
@@ -50,3 +53,4 @@ pub mod tag;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod vulns;

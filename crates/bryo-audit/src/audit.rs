@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Auditing: from what is named to what was found.
+
+mod cards;
+mod files;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bryo_image::store::{ImageRecord, Store};
+use serde::Serialize;
+
+pub use cards::{Card, Reach};
+
+use crate::facts::workload::Workload;
+use crate::facts::{container, image, yaml};
+use crate::judge::{self, Setting};
+use crate::model::{Finding, Level, Place, Severity, Sink};
+use crate::suppress::{self, Allow};
+
+/// What was audited.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A Dockerfile.
+    Dockerfile,
+    /// A Compose file.
+    Compose,
+    /// Kubernetes objects.
+    Kubernetes,
+    /// An image.
+    Image,
+    /// A container of an engine.
+    Container,
+    /// An OCI bundle.
+    Bundle,
+    /// Nothing that is known.
+    Unknown,
+}
+
+impl Kind {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dockerfile => "Dockerfile",
+            Self::Compose => "Compose file",
+            Self::Kubernetes => "Kubernetes",
+            Self::Image => "image",
+            Self::Container => "container",
+            Self::Bundle => "OCI bundle",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Something that could not be read, or not all of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub message: String,
+}
+
+/// What one target came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The file, image or container.
+    pub target: Arc<str>,
+    /// What it is.
+    pub kind: Kind,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+    /// Who runs, and what they reach.
+    pub subjects: Vec<Card>,
+}
+
+/// Returns the user of an image by its name, if the image is at hand.
+pub type UserOf<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+
+/// How to audit.
+#[derive(Clone)]
+pub struct Auditor<'a> {
+    /// What the judges are told.
+    pub setting: Setting,
+    /// A level: its rules, and no others.
+    pub level: Option<Level>,
+    /// The stage of Dockerfiles that is built; the last one without it.
+    pub stage: Option<String>,
+    /// What is accepted.
+    pub allows: Vec<Allow>,
+    /// Looks images up.
+    pub user_of: UserOf<'a>,
+    /// How many threads read files.
+    pub threads: usize,
+}
+
+impl std::fmt::Debug for Auditor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auditor").field("setting", &self.setting).field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Default for Auditor<'_> {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let setting = Setting::default();
+        Self { setting, level: None, stage: None, allows: Vec::new(), user_of: &|_| None, threads }
+    }
+}
+
+impl Outcome {
+    fn new(target: &str, kind: Kind) -> Self {
+        let target = target.into();
+        Self { target, kind, findings: Vec::new(), problems: Vec::new(), subjects: Vec::new() }
+    }
+
+    /// Makes one of something that could not be read.
+    pub fn failed(target: &str, message: impl Into<String>) -> Self {
+        let mut outcome = Self::new(target, Kind::Unknown);
+        outcome.problem(0, 0, message);
+        outcome
+    }
+
+    fn problem(&mut self, line: usize, column: usize, message: impl Into<String>) {
+        let place = Place { file: Arc::clone(&self.target), line, column };
+        self.problems.push(Problem { place, message: message.into() });
+    }
+
+    /// Returns the worst of what is not accepted.
+    pub fn worst(&self) -> Option<Severity> {
+        self.open().map(|finding| finding.severity).max()
+    }
+
+    /// Lists what is not accepted.
+    pub fn open(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.accepted.is_none())
+    }
+}
+
+impl Auditor<'_> {
+    /// Audits a file or a directory that the caller has named.
+    pub fn path(&self, path: &Path) -> Vec<Outcome> {
+        let is_dir = std::fs::metadata(path).is_ok_and(|meta| meta.is_dir());
+        let bundle = path.join("config.json");
+        if is_dir && path.join("rootfs").is_dir() && bundle.is_file() {
+            return vec![self.named_file(&bundle)];
+        }
+        if is_dir { self.directory(path) } else { vec![self.named_file(path)] }
+    }
+
+    /// Audits an image of a store.
+    pub fn image(&self, store: &Store, record: &ImageRecord, name: &str) -> Outcome {
+        let read = || {
+            let (_, config) = store.documents(record)?;
+            image::Image::read(store, &store.image(record)?, &config, name)
+        };
+        match read() {
+            Ok(facts) => self.image_facts(&facts),
+            Err(error) => {
+                let mut outcome = Outcome::new(name, Kind::Image);
+                outcome.problem(0, 0, error.chain());
+                outcome
+            }
+        }
+    }
+
+    /// Audits an image of which the facts are known.
+    pub fn image_facts(&self, facts: &image::Image) -> Outcome {
+        let mut outcome = Outcome::new(&facts.name, Kind::Image);
+        let mut sink = Sink::new(&facts.name);
+        let who = judge::image::judge(facts, &outcome.target, &self.setting, &mut sink);
+        outcome.findings = sink.findings;
+        outcome.subjects.push(cards::of_image(&facts.name, &who, &outcome.findings));
+        self.finished(outcome, None)
+    }
+
+    /// Audits what an engine says of a container in the words of `inspect`. `more` adds what is known besides.
+    pub fn container(&self, name: &str, text: &str, more: impl FnOnce(&mut Workload)) -> Outcome {
+        let mut outcome = Outcome::new(name, Kind::Container);
+        let documents = match files::parse(text) {
+            Ok(documents) => documents,
+            Err(mistake) => {
+                outcome.problem(mistake.line, mistake.column, mistake.message);
+                return outcome;
+            }
+        };
+        let node = documents.iter().find(|node| container::is_inspect(node));
+        let Some(mut made) = node.and_then(|node| container::inspect(&outcome.target, node).into_iter().next()) else {
+            outcome.problem(0, 0, "the engine's answer describes no container");
+            return outcome;
+        };
+        // Lines of an answer say nothing to anybody.
+        made.place = Some(Place::whole(&outcome.target));
+        more(&mut made);
+        self.workload(&mut outcome, &made);
+        for finding in &mut outcome.findings {
+            finding.place = Place::whole(&outcome.target);
+        }
+        self.finished(outcome, None)
+    }
+
+    /// Judges one workload.
+    fn workload(&self, outcome: &mut Outcome, made: &Workload) {
+        let mut sink = Sink::new(&made.name);
+        judge::workload(made, &self.setting, &mut sink);
+        if !made.is_pod {
+            outcome.subjects.push(cards::of_workload(made, &sink.findings));
+        }
+        outcome.findings.append(&mut sink.findings);
+    }
+
+    /// Applies what is accepted and the level, and sorts.
+    fn finished(&self, mut outcome: Outcome, text: Option<&str>) -> Outcome {
+        if let Some(text) = text {
+            let problems = suppress::remarks(&outcome.target, text, &self.setting.today, &mut outcome.findings);
+            outcome.problems.extend(problems.into_iter().map(|(place, message)| Problem { place, message }));
+        }
+        suppress::allows(&self.allows, &outcome.target, &self.setting.today, &mut outcome.findings);
+        if let Some(level) = self.level {
+            outcome.findings.retain(|finding| finding.rule.level.is_some_and(|of| of <= level));
+        }
+        outcome.findings.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then(a.place.line.cmp(&b.place.line)).then(a.rule.id.cmp(b.rule.id))
+        });
+        outcome
+    }
+}
+
+/// Tells whether a text may be JSON.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
+}
+
+/// Reads documents, and JSON that YAML does not know as such.
+fn documents(text: &str) -> Result<Vec<Arc<yaml::Node>>, yaml::Mistake> {
+    let parsed = yaml::parse(text);
+    match parsed {
+        // Pairs of surrogates are JSON and not YAML; written anew they are characters.
+        Err(_) if is_json(text) && text.len() <= yaml::LENGTH_MAX => {
+            match serde_json::from_str::<serde_json::Value>(text) {
+                Ok(value) => yaml::parse(&value.to_string()),
+                Err(_) => parsed,
+            }
+        }
+        parsed => parsed,
+    }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Auditing files: which kind each is, several at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bryo_sys::root::Root;
+
+use super::{Auditor, Kind, Outcome, cards};
+use crate::facts::dockerfile::Facts;
+use crate::facts::yaml::{Mistake, Node};
+use crate::facts::{compose, container, kubernetes};
+use crate::judge::{self, dockerfile::Around};
+use crate::model::Sink;
+use crate::{bases, walk};
+
+pub(super) use super::documents as parse;
+
+/// The largest script of a context that is read, in bytes.
+const SCRIPT_MAX: usize = 256 << 10;
+
+impl Auditor<'_> {
+    /// Audits all files below a directory.
+    pub(super) fn directory(&self, path: &Path) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let found = walk::files(path, &is_wanted, &mut |path, why| {
+            outcomes.push(Outcome::failed(&path.display().to_string(), why));
+        });
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.clamp(1, 64).min(found.len().max(1)) {
+                scope.spawn(|| {
+                    let mut own = Vec::new();
+                    while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        own.extend(self.found(file));
+                    }
+                    if let Ok(mut done) = done.lock() {
+                        done.append(&mut own);
+                    }
+                });
+            }
+        });
+        outcomes.extend(done.into_inner().unwrap_or_default());
+        outcomes.sort_by(|a, b| a.target.cmp(&b.target));
+        outcomes
+    }
+
+    /// Audits a file that was found, if it is one to audit.
+    fn found(&self, file: &walk::Found) -> Option<Outcome> {
+        let name = file.path.display().to_string();
+        let bytes = match file.read() {
+            Ok(bytes) => bytes,
+            Err(why) => return Some(Outcome::failed(&name, why)),
+        };
+        let by_name = by_name(&name);
+        // Of other files with the same ending there are many.
+        if by_name.is_none() && !may_be(&bytes) {
+            return None;
+        }
+        let outcome = self.bytes(&name, bytes, by_name, file.path.parent());
+        (outcome.kind != Kind::Unknown || !outcome.problems.is_empty()).then_some(outcome)
+    }
+
+    /// Audits a file that was named.
+    pub(super) fn named_file(&self, path: &Path) -> Outcome {
+        let name = path.display().to_string();
+        let bytes = match walk::named(path) {
+            Ok(bytes) => bytes,
+            Err(why) => return Outcome::failed(&name, why),
+        };
+        self.known(self.bytes(&name, bytes, by_name(&name), path.parent()))
+    }
+
+    /// Audits what comes through a stream.
+    pub fn stream(&self, name: &str, stream: impl std::io::Read) -> Outcome {
+        match walk::bounded(stream) {
+            Ok(bytes) => self.known(self.bytes(name, bytes, None, None)),
+            Err(why) => Outcome::failed(name, why),
+        }
+    }
+
+    fn known(&self, mut outcome: Outcome) -> Outcome {
+        if outcome.kind == Kind::Unknown && outcome.problems.is_empty() {
+            outcome.problem(
+                0,
+                0,
+                "this is no Dockerfile, Compose file, Kubernetes object, OCI bundle or description of a container",
+            );
+        }
+        outcome
+    }
+
+    fn bytes(&self, name: &str, bytes: Vec<u8>, kind: Option<Kind>, dir: Option<&Path>) -> Outcome {
+        match String::from_utf8(bytes) {
+            Ok(text) => self.text(name, &text, kind, dir),
+            Err(error) => {
+                let line =
+                    error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+                let mut outcome = Outcome::new(name, Kind::Unknown);
+                outcome.problem(line, 0, "it is no text: not UTF-8");
+                outcome
+            }
+        }
+    }
+
+    /// Audits a text, which is of a kind or of one that it tells itself. `dir` is where a Dockerfile's context is.
+    pub fn text(&self, name: &str, text: &str, kind: Option<Kind>, dir: Option<&Path>) -> Outcome {
+        let dockerfile = kind == Some(Kind::Dockerfile) || kind.is_none() && is_dockerfile(text);
+        let outcome = if dockerfile { self.dockerfile(name, text, dir) } else { self.yaml(name, text, kind) };
+        self.finished(outcome, Some(text))
+    }
+
+    fn dockerfile(&self, name: &str, text: &str, dir: Option<&Path>) -> Outcome {
+        let mut outcome = Outcome::new(name, Kind::Dockerfile);
+        let facts = match Facts::read(&outcome.target, text, self.stage.as_deref()) {
+            Ok(facts) => facts,
+            Err(mistake) => {
+                outcome.problem(mistake.place.line, mistake.place.column, mistake.message);
+                return outcome;
+            }
+        };
+        // Only where a script is looked for is the directory opened.
+        let context = |path: &str| {
+            let dir = dir.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
+            let bytes = Root::open(dir).ok()?.read(path.trim_start_matches('/'), SCRIPT_MAX).ok()?;
+            String::from_utf8(bytes).ok()
+        };
+        let ignores = dir.map(|dir| {
+            let own = PathBuf::from(format!("{name}.dockerignore"));
+            [dir.join(".dockerignore"), own].iter().any(|path| std::fs::symlink_metadata(path).is_ok())
+        });
+        let around = Around { user_of: self.user_of, context: &context, ignores };
+        let target = facts.stages.get(facts.target).map_or("", |stage| &stage.name);
+        let mut sink = Sink::new(target);
+        let verdict = judge::dockerfile::judge(&facts, &around, &self.setting, &mut sink);
+        outcome.findings = sink.findings;
+        outcome.subjects.push(cards::of_dockerfile(&facts, verdict, &outcome.findings));
+        outcome
+    }
+
+    fn yaml(&self, name: &str, text: &str, kind: Option<Kind>) -> Outcome {
+        let mut outcome = Outcome::new(name, kind.unwrap_or(Kind::Unknown));
+        let documents = match parse(text) {
+            Ok(documents) => documents,
+            Err(Mistake { line, column, message }) => {
+                outcome.problem(line, column, message);
+                return outcome;
+            }
+        };
+        for node in documents.iter().filter(|node| !node.is_null()) {
+            self.document(&mut outcome, node, kind);
+        }
+        outcome
+    }
+
+    fn document(&self, outcome: &mut Outcome, node: &std::sync::Arc<Node>, kind: Option<Kind>) {
+        let file = std::sync::Arc::clone(&outcome.target);
+        if node.get("kind").is_some() && node.get("apiVersion").is_some() {
+            outcome.kind = Kind::Kubernetes;
+            match kubernetes::read(&file, node) {
+                Ok(objects) => objects.iter().for_each(|object| self.object(outcome, object)),
+                Err(mistake) => outcome.problem(mistake.line, mistake.column, mistake.message),
+            }
+        } else if kind == Some(Kind::Compose) || node.get("services").is_some_and(Node::is_map) {
+            outcome.kind = Kind::Compose;
+            if !node.get("services").is_some_and(Node::is_map) {
+                return outcome.problem(node.line, node.column, "there are no services");
+            }
+            for mut service in compose::read(&file, node) {
+                service.image_user = service.image.as_ref().and_then(|image| self.image_user(&image.value));
+                self.workload(outcome, &service);
+            }
+        } else if container::is_inspect(node) {
+            outcome.kind = Kind::Container;
+            for made in container::inspect(&file, node) {
+                self.workload(outcome, &made);
+            }
+        } else if container::is_bundle(node) {
+            outcome.kind = Kind::Bundle;
+            let made = container::bundle(&file, node);
+            self.workload(outcome, &made);
+        }
+    }
+
+    fn object(&self, outcome: &mut Outcome, object: &kubernetes::Object) {
+        let mut sink = Sink::new(&object.name);
+        judge::cluster::judge(&outcome.target, object, &mut sink);
+        outcome.findings.append(&mut sink.findings);
+        let Some((pod, containers)) = &object.pod else { return };
+        let before = outcome.findings.len();
+        let first = outcome.subjects.len();
+        self.workload(outcome, pod);
+        for container in containers {
+            let mut container = container.clone();
+            container.image_user = container.image.as_ref().and_then(|image| self.image_user(&image.value));
+            self.workload(outcome, &container);
+        }
+        let level = cards::level(&outcome.findings[before..]);
+        outcome.subjects[first..].iter_mut().for_each(|card| card.level = Some(level));
+    }
+
+    fn image_user(&self, image: &str) -> Option<String> {
+        (self.user_of)(image).or_else(|| bases::known_user(image).map(str::to_owned))
+    }
+}
+
+/// Tells the kind of a file by its name, if the name leaves no doubt.
+fn by_name(path: &str) -> Option<Kind> {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let dockerfile = ["dockerfile", "containerfile"];
+    let ignore = name.ends_with("ignore");
+    if !ignore
+        && dockerfile
+            .iter()
+            .any(|word| name == *word || name.starts_with(&format!("{word}.")) || name.ends_with(&format!(".{word}")))
+    {
+        return Some(Kind::Dockerfile);
+    }
+    let yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+    let compose = ["compose.", "docker-compose.", "podman-compose.", "container-compose.", "docker-compose-"];
+    (yaml && compose.iter().any(|begin| name.starts_with(begin))).then_some(Kind::Compose)
+}
+
+fn is_wanted(name: &str) -> bool {
+    by_name(name).is_some() || [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+/// Tells whether a file of a common ending has the words of one that is audited.
+fn may_be(bytes: &[u8]) -> bool {
+    let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    has(b"apiVersion") && has(b"kind") || has(b"services:") || has(b"\"HostConfig\"") || has(b"\"ociVersion\"")
+}
+
+/// Tells whether a text without a name is a Dockerfile: its first instruction is one that stands first.
+fn is_dockerfile(text: &str) -> bool {
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let first = lines.into_iter().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let mut words = first.split_whitespace();
+    let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+    matches!(keyword.as_str(), "FROM" | "ARG") && words.next().is_some()
+}

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A Dockerfile's stages as a build would make them: variables replaced by their defaults, each stage with all that it
+//! has from the stage below it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bryo_build::dockerfile::{self as language, Command, Copy, Instruction, Step, substitute};
+
+use crate::identity::Accounts;
+use crate::model::{Fact, Place};
+use crate::shell::{self, Simple};
+
+/// A Dockerfile's facts.
+#[derive(Debug)]
+pub struct Facts {
+    /// The stages, in order.
+    pub stages: Vec<Stage>,
+    /// What is built: the last one, or the one that was asked for.
+    pub target: usize,
+    /// The text.
+    pub text: Arc<str>,
+    /// Flags that bryo's own builder does not grant.
+    pub foreign: Vec<language::Mistake>,
+}
+
+/// What a stage stands on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image, by its reference.
+    Image(String),
+}
+
+/// A word with its variables replaced.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Said {
+    /// What it says.
+    pub text: String,
+    /// As it was written.
+    pub raw: String,
+    /// Whether it has variables.
+    pub variable: bool,
+    /// Whether one of them has no value here.
+    pub unknown: bool,
+}
+
+/// A stage when all its instructions have run.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its name, or its number.
+    pub name: String,
+    /// Where it begins.
+    pub place: Place,
+    /// What it stands on.
+    pub base: Base,
+    /// `FROM` as it is said.
+    pub from: Said,
+    /// The last `USER`.
+    pub user: Option<Fact<Said>>,
+    /// The first command when it starts, and whether a shell reads it.
+    pub entrypoint: Option<Fact<Command>>,
+    /// Its arguments, or the command.
+    pub cmd: Option<Fact<Command>>,
+    /// The last `WORKDIR`.
+    pub workdir: Option<Fact<Said>>,
+    /// Every `VOLUME`.
+    pub volumes: Vec<Fact<String>>,
+    /// Every `EXPOSE`.
+    pub exposed: Vec<Fact<String>>,
+    /// Whether there is a health check, or a word that there is none.
+    pub healthcheck: Option<Fact<Option<Command>>>,
+    /// Every `ONBUILD`.
+    pub onbuild: Vec<Fact<String>>,
+    /// The variables of the environment.
+    pub env: BTreeMap<String, Said>,
+    /// The accounts that its commands make.
+    pub accounts: Accounts,
+    /// The instructions of this stage alone.
+    pub steps: Vec<Done>,
+    /// Its own arguments.
+    arguments: BTreeMap<String, Option<String>>,
+}
+
+/// An instruction and what it runs.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The instruction.
+    pub step: Step,
+    /// Where it is.
+    pub place: Place,
+    /// The commands of a `RUN`.
+    pub commands: Vec<Simple>,
+    /// The whole script of a `RUN`.
+    pub script: String,
+    /// Who runs it.
+    pub user: Option<Said>,
+}
+
+impl Facts {
+    /// Reads a Dockerfile.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake that leaves no meaning.
+    pub fn read(file: &Arc<str>, text: &str, target: Option<&str>) -> Result<Self, language::Mistake> {
+        let (dockerfile, foreign) = language::parse_foreign(text)?;
+        let mut facts = Self { stages: Vec::new(), target: 0, text: text.into(), foreign };
+        let mut globals: BTreeMap<String, Option<String>> = BTreeMap::new();
+        for argument in &dockerfile.globals {
+            let default = argument.default.as_ref().map(|word| expand(word, &globals, &BTreeMap::new(), '\\'));
+            let value = default.filter(|said| !said.unknown).map(|said| said.text);
+            globals.insert(argument.name.clone(), value);
+        }
+        for stage in &dockerfile.stages {
+            let made = facts.stage(file, stage, &globals, dockerfile.escape);
+            facts.stages.push(made);
+        }
+        facts.target = facts.stages.len().saturating_sub(1);
+        if let Some(target) = target
+            && let Some(at) = facts.find(target)
+        {
+            facts.target = at;
+        }
+        Ok(facts)
+    }
+
+    /// Finds a stage by name or number.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let by_name = self.stages.iter().rposition(|stage| stage.name.eq_ignore_ascii_case(name));
+        by_name.or_else(|| name.parse().ok().filter(|at| *at < self.stages.len()))
+    }
+
+    /// Lists the stages that the target stands on, itself first.
+    pub fn chain(&self) -> Vec<usize> {
+        let mut chain = vec![self.target];
+        while let Some(last) = chain.last()
+            && let Some(Stage { base: Base::Stage(below), .. }) = self.stages.get(*last)
+            && below < last
+        {
+            chain.push(*below);
+        }
+        chain
+    }
+
+    /// Finds the line of an instruction that has a word in it.
+    pub fn line_of(&self, done: &Done, needle: &str) -> Place {
+        let lines = self.text.lines().enumerate().skip(done.step.place.line.saturating_sub(1));
+        let inside = lines.take(done.step.place.last_line.max(done.step.place.line) + 1 - done.step.place.line);
+        let mut place = done.place.clone();
+        if let Some((at, line)) = inside.into_iter().find(|(_, line)| line.contains(needle)) {
+            place.line = at + 1;
+            place.column = line.find(needle).map_or(1, |column| column + 1);
+        }
+        place
+    }
+
+    fn stage(
+        &self,
+        file: &Arc<str>,
+        stage: &language::Stage,
+        globals: &BTreeMap<String, Option<String>>,
+        escape: char,
+    ) -> Stage {
+        let from = expand(&stage.base, globals, &BTreeMap::new(), escape);
+        let place = Place { file: Arc::clone(file), line: stage.place.line, column: stage.place.column };
+        let name = stage.name.clone().unwrap_or_else(|| self.stages.len().to_string());
+        let below = self.stages.iter().rposition(|known| known.name.eq_ignore_ascii_case(&from.text));
+        let mut made = match below {
+            Some(at) => Stage { base: Base::Stage(at), steps: Vec::new(), ..self.stages[at].clone() },
+            None if from.text == "scratch" => Stage::empty(Base::Scratch, &place),
+            None => Stage::empty(Base::Image(from.text.clone()), &place),
+        };
+        (made.name, made.place, made.from) = (name, place, from);
+        // Arguments end with their stage.
+        made.arguments = BTreeMap::new();
+        let onbuild: Vec<Fact<String>> = if below.is_some() { std::mem::take(&mut made.onbuild) } else { Vec::new() };
+        for trigger in onbuild {
+            if let Ok(mut step) = language::parse_trigger(&trigger.value) {
+                step.place = stage.place;
+                made.step(file, &step, globals, escape);
+            }
+        }
+        for step in &stage.steps {
+            made.step(file, step, globals, escape);
+        }
+        made
+    }
+}
+
+impl Stage {
+    fn empty(base: Base, place: &Place) -> Self {
+        Self {
+            name: String::new(),
+            place: place.clone(),
+            base,
+            from: Said::default(),
+            user: None,
+            entrypoint: None,
+            cmd: None,
+            workdir: None,
+            volumes: Vec::new(),
+            exposed: Vec::new(),
+            healthcheck: None,
+            onbuild: Vec::new(),
+            env: BTreeMap::new(),
+            accounts: Accounts::default(),
+            steps: Vec::new(),
+            arguments: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, file: &Arc<str>, step: &Step, globals: &BTreeMap<String, Option<String>>, escape: char) {
+        let place = Place { file: Arc::clone(file), line: step.place.line, column: step.place.column };
+        let say = |stage: &Self, word: &str| expand(word, &stage.arguments, &stage.env, escape);
+        fn fact<T>(value: T, place: &Place) -> Fact<T> {
+            Fact { value, place: place.clone() }
+        }
+        let (mut commands, mut script) = (Vec::new(), String::new());
+        match &step.instruction {
+            Instruction::Arg(arguments) => {
+                for argument in arguments {
+                    let default = argument.default.as_ref().map(|word| say(self, word));
+                    let own = default.filter(|said| !said.unknown).map(|said| said.text);
+                    let value = own.or_else(|| globals.get(&argument.name).cloned().flatten());
+                    self.arguments.insert(argument.name.clone(), value);
+                }
+            }
+            Instruction::Env(pairs) => {
+                for (name, value) in pairs {
+                    let said = say(self, value);
+                    self.env.insert(name.clone(), said);
+                }
+            }
+            Instruction::User(user) => self.user = Some(fact(say(self, user), &place)),
+            Instruction::Workdir(dir) => {
+                let mut said = say(self, dir);
+                if let Some(before) = &self.workdir
+                    && !said.text.starts_with('/')
+                {
+                    said.text = format!("{}/{}", before.value.text.trim_end_matches('/'), said.text);
+                }
+                self.workdir = Some(fact(said, &place));
+            }
+            Instruction::Volume(volumes) => {
+                let said: Vec<_> = volumes.iter().map(|volume| fact(say(self, volume).text, &place)).collect();
+                self.volumes.extend(said);
+            }
+            Instruction::Expose(ports) => {
+                let said: Vec<_> = ports.iter().map(|port| fact(say(self, port).text, &place)).collect();
+                self.exposed.extend(said);
+            }
+            Instruction::Entrypoint(command) => {
+                self.entrypoint = Some(fact(command.clone(), &place));
+                self.cmd = None;
+            }
+            Instruction::Cmd(command) => self.cmd = Some(fact(command.clone(), &place)),
+            Instruction::Healthcheck(check) => {
+                self.healthcheck = Some(fact(check.as_ref().map(|check| check.command.clone()), &place));
+            }
+            Instruction::Onbuild(text) => self.onbuild.push(fact(text.clone(), &place)),
+            Instruction::Run(run) => {
+                (commands, script) = commands_of(run);
+                let Self { accounts, arguments, env, .. } = self;
+                make_accounts(accounts, &commands, &|word| expand(word, arguments, env, escape).text);
+            }
+            _ => {}
+        }
+        let user = self.user.as_ref().map(|user| user.value.clone());
+        self.steps.push(Done { step: step.clone(), place, commands, script, user });
+    }
+}
+
+/// Replaces the variables of a word.
+fn expand(
+    word: &str,
+    arguments: &BTreeMap<String, Option<String>>,
+    env: &BTreeMap<String, Said>,
+    escape: char,
+) -> Said {
+    let used = RefCell::new((false, false));
+    let lookup = |name: &str| {
+        let mut used = used.borrow_mut();
+        used.0 = true;
+        let value = match (env.get(name), arguments.get(name)) {
+            (Some(said), _) => {
+                used.1 |= said.unknown;
+                Some(said.text.clone())
+            }
+            (None, Some(Some(value))) => Some(value.clone()),
+            _ => None,
+        };
+        used.1 |= value.is_none();
+        value
+    };
+    let result = substitute::word(word, &lookup, escape);
+    let (variable, mut unknown) = *used.borrow();
+    // With a default of its own, a variable without a value has one.
+    if word.contains(":-") && result.as_ref().is_ok_and(|text| !text.is_empty()) {
+        unknown = false;
+    }
+    let text = result.unwrap_or_else(|_| {
+        unknown = true;
+        word.to_owned()
+    });
+    Said { text, raw: word.to_owned(), variable, unknown }
+}
+
+/// Finds what a `RUN` runs; here-documents are scripts where a shell reads them.
+fn commands_of(run: &language::Run) -> (Vec<Simple>, String) {
+    match &run.command {
+        Command::Exec(words) => (shell::commands_of(words), words.join(" ")),
+        Command::Shell(line) => {
+            let mut script = line.clone();
+            let first = line.split_whitespace().next().unwrap_or_default();
+            let reads = first.starts_with("<<") || ["sh", "bash", "ash", "dash"].iter().any(|sh| first.ends_with(sh));
+            for heredoc in run.heredocs.iter().filter(|_| reads) {
+                script.push('\n');
+                script.push_str(&heredoc.text());
+            }
+            (shell::commands(&script), script)
+        }
+    }
+}
+
+/// Remembers the accounts that commands make.
+fn make_accounts(accounts: &mut Accounts, commands: &[Simple], say: &dyn Fn(&str) -> String) {
+    for command in commands {
+        let id = |flags: &[&str]| command.value(flags).and_then(|word| say(word).parse::<u32>().ok());
+        let Some(name) = command.arguments().last().map(|word| say(word)) else { continue };
+        match command.program() {
+            "useradd" | "adduser" => {
+                let name = match (command.program(), command.operands().next()) {
+                    // `adduser USER GROUP` adds to a group.
+                    ("adduser", Some(user))
+                        if command.operands().count() == 2 && !command.has(&["-u", "--uid", "-G"]) =>
+                    {
+                        accounts.members.push((name, say(user)));
+                        continue;
+                    }
+                    _ => name,
+                };
+                let Some(uid) = id(&["-u", "--uid"]) else { continue };
+                let group = command.value(&["-g", "--gid", "-G", "--ingroup"]).map(say);
+                let gid = group.and_then(|group| group.parse().ok().or_else(|| accounts.groups.get(&group).copied()));
+                // By default a user has a group of its own, with the same number if it is free.
+                accounts.users.insert(name, (uid, gid.or(Some(uid))));
+            }
+            "usermod" => {
+                if let Some(uid) = id(&["-u", "--uid"]) {
+                    accounts.users.insert(name, (uid, None));
+                } else if let Some(groups) = command.value(&["-aG", "-Ga", "-G", "--groups"]).map(say) {
+                    let each = groups.split(',').map(|group| (group.to_owned(), name.clone()));
+                    accounts.members.extend(each);
+                }
+            }
+            "groupadd" | "addgroup" => {
+                if let Some(gid) = id(&["-g", "--gid"]) {
+                    accounts.groups.insert(name, gid);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the copies of a stage.
+pub fn copies(stage: &Stage) -> impl Iterator<Item = (&Copy, &Done)> {
+    stage.steps.iter().filter_map(|done| match &done.step.instruction {
+        Instruction::Copy(copy) => Some((&**copy, done)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Facts {
+        Facts::read(&"Dockerfile".into(), text, None).unwrap()
+    }
+
+    fn user(text: &str) -> Option<String> {
+        let facts = read(text);
+        facts.stages[facts.target].user.as_ref().map(|user| user.value.text.clone())
+    }
+
+    #[test]
+    fn the_user_is_that_of_what_is_built() {
+        assert_eq!(user("FROM a\nUSER 5\nFROM b\n"), None);
+        assert_eq!(user("FROM a AS x\nUSER 5\nFROM x\nRUN y\n").as_deref(), Some("5"));
+        assert_eq!(user("ARG U=0\nFROM a\nARG U\nUSER ${U}\n").as_deref(), Some("0"));
+        assert_eq!(user("FROM a\nENV R=root\nUSER \"$R\"\n").as_deref(), Some("root"));
+        assert_eq!(user("FROM a AS x\nONBUILD USER 0\nFROM x\n").as_deref(), Some("0"));
+        let facts = read("FROM a\nARG U\nUSER $U\n");
+        assert!(facts.stages[0].user.as_ref().unwrap().value.unknown);
+        let facts = read("FROM a\nUSER ${U:-5}\n");
+        assert!(!facts.stages[0].user.as_ref().unwrap().value.unknown);
+    }
+
+    #[test]
+    fn a_stage_that_is_asked_for_is_the_target() {
+        let text = "FROM a AS one\nUSER 1\nFROM b AS two\nFROM one AS three\n";
+        let facts = Facts::read(&"d".into(), text, Some("one")).unwrap();
+        assert_eq!((facts.target, facts.chain()), (0, vec![0]));
+        assert_eq!(read(text).chain(), [2, 0]);
+    }
+
+    #[test]
+    fn accounts_and_lines_are_known() {
+        let facts =
+            read("FROM a\nRUN x && \\\n  useradd -o -u 0 app && \\\n  groupadd -g 7 g && useradd -u 8 -g g b\n");
+        let stage = &facts.stages[0];
+        assert_eq!(stage.accounts.users["app"].0, 0);
+        assert_eq!(stage.accounts.users["b"], (8, Some(7)));
+        assert_eq!(facts.line_of(&stage.steps[0], "useradd -o").line, 3);
+    }
+
+    #[test]
+    fn what_other_builders_grant_is_read() {
+        let text =
+            "FROM a\nRUN --security=insecure --network=host x\nRUN <<E\napt-get update\nE\nUSER 5\n";
+        let facts = read(text);
+        assert_eq!(facts.foreign.len(), 2);
+        assert!(facts.stages[0].steps[1].commands.iter().any(|c| c.program() == "apt-get"));
+        assert_eq!(Facts::read(&"d".into(), "FROM a\nNOSUCH x\n", None).unwrap_err().place.line, 2);
+    }
+}

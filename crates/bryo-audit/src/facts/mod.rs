@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is read, and what it says: from texts, images and engines to facts with places.
+
+pub mod compose;
+pub mod container;
+pub mod dockerfile;
+pub mod image;
+pub mod kubernetes;
+pub mod workload;
+pub mod yaml;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An image's configuration and history; its files are judged beside it.
+
+use std::sync::Arc;
+
+use super::dockerfile::is_system;
+use super::startup::{self, Start};
+use super::{Setting, files, secrets};
+use crate::facts::image::Image;
+use crate::identity::{Effective, POWERFUL_GROUPS, Part, User, Verdict};
+use crate::model::{Place, Severity, Sink};
+use crate::rules::*;
+
+/// Judges an image, and tells who runs it.
+pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink) -> Effective {
+    let place = Place::whole(file);
+    let who = user(image, &place, sink);
+    configuration(image, &who, &place, sink);
+    let words = image.starts();
+    let scripts = |path: &str| script(image, path);
+    startup::judge(&Start { words: &words, place: &place, root: who.verdict, scripts: &scripts }, sink);
+    if let Some(test) = image.config["config"]["Healthcheck"]["Test"].as_array() {
+        let words: Vec<String> = test.iter().skip(1).filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        let shell = test.first().and_then(|kind| kind.as_str()) == Some("CMD-SHELL");
+        let words = if shell { vec!["sh".to_owned(), "-c".to_owned(), words.join(" ")] } else { words };
+        startup::judge(&Start { words: &words, place: &place, root: who.verdict, scripts: &scripts }, sink);
+    } else {
+        sink.add(&HEALTHCHECK, &place, "no health check");
+    }
+    history(image, file, sink);
+    if image.has_files {
+        files::judge(image, &who, &place, setting, sink);
+    }
+    who
+}
+
+/// Reads a script of the image by the name that it is started by.
+fn script(image: &Image, path: &str) -> Option<String> {
+    let (_, file) = image.program(path)?;
+    let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
+    text.starts_with("#!").then(|| text.to_owned())
+}
+
+fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {
+    let text = image.text("User");
+    let root = Effective { verdict: Verdict::Root, uid: Some(0), gid: Some(0), groups: Vec::new() };
+    let Some(user) = User::parse(text) else {
+        sink.add(&NO_USER, place, "the configuration has no User");
+        return root;
+    };
+    if let Some(why) = user.ambiguity() {
+        sink.add(&USER_AMBIGUOUS, place, format!("User {text:?}: {why}"));
+        return Effective { verdict: Verdict::Unproven, uid: None, gid: None, ..root };
+    }
+    let accounts = image.accounts();
+    let who = user.effective(&accounts, image.has_files);
+    match (&user.user, who.verdict) {
+        (Part::Name(name), Verdict::Root) if name != "root" => {
+            sink.add(&USER_ALIAS_OF_ROOT, place, format!("{name} has uid 0 in etc/passwd"));
+        }
+        (_, Verdict::Root) => sink.add(&USER_ROOT, place, format!("User {text:?}")),
+        (Part::Name(name), Verdict::Unproven) => {
+            sink.add(&USER_ALIAS_OF_ROOT, place, format!("{name} is not in etc/passwd: it does not start"));
+        }
+        _ => {}
+    }
+    for (name, (uid, _)) in accounts.users.iter().filter(|(name, (uid, _))| *uid == 0 && *name != "root") {
+        sink.add_as(&USER_ALIAS_OF_ROOT, Severity::Medium, place, format!("etc/passwd: {name} has uid {uid}"));
+    }
+    if who.verdict == Verdict::NotRoot {
+        if who.gid == Some(0) {
+            sink.add(&GROUP_ZERO, place, format!("User {text:?}: the group is 0"));
+        }
+        for group in who.groups.iter().filter(|group| POWERFUL_GROUPS.contains(&group.as_str())) {
+            sink.add(&EXTRA_GROUPS, place, format!("etc/group: the user is in {group}"));
+        }
+    }
+    who
+}
+
+fn configuration(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
+    for port in image.names("ExposedPorts") {
+        match port.split('/').next().and_then(|port| port.parse::<u16>().ok()) {
+            Some(22) => sink.add(&SSHD, place, "port 22 is exposed"),
+            Some(number @ 1..1024) if who.verdict == Verdict::NotRoot => {
+                sink.add(&LOW_PORT, place, format!("port {number} is exposed"));
+            }
+            _ => {}
+        }
+    }
+    for volume in image.names("Volumes").into_iter().filter(|volume| is_system(volume)) {
+        sink.add(&SYSTEM_DIRECTORY, place, format!("a volume on {volume}"));
+    }
+    let dir = image.text("WorkingDir");
+    if is_system(dir) {
+        sink.add(&SYSTEM_DIRECTORY, place, format!("working directory {dir}"));
+    } else if !dir.is_empty() && !dir.starts_with('/') {
+        sink.add(&WORKDIR_ODD, place, format!("working directory {dir} is relative"));
+    }
+    for trigger in image.list("OnBuild") {
+        let mut words = trigger.split_whitespace();
+        let is_user = words.next().is_some_and(|word| word.eq_ignore_ascii_case("USER"));
+        let root = words.next().and_then(User::parse).is_none_or(|user| {
+            matches!(user.user, Part::Id(0) | Part::Ambiguous(_)) || user.user == Part::Name("root".to_owned())
+        });
+        if is_user && root {
+            sink.add(&ONBUILD_ROOT, place, format!("ONBUILD {trigger}"));
+        }
+    }
+    for pair in image.list("Env") {
+        let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
+        if let Some(why) = secrets::is_secret(name, value) {
+            secrets::add(sink, Severity::Critical, place, &format!("Env {name}"), why);
+        }
+        if startup::unverified_variable(name, value) {
+            sink.add(&UNVERIFIED, place, format!("Env {pair}"));
+        }
+    }
+    let labels = image.config["config"]["Labels"].as_object();
+    for (name, value) in labels.into_iter().flatten() {
+        if let Some(why) = secrets::is_secret(name, value.as_str().unwrap_or_default()) {
+            secrets::add(sink, Severity::Critical, place, &format!("label {name}"), why);
+        }
+    }
+}
+
+/// What the commands that made it give away.
+fn history(image: &Image, file: &Arc<str>, sink: &mut Sink) {
+    let steps = image.config["history"].as_array();
+    for (at, step) in steps.into_iter().flatten().enumerate() {
+        let place = Place { file: Arc::clone(file), line: 0, column: 0 };
+        let by = step["created_by"].as_str().unwrap_or_default();
+        // Builders write `|n NAME=value ... command` for arguments.
+        let arguments = by.split_whitespace().filter_map(|word| word.split_once('='));
+        let named =
+            arguments.into_iter().find_map(|(name, value)| secrets::is_secret(name, value).map(|why| (name, why)));
+        let plain = name_of(by);
+        if let Some((name, why)) =
+            named.filter(|(name, _)| plain && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+        {
+            secrets::add(sink, Severity::Critical, &place, &format!("history step {} {name}", at + 1), why);
+        } else if let Some(why) = secrets::looks_secret(by) {
+            secrets::add(sink, Severity::Critical, &place, &format!("history step {}", at + 1), why);
+        }
+    }
+}
+
+/// Tells whether a step of the history has arguments or variables in it, and is no script.
+fn name_of(by: &str) -> bool {
+    let by = by.trim_start();
+    by.starts_with('|')
+        || by.starts_with("RUN |")
+        || by.starts_with("ENV")
+        || by.starts_with("ARG")
+        || by.contains("#(nop)")
+}
