@@ -30,6 +30,7 @@ use bryo_identity::map::{IdMap, RunIds};
 use bryo_image::store::{Image, Store};
 
 pub use facts::Facts;
+pub use places::PACKAGES;
 
 use crate::error::Result;
 use crate::users::Wanted;

@@ -50,3 +50,4 @@ pub mod tag;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod why_root;
