@@ -44,6 +44,13 @@ pub enum Base<'a> {
     Directory(&'a Path),
 }
 
+/// What a layer has beyond that of a run, when it is made for good.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hardening {
+    /// Programs that are added, by absolute path; they belong to root.
+    pub programs: Vec<(PathBuf, String)>,
+}
+
 /// What is derived from, and for whom.
 #[derive(Debug, Clone, Copy)]
 pub struct DeriveInput<'a> {
@@ -61,6 +68,8 @@ pub struct DeriveInput<'a> {
     pub default_user_image: bool,
     /// Replaces the image's working directory.
     pub workdir: Option<&'a Path>,
+    /// Makes the layer for good: whoever is asked for stands in for the image's root.
+    pub hardening: Option<&'a Hardening>,
     /// The map; it has the ids that [`expected_ids`] returns. On the root rung, that of slot 0.
     pub map: &'a IdMap,
     /// The helpers that write the map.

@@ -19,6 +19,7 @@ pub mod events;
 pub mod exec;
 pub mod export;
 pub mod gc;
+pub mod harden;
 pub mod history;
 pub mod images;
 pub mod import;

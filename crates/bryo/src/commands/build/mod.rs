@@ -2,7 +2,7 @@
 //! `bryo build`.
 
 mod output;
-mod values;
+pub(super) mod values;
 
 use std::fs;
 use std::io::{IsTerminal, Read};
