@@ -63,7 +63,12 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
         let mut names = roots[..roots.len().min(NAMED_MAX)].iter().map(|dir| format!("/{dir}")).collect::<Vec<_>>();
         names.extend((more > 0).then(|| format!("{more} more")));
         let what = format!("state directories of root: {}", names.join(", "));
-        found.push(Reason::new(Cause::StateOwner, what, Remedy::Harden, "give those that the service writes to its user"));
+        found.push(Reason::new(
+            Cause::StateOwner,
+            what,
+            Remedy::Harden,
+            "give those that the service writes to its user",
+        ));
     }
     found
 }

@@ -48,9 +48,9 @@ pub(super) fn guarded(text: &str, line: usize) -> bool {
 fn asks_for_root(condition: &str) -> bool {
     let asks = QUESTIONS.iter().any(|question| condition.contains(question));
     let other = condition.contains("!=") || condition.contains("-ne") || condition.contains("-gt");
-    let names = ["0", "root"].iter().any(|root| {
-        condition.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == *root)
-    });
+    let names = ["0", "root"]
+        .iter()
+        .any(|root| condition.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == *root));
     asks && names && !other
 }
 

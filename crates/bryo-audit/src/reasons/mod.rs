@@ -161,7 +161,7 @@ pub struct Asked {
     pub user: Option<String>,
 }
 
-/// All reasons of an image, the user's first.
+/// All reasons of an image: first what its author has to do, last what does no harm.
 pub fn reasons(image: &Image, asked: &Asked) -> Vec<Reason> {
     let text = asked.user.as_deref().unwrap_or_else(|| image.text("User"));
     let who = effective(image, text);
@@ -173,6 +173,7 @@ pub fn reasons(image: &Image, asked: &Asked) -> Vec<Reason> {
     found.extend(files::state(image, &who));
     found.extend(files::set_id(image, &started));
     files::packages(image, &mut found);
+    found.sort_by_key(|reason| reason.by);
     found
 }
 

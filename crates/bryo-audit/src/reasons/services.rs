@@ -149,9 +149,10 @@ fn low_port(what: String, number: u16) -> Reason {
 }
 
 fn configuration(image: &Image, service: &Service, found: &mut Vec<Reason>) {
-    let files = image.files.iter().filter(|(path, file)| {
-        file.kind == EntryKind::File && service.dirs.iter().any(|dir| path.starts_with(dir))
-    });
+    let files = image
+        .files
+        .iter()
+        .filter(|(path, file)| file.kind == EntryKind::File && service.dirs.iter().any(|dir| path.starts_with(dir)));
     for (path, file) in files {
         // What is there to be chosen from is not what is read.
         let Some(content) = file.content.as_deref().filter(|_| !path.contains("-available/")) else { continue };

@@ -104,7 +104,8 @@ pub struct Call {
 /// Lists the calls of programs that change the user in an image's start.
 pub fn drops(image: &Image) -> Vec<Call> {
     let started = Started::read(image, &image.starts());
-    let calls = started.steps.iter().filter(|step| DROPPERS.contains(&step.command.program()) || is_sudo(&step.command));
+    let calls =
+        started.steps.iter().filter(|step| DROPPERS.contains(&step.command.program()) || is_sudo(&step.command));
     calls
         .map(|step| Call {
             program: step.command.words[0].clone(),
@@ -159,7 +160,8 @@ fn of_step(image: &Image, step: &Step) -> Vec<Reason> {
             add(Cause::GainsPrivileges, "becomes root", spared(Remedy::Author), remedy);
         }
         "chown" | "chgrp" => {
-            let remedy = or_guarded("give the files away in the build; a change to the owner that they have is allowed");
+            let remedy =
+                or_guarded("give the files away in the build; a change to the owner that they have is allowed");
             add(Cause::ChangesOwner, "changes owners", spared(Remedy::Harden), remedy);
         }
         "find" if command.words.iter().any(|word| word == "chown") => {

@@ -66,14 +66,23 @@ const CASES: &[Case] = &[
         "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:8080;",
     ),
     (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/lib/app", "\ndir 0755 65532:65532 var/lib/app"),
-    (Cause::StateOwner, Remedy::Harden, "\"Volumes\":{\"/d\":{}}\ndir 0755 7:7 d", "\"Volumes\":{\"/d\":{}}\ndir 0777 7:7 d"),
+    (
+        Cause::StateOwner,
+        Remedy::Harden,
+        "\"Volumes\":{\"/d\":{}}\ndir 0755 7:7 d",
+        "\"Volumes\":{\"/d\":{}}\ndir 0777 7:7 d",
+    ),
     (Cause::StateOwner, Remedy::Harden, r#""WorkingDir":"/none""#, "\"WorkingDir\":\"/w\"\ndir 0777 0:0 w"),
     (Cause::SetUid, Remedy::Nobody, "\n4755 0:0 usr/bin/su", "\n0755 0:0 usr/bin/su"),
-    (Cause::SetUid, Remedy::Author, "\"Cmd\":[\"ping\"]\n4755 0:0 usr/bin/ping", "\"Cmd\":[\"ping\"]\n0755 0:0 usr/bin/ping"),
+    (
+        Cause::SetUid,
+        Remedy::Author,
+        "\"Cmd\":[\"ping\"]\n4755 0:0 usr/bin/ping",
+        "\"Cmd\":[\"ping\"]\n0755 0:0 usr/bin/ping",
+    ),
     (Cause::SetGid, Remedy::Nobody, "\n2755 0:42 usr/bin/chage", "\n0755 0:42 usr/bin/chage"),
     (Cause::FileCapabilities, Remedy::Author, "\"Cmd\":[\"x\"]\n0755 0:0 bin/x cap", "\"Cmd\":[\"x\"]\n0755 0:0 bin/x"),
 ];
-
 
 fn of(text: &str) -> Vec<Reason> {
     reasons(&image(text), &Asked::default())
@@ -111,12 +120,15 @@ fn what_was_asked_of_a_container_counts_before_the_image() {
     let asked = Asked { words: Some(vec!["x".into()]), user: Some("5:5".into()) };
     let causes = |asked: &Asked| reasons(&image, asked).iter().map(|r| r.cause).collect::<Vec<_>>();
     assert_eq!(causes(&Asked::default()), [Cause::UserRoot, Cause::DropsPrivileges]);
+    let many = of("\"Cmd\":[\"sudo\",\"x\"]\n4755 0:0 usr/bin/su");
+    assert!(many.is_sorted_by_key(|reason| reason.by) && many.len() > 2, "{many:?}");
     assert_eq!(causes(&asked), []);
 }
 
 #[test]
 fn calls_say_how_they_are_called_and_whether_root_alone_comes_there() {
     let image = image(entry!("if [ $(id -u) = 0 ]; then~gosu a b~fi~exec setpriv --reuid=a c"));
-    let calls: Vec<_> = drops(&image).into_iter().map(|call| (call.program, call.guarded, call.at.unwrap().1)).collect();
+    let calls: Vec<_> =
+        drops(&image).into_iter().map(|call| (call.program, call.guarded, call.at.unwrap().1)).collect();
     assert_eq!(calls, [("gosu".to_owned(), true, 3), ("setpriv".to_owned(), false, 5)]);
 }

@@ -117,9 +117,9 @@ pub fn kubernetes(hardened: &Hardened, told: &Told<'_>) -> String {
         text += "    sysctls:\n    - {name: net.ipv4.ip_unprivileged_port_start, value: \"0\"}\n";
     }
     if !filled.is_empty() {
-        let copies = filled.iter().map(|(n, path)| {
-            format!("cp -a '{}'/. /bryo/{n}/", path.display().to_string().replace('\'', "'\\''"))
-        });
+        let copies = filled
+            .iter()
+            .map(|(n, path)| format!("cp -a '{}'/. /bryo/{n}/", path.display().to_string().replace('\'', "'\\''")));
         let script = copies.collect::<Vec<_>>().join(" && ");
         text += "  # What the image has in these directories; it needs a shell and cp.\n  initContainers:\n";
         let _ = writeln!(text, "  - name: state\n    image: {}", json(told.name));
@@ -153,7 +153,9 @@ fn volumes(hardened: &Hardened, told: &Told<'_>) -> Vec<PathBuf> {
     let declared = hardened.image.config.config().as_ref().and_then(|config| config.volumes().clone());
     let declared = declared.unwrap_or_default().into_iter().map(PathBuf::from).filter(|path| path.is_absolute());
     let state = &hardened.facts.state;
-    let written = told.written.iter().filter_map(|path| {
+    // A directory counts as changed for what is in it.
+    let leaf = |path: &&PathBuf| !told.written.iter().any(|other| other != *path && other.starts_with(path));
+    let written = told.written.iter().filter(leaf).filter_map(|path| {
         let root = state.iter().find(|root| path.starts_with(root))?;
         // `/var` is too much to be hidden; what is in it goes by its second directory: /var/lib/redis.
         let depth = if root == Path::new("/var") { 4 } else { root.components().count() };

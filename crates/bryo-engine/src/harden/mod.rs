@@ -168,8 +168,7 @@ impl Engine {
         let own = facts.layer.clone().ok_or_else(gone)?;
         // Files of different maps may differ in nothing but the run user's host id; the layer is in this one.
         let map = self.map_for(facts.run_ids(), false)?;
-        let lowers: Vec<PathBuf> =
-            self.store.layer_paths(base, map.ownership_key())?.into_iter().rev().collect();
+        let lowers: Vec<PathBuf> = self.store.layer_paths(base, map.ownership_key())?.into_iter().rev().collect();
         let worker = self.worker()?;
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         let open = || {

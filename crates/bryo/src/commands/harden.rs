@@ -150,13 +150,7 @@ impl Harden {
         Ok(())
     }
 
-    fn report<'a>(
-        &self,
-        base: &Image,
-        hardened: &'a Hardened,
-        proof: &'a Proof,
-        notes: &'a [String],
-    ) -> Report<'a> {
+    fn report<'a>(&self, base: &Image, hardened: &'a Hardened, proof: &'a Proof, notes: &'a [String]) -> Report<'a> {
         Report {
             image: hardened.record.id().to_string(),
             digest: hardened.record.manifest.to_string(),
