@@ -40,24 +40,34 @@ pub(super) struct Started {
     pub steps: Vec<Step>,
 }
 
+/// A script, and the line that its commands have been found up to.
+struct Text {
+    name: String,
+    path: String,
+    content: String,
+    line: usize,
+}
+
 impl Started {
     pub fn read(image: &Image, words: &[String]) -> Self {
         let place = Place::whole(&"".into());
         let scripts = |path: &str| Some(script(image, path)?.1);
         let start = Start { words, place: &place, root: Verdict::Root, scripts: &scripts };
-        let mut texts: Vec<(String, Option<(String, String)>, usize)> = Vec::new();
+        let mut texts: Vec<Text> = Vec::new();
         let mut steps = Vec::new();
         for (named, command) in startup::commands(&start) {
             let mut step = Step { at: None, command, guarded: false };
-            if let Some(named) = named {
-                if !texts.iter().any(|(name, ..)| *name == named) {
-                    texts.push((named.clone(), script(image, &named), 0));
+            if let Some(name) = named {
+                if !texts.iter().any(|text| text.name == name)
+                    && let Some((path, content)) = script(image, &name)
+                {
+                    texts.push(Text { name: name.clone(), path, content, line: 0 });
                 }
-                if let Some((_, Some((path, text)), last)) = texts.iter_mut().find(|(name, ..)| *name == named) {
-                    let line = line_of(text, &step.command, *last);
-                    *last = line.unwrap_or(*last);
-                    step.guarded = line.is_some_and(|line| guarded(text, line));
-                    step.at = Some((path.clone(), line.unwrap_or(1)));
+                if let Some(text) = texts.iter_mut().find(|text| text.name == name) {
+                    let line = line_of(&text.content, &step.command, text.line);
+                    text.line = line.unwrap_or(text.line);
+                    step.guarded = line.is_some_and(|line| guarded(&text.content, line));
+                    step.at = Some((text.path.clone(), line.unwrap_or(1)));
                 }
             }
             steps.push(step);
