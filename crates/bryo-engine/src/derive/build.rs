@@ -145,6 +145,9 @@ impl Builder<'_> {
         self.describe()?;
         self.programs()?;
         files.complete(self.tree, &mut self.layer, (&user, &services), &accounts)?;
+        if self.job.hardening.is_some_and(|hardening| hardening.groups) {
+            files.join(self.tree, &mut self.layer, &user, &accounts)?;
+        }
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
         Ok(Facts {
             uid: user.uid.get(),

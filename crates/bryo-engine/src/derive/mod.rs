@@ -49,6 +49,8 @@ pub enum Base<'a> {
 pub struct Hardening {
     /// Programs that are added, by absolute path; they belong to root.
     pub programs: Vec<(PathBuf, String)>,
+    /// Writes the user's groups down in the group file.
+    pub groups: bool,
 }
 
 /// What is derived from, and for whom.

@@ -48,7 +48,7 @@ pub fn dockerfile(hardened: &Hardened, told: &Told<'_>) -> String {
     }
     let state: Vec<String> = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
     let _ = writeln!(text, "LABEL {WRITABLE}={}", json(&state.join(",")));
-    let _ = writeln!(text, "USER {}", hardened.user());
+    let _ = writeln!(text, "USER {}", hardened.user);
     text
 }
 

@@ -52,6 +52,8 @@ pub struct HardenOptions {
     pub user: Option<String>,
     /// Programs that the start calls to become another user, without asking first whether it is root.
     pub droppers: Vec<String>,
+    /// Leaves the group out of `USER`, so that engines look for the user's groups in the image's group file.
+    pub groups: bool,
     /// When the image is made, in seconds since the epoch; else when its base was.
     pub epoch: Option<u64>,
 }
@@ -72,19 +74,14 @@ pub struct Hardened {
     pub record: ImageRecord,
     /// The image.
     pub image: Image,
+    /// The value of `USER`.
+    pub user: String,
     /// Who it runs as, and where it may write.
     pub facts: Facts,
     /// What is in the new layer.
     pub members: Vec<Member>,
     /// The programs that were added, absolute.
     pub programs: Vec<PathBuf>,
-}
-
-impl Hardened {
-    /// Returns the value of `USER`.
-    pub fn user(&self) -> String {
-        format!("{}:{}", self.facts.uid, self.facts.gid)
-    }
 }
 
 impl Engine {
@@ -100,13 +97,14 @@ impl Engine {
             return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
         }
         let path = path_of(base);
-        let hardening = shims::of(&options.droppers);
+        let hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
         let facts = self.hardened_facts(base, options, &hardening)?;
         if facts.uid == 0 {
             return Err(Error::new(Kind::InvalidOption, "--user: a hardened image is not root's"));
         }
         let created = created(base, options.epoch)?;
-        let mut changes = vec![Change::User(format!("{}:{}", facts.uid, facts.gid))];
+        let user = if options.groups { facts.uid.to_string() } else { format!("{}:{}", facts.uid, facts.gid) };
+        let mut changes = vec![Change::User(user.clone())];
         if !hardening.programs.is_empty() {
             changes.push(Change::Env("PATH".to_owned(), format!("{}:{path}", shims::DIR)));
         }
@@ -128,7 +126,7 @@ impl Engine {
         let image = self.store.image(&record)?;
         let members = self.members(&image)?;
         let programs = hardening.programs.into_iter().map(|(path, _)| path).collect();
-        Ok(Hardened { record, image, facts, members, programs })
+        Ok(Hardened { record, image, user, facts, members, programs })
     }
 
     /// Makes the layer, as a run does.

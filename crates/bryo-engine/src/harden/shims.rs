@@ -51,7 +51,7 @@ pub(super) fn of(droppers: &[String]) -> Hardening {
         droppers.iter().filter_map(known).map(|(name, body)| (Path::new(DIR).join(name), script(name, body))).collect();
     programs.sort();
     programs.dedup();
-    Hardening { programs }
+    Hardening { programs, groups: false }
 }
 
 fn script(name: &str, body: &str) -> String {

@@ -181,6 +181,23 @@ fn a_start_that_becomes_another_user_unasked_goes_on_as_nobody() {
 }
 
 #[test]
+fn a_key_that_a_group_may_read_needs_the_group() {
+    let service = Service::named("postgres-debian");
+    for user in users() {
+        let Some(archive) = service.archive() else { return };
+        let home = Home::new(&user);
+        home.load(&archive);
+        let harden = |flags: &[&str]| {
+            home.bryo(&[&["harden", "-t", "localhost/pg:1"], flags, &[service.image().as_str()]].concat())
+        };
+        let text = harden(&[]).code(1);
+        assert!(text.contains("different") && text.contains("--groups"), "{text}");
+        assert!(harden(&["--groups"]).ok().contains("USER 65532: does the same"));
+        answers(&home, &service, "localhost/pg:1");
+    }
+}
+
+#[test]
 fn the_documents_say_the_same() {
     let service = Service::named("redis");
     for user in users() {

@@ -42,6 +42,9 @@ pub struct Harden {
     /// The user: UID, UID:GID or a name of the image; else 65532, or the image's own one that is not root
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
+    /// Leave the group out of USER, so that engines give the user the groups that its services have
+    #[arg(long)]
+    groups: bool,
     /// Write a Dockerfile to FILE that makes the same
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     dockerfile: Option<PathBuf>,
@@ -85,7 +88,7 @@ struct Report<'a> {
     /// The name, if it got it.
     name: Option<String>,
     base: String,
-    user: String,
+    user: &'a str,
     groups: &'a [u32],
     writable: &'a [PathBuf],
     programs: &'a [PathBuf],
@@ -116,7 +119,7 @@ impl Verb for Harden {
         if proof.holds() {
             self.publish(&engine, &hardened, &proof)?;
         }
-        let notes = notes(&hardened, &calls);
+        let notes = self.notes(&hardened, &calls);
         output::print(&match self.format {
             Format::Table => self.table(&hardened, &proof, &notes),
             Format::Json => output::json(&self.report(&base, &hardened, &proof, &notes))? + "\n",
@@ -131,6 +134,7 @@ impl Harden {
         Ok(HardenOptions {
             user: self.user.clone(),
             droppers: bare.map(|call| call.program.clone()).collect(),
+            groups: self.groups,
             epoch: epoch()?,
         })
     }
@@ -156,7 +160,7 @@ impl Harden {
             digest: hardened.record.manifest.to_string(),
             name: proof.holds().then(|| self.tag.to_string()),
             base: base.manifest_digest.to_string(),
-            user: hardened.user(),
+            user: &hardened.user,
             groups: &hardened.facts.groups,
             writable: &hardened.facts.state,
             programs: &hardened.programs,
@@ -177,25 +181,26 @@ impl Harden {
         }
         let id = hardened.record.id();
         text + &match proof.holds() {
-            true => format!("{}: {id}, USER {}: does the same\n", self.tag, hardened.user()),
-            false => format!("not proven: image {id}, USER {}, gets no name\n", hardened.user()),
+            true => format!("{}: {id}, USER {}: does the same\n", self.tag, hardened.user),
+            false => format!("not proven: image {id}, USER {}, gets no name\n", hardened.user),
         }
     }
-}
 
-/// Says what is left to do.
-fn notes(hardened: &Hardened, calls: &[Call]) -> Vec<String> {
-    let mut notes = Vec::new();
-    for call in calls.iter().filter(|call| !call.guarded && call.program.contains('/')) {
-        let place = call.at.as_ref().map_or_else(String::new, |(file, line)| format!("{file}:{line}: "));
-        notes.push(format!("{place}{} is called by its path and fails without root", call.program));
+    /// Says what is left to do.
+    fn notes(&self, hardened: &Hardened, calls: &[Call]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for call in calls.iter().filter(|call| !call.guarded && call.program.contains('/')) {
+            let place = call.at.as_ref().map_or_else(String::new, |(file, line)| format!("{file}:{line}: "));
+            notes.push(format!("{place}{} is called by its path and fails without root", call.program));
+        }
+        if !hardened.facts.groups.is_empty() && !self.groups {
+            let groups: Vec<String> = hardened.facts.groups.iter().map(u32::to_string).collect();
+            let groups = groups.join(", ");
+            notes
+                .push(format!("the groups {groups}, which bryo run gives the user, are not given here: --groups does"));
+        }
+        notes
     }
-    if !hardened.facts.groups.is_empty() {
-        let groups: Vec<String> = hardened.facts.groups.iter().map(u32::to_string).collect();
-        let groups = groups.join(", ");
-        notes.push(format!("bryo run gives the user the groups {groups}, which a USER cannot say: --group-add"));
-    }
-    notes
 }
 
 /// Reads the time of a reproducible result from the environment.
