@@ -16,9 +16,25 @@ check:
 test *args:
     scripts/test {{ args }}
 
+# The Dockerfiles of tests/build, by bryo and, where it is installed, by buildah.
+conformance:
+    scripts/test -p bryo-tests build_corpus:: -- --include-ignored
+
 # Limits, delegation and denials, in a virtual machine with systemd; as root.
 test-vm *cases:
     tests/vm/test {{ cases }}
+
+# What others have published as right: FIXTURES is test/testdata of kubernetes/pod-security-admission, VERSIONS is
+# test/unit/version.data of apk-tools. Neither is in this repository.
+published fixtures versions:
+    BRYO_PSS_FIXTURES={{ fixtures }} cargo test -p bryo-audit --test published -- --ignored
+    BRYO_TEST_APK_VERSIONS={{ versions }} cargo test -p bryo-packages --test versions -- --ignored
+
+# What others have published as right: FIXTURES is test/testdata of kubernetes/pod-security-admission, VERSIONS is
+# test/unit/version.data of apk-tools. Neither is in this repository.
+published fixtures versions:
+    BRYO_PSS_FIXTURES={{ fixtures }} cargo test -p bryo-audit --test published -- --ignored
+    BRYO_TEST_APK_VERSIONS={{ versions }} cargo test -p bryo-packages --test versions -- --ignored
 
 # Start and pull beside the peers, as ratios of one run.
 bench *which:

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use bryo_image::carry::{Arriving, Owner, Placing, Top};
 use bryo_sys::root::Root;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::dockerfile::LENGTH_MAX;
 use crate::error::{Error, Kind, Result, wrong};
+use crate::git::{Asker, Checkout, Repository};
 use crate::ignore::Ignore;
 
 /// The files that a build may read.
@@ -19,7 +21,14 @@ pub struct Context {
     root: Option<Root>,
     /// What of it is left out.
     pub ignore: Ignore,
-    _unpacked: Option<tempfile::TempDir>,
+    _unpacked: Option<Unpacked>,
+}
+
+/// What is there for this build alone, and goes with it.
+#[derive(Debug)]
+enum Unpacked {
+    Archive { _place: tempfile::TempDir },
+    Repository { _checkout: Checkout },
 }
 
 /// A Dockerfile that was found.
@@ -58,10 +67,28 @@ impl Context {
         let unpacked = unpacked.map_err(|e| io("cannot make a directory in", place, e))?;
         let open = || File::open(unpacked.path()).map(OwnedFd::from);
         let fail = |e| io("cannot open", unpacked.path(), e);
-        let placing = Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        let placing =
+            Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true, record: false, attributes: false };
         Arriving::begin(input)?.place(open().map_err(fail)?.as_fd(), &placing)?;
         let root = Root::from_fd(open().map_err(fail)?);
-        Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: Some(unpacked) })
+        Ok(Self {
+            root: Some(root),
+            ignore: Ignore::default(),
+            _unpacked: Some(Unpacked::Archive { _place: unpacked }),
+        })
+    }
+
+    /// Takes a git repository, which is checked out beside `place`.
+    ///
+    /// # Errors
+    ///
+    /// What `git` says.
+    pub fn repository(repository: &Repository, place: &Path) -> Result<Self> {
+        let checkout = repository.check_out(place, false, Asker::Caller)?;
+        let again = checkout.root().open_at("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+        let root = Root::from_fd(again.map_err(bryo_engine::error::Error::from)?);
+        let unpacked = Some(Unpacked::Repository { _checkout: checkout });
+        Ok(Self { root: Some(root), ignore: Ignore::default(), _unpacked: unpacked })
     }
 
     /// Returns the directory.
@@ -78,6 +105,15 @@ impl Context {
         self.root.as_ref()?.read(Path::new("/").join(path), LENGTH_MAX).ok()
     }
 
+    fn is_link(&self, path: &str) -> bool {
+        let opened = self
+            .root
+            .as_ref()
+            .map(|root| root.open_at(Path::new("/").join(path), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()));
+        let Some(Ok(fd)) = opened else { return false };
+        rustix::fs::fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
     /// Reads the Dockerfile of the context, by its name there.
     ///
     /// # Errors
@@ -89,7 +125,11 @@ impl Context {
             None => vec!["Dockerfile", "Containerfile"],
         };
         let found = tried.iter().find_map(|name| Some(((*name).to_owned(), self.read(name)?)));
-        let none = || wrong(format!("there is no {} in the context; -f says which file it is", tried[0]));
+        let link = || tried.iter().find(|name| self.is_link(name));
+        let none = || match link() {
+            Some(name) => wrong(format!("{name} is a link that leads to no file of the context")),
+            None => wrong(format!("there is no {} in the context; -f says which file it is", tried[0])),
+        };
         let (name, bytes) = found.ok_or_else(none)?;
         let text = String::from_utf8(bytes).map_err(|_| wrong(format!("{name} is no text")))?;
         Ok(Found { name, text })
@@ -101,7 +141,7 @@ impl Context {
     ///
     /// The line that is no rule.
     pub fn read_ignore(&mut self, beside: Option<&Path>, dockerfile: &str) -> Result<()> {
-        let own = beside.and_then(|path| std::fs::read(with_suffix(path)).ok());
+        let own = beside.and_then(|path| read_beside(&with_suffix(path)));
         let own = own.or_else(|| self.read(&format!("{dockerfile}.dockerignore")));
         let (name, bytes) = match own {
             Some(bytes) => (format!("{dockerfile}.dockerignore"), bytes),
@@ -120,6 +160,14 @@ impl Context {
 pub fn is_archive(beginning: &[u8]) -> bool {
     let compressed: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"];
     compressed.iter().any(|magic| beginning.starts_with(magic)) || beginning.get(257..262) == Some(b"ustar")
+}
+
+/// Reads rules beside a Dockerfile that is not in the context.
+fn read_beside(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let found = std::fs::metadata(path).ok()?.is_file().then(|| File::open(path).ok())??;
+    found.take(LENGTH_MAX as u64).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn with_suffix(path: &Path) -> PathBuf {

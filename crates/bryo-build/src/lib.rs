@@ -10,6 +10,7 @@ pub mod context;
 pub mod dockerfile;
 pub mod error;
 pub mod files;
+pub mod git;
 pub mod ignore;
 pub mod pattern;
 pub mod progress;

@@ -16,6 +16,23 @@ pub enum Event<'a> {
     End(usize),
     /// A step has failed.
     Failed(usize, &'a str),
+    /// A step was ended because another one has failed.
+    Canceled(usize),
+}
+
+impl Event<'_> {
+    /// Returns the number of the step.
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Begin(number, _)
+            | Self::Cached(number)
+            | Self::Output(number, ..)
+            | Self::Note(number, _)
+            | Self::End(number)
+            | Self::Failed(number, _)
+            | Self::Canceled(number) => *number,
+        }
+    }
 }
 
 /// Which stream of a command.
@@ -31,6 +48,14 @@ pub enum Stream {
 pub trait Progress {
     /// Hears of something.
     fn event(&self, event: Event<'_>);
+
+    /// Tells whether it wants to hear now and then that time passes.
+    fn follows_time(&self) -> bool {
+        false
+    }
+
+    /// Hears that time passes.
+    fn tick(&self) {}
 }
 
 /// Tells nobody.

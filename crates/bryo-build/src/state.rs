@@ -3,6 +3,7 @@
 
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, Layer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Result, wrong};
@@ -11,7 +12,7 @@ use crate::error::{Result, wrong};
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A stage at some point.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct State {
     /// The layers, bottom to top.
     pub layers: Vec<Layer>,
@@ -19,6 +20,8 @@ pub struct State {
     document: Map<String, Value>,
     /// The steps that made it.
     history: Vec<Value>,
+    /// How many layers and steps are those of the image below.
+    below: (usize, usize),
     /// When its last layer was made, if that is known.
     created: Option<String>,
     /// The arguments that are known, and their values.
@@ -69,6 +72,7 @@ impl State {
             document.remove(stale);
         }
         Self {
+            below: (layers.len(), history.len()),
             layers,
             document,
             history,
@@ -203,6 +207,20 @@ impl State {
             step["empty_layer"] = json!(true);
         }
         self.history.push(step);
+    }
+
+    /// Returns the layers that are not those of the image below.
+    pub fn own_layers(&self) -> &[Layer] {
+        &self.layers[self.below.0..]
+    }
+
+    /// Puts one layer in the place of all that are not those of the image below.
+    pub fn squash(&mut self, layer: Layer, created: String) {
+        for step in &mut self.history[self.below.1..] {
+            step["empty_layer"] = json!(true);
+        }
+        self.layers.truncate(self.below.0);
+        self.record("bryo build --squash", Some((layer, created)));
     }
 
     /// Returns the image's configuration; `now` is when it was made if no layer says so.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bryo_image::archive::{self, Change, CommitOptions};
-use bryo_image::changes::write_layer;
+use bryo_image::changes::{Manner, write_layer};
 use bryo_image::store::ImageRecord;
 use bryo_image::unpack::{Part, Unreadable, export};
 use bryo_sys::check;
@@ -45,7 +45,7 @@ impl Engine {
         let agent = agent::start(place, [write], open, move |layers, [write]| {
             let mut output = File::from(write);
             match layers {
-                Some(layers) => Ok(write_layer(&layers, squash, &mut output)?),
+                Some(layers) => Ok(write_layer(&layers, Manner { squash, ..Manner::default() }, &mut output)?),
                 // Nothing has run; the layer is an archive with its end and nothing else.
                 None => {
                     let ended = std::io::Write::write_all(&mut output, &[0; 1024]);

@@ -183,6 +183,7 @@ impl Engine {
         let failure = failure.or(self.sweep_volumes().err());
         self.networks().sweep();
         StepCache::sweep(&self.store);
+        self.sweep_packages();
         self.sweep_groups();
         failure.map_or(Ok(collected), Err)
     }

@@ -63,6 +63,8 @@ pub enum Kind {
     Network(bryo_net::Kind),
     /// From the control groups.
     Cgroup(bryo_cgroup::Kind),
+    /// From the packages.
+    Packages(bryo_packages::Kind),
 }
 
 /// A failure: operation, object, cause.
@@ -141,6 +143,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<bryo_packages::Error> for Error {
+    fn from(e: bryo_packages::Error) -> Self {
+        Self { kind: Kind::Packages(e.kind()), message: String::new(), errno: None, source: Some(Box::new(e)) }
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! parent                                child
-//! fork_into(USER | ...) ───────────────> runs with the caller's kernel ids, all capabilities inside,
-//! writes the maps                        may open what the caller may open
+//! fork_into(USER | ...) ───────────────> waits
+//! starts who writes the maps
+//! "start" ────────────────────────────>  runs with the caller's kernel ids, all capabilities inside,
+//!                                        may open what the caller may open
 //! "go" ───────────────────────────────>  become_root(): waits for it, drops the caller's groups and ids
 //!                                        acts as root inside: on the host, a subordinate id
 //! ```
@@ -13,6 +15,7 @@
 //! is not in the map: a process keeps its kernel ids until it changes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bryo_sys::check;
 use bryo_sys::clone::{Fork, Namespaces, fork_into, fork_into_group, fork_sibling, join_one};
@@ -106,6 +109,8 @@ pub fn clone(
     match fork(namespaces, group)? {
         Fork::Child => {
             drop(mine);
+            // Where processors are few it would be in the way of the helpers, which everybody waits for.
+            let _ = hear(&theirs);
             // A map with subordinate groups or one written by root leaves setgroups(2) allowed.
             let setgroups = request.map.rung != Rung::Single;
             let code = body(Inside { door: Door::New(theirs), acting: request.map.acting(), setgroups });
@@ -172,6 +177,11 @@ pub fn clone_in(
     Ok(Unmapped { child, go: mine, mapped: true })
 }
 
+/// Waits for the parent's next word, and tells whether there was one.
+fn hear(go: &OwnedFd) -> bool {
+    rustix::io::retry_on_intr(|| rustix::io::read(go, &mut [0])) == Ok(1)
+}
+
 /// Joins the namespaces. A process that has gained capabilities cannot be looked into any more, nor can its children
 /// unless they are told so; but the maps are written, and namespaces opened, through their `/proc` entries.
 fn enter_around(around: Around<'_>) -> Result<()> {
@@ -186,7 +196,7 @@ fn enter_around(around: Around<'_>) -> Result<()> {
 fn hand_over(there: &OwnedFd, pid: Pid, pidfd: &OwnedFd, map: &IdMap) -> bryo_sys::Result<()> {
     let number = pid.as_raw_nonzero().get().to_ne_bytes();
     bryo_sys::fd::send(there, &number, &[pidfd.as_fd()])?;
-    let mapped = Writer::Around.write(pid, map);
+    let mapped = Writer::Around.write(pid, map, || Ok(()));
     let word = mapped.map_or_else(|error| error.to_string(), |()| String::from("mapped"));
     bryo_sys::fd::send(there, word.as_bytes(), &[])
 }
@@ -255,26 +265,44 @@ impl Unmapped {
         self.child.pid
     }
 
-    /// Writes the maps and lets the child go on. One that has ended meanwhile had its reasons, and its exit code and its
+    /// Writes the maps and lets the child go on. One that has ended by then had its reasons, and its exit code and its
     /// last words tell them.
     ///
     /// # Errors
     ///
     /// [`Kind::MapRefused`]; the child is gone then.
     pub fn map(self, request: Request<'_>) -> Result<Child> {
-        match self.write(request) {
-            Err(_) if self.child.has_ended() => Ok(self.child),
+        self.map_while(request, |_| ())
+    }
+
+    /// As [`Unmapped::map`], and does something with a descriptor of the child while others write the maps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Unmapped::map`].
+    pub fn map_while(self, request: Request<'_>, meanwhile: impl FnOnce(BorrowedFd<'_>)) -> Result<Child> {
+        match self.write(request, || meanwhile(self.child.pidfd())) {
+            // One that has closed its pipe is about to end.
+            Err(_) if self.child.has_ended(Duration::from_millis(100)) => Ok(self.child),
             Err(error) => Err(error),
             Ok(()) => Ok(self.child),
         }
     }
 
-    fn write(&self, request: Request<'_>) -> Result<()> {
-        if !self.mapped {
-            Writer::for_map(request.map, request.helpers)?.write(self.child.pid, request.map)?;
+    fn write(&self, request: Request<'_>, meanwhile: impl FnOnce()) -> Result<()> {
+        let tell =
+            |word: &str| check("write", || word.into(), rustix::io::write(&self.go, &word.as_bytes()[..1])).map(drop);
+        if self.mapped {
+            meanwhile();
+        } else {
+            let writer = Writer::for_map(request.map, request.helpers)?;
+            writer.write(self.child.pid, request.map, || {
+                tell("start")?;
+                meanwhile();
+                Ok(())
+            })?;
         }
-        check("write", || "go".into(), rustix::io::write(&self.go, b"g"))?;
-        Ok(())
+        Ok(tell("go")?)
     }
 }
 
@@ -297,9 +325,7 @@ impl Inside {
     pub fn become_root(&self) -> Result<()> {
         match &self.door {
             Door::New(go) => {
-                let mut byte = [0];
-                let read = rustix::io::retry_on_intr(|| rustix::io::read(go, &mut byte));
-                if !matches!(read, Ok(1)) {
+                if !hear(go) {
                     return Err(Error::new(Kind::MapRefused, "the parent gave up"));
                 }
             }
@@ -345,11 +371,11 @@ impl Child {
         self.reap()
     }
 
-    fn has_ended(&self) -> bool {
+    /// Tells whether the child has ended, or does so soon.
+    pub fn has_ended(&self, soon: Duration) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        // One that has closed its pipe is about to.
-        let moment = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-        poll(&mut fds, Some(&moment)).is_ok_and(|n| n > 0)
+        let soon = Timespec::try_from(soon).ok();
+        poll(&mut fds, soon.as_ref()).is_ok_and(|n| n > 0)
     }
 
     fn reap(&mut self) -> Result<i32> {

@@ -60,16 +60,18 @@ impl Writer {
         }
     }
 
-    /// Writes both maps of a process that waits in a new user namespace.
-    pub(crate) fn write(&self, pid: Pid, map: &IdMap) -> Result<()> {
+    /// Writes both maps of a process that waits in a new user namespace. Calls `meanwhile` when all that is left is to
+    /// wait for others.
+    pub(crate) fn write(&self, pid: Pid, map: &IdMap, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
         match self {
             // Without privilege the kernel wants setgroups(2) given up before it takes a group map (CVE-2014-8989).
-            Self::Direct => write_direct(pid, map, rustix::process::geteuid().is_root()),
-            Self::Around => write_direct(pid, map, true),
+            Self::Direct => write_direct(pid, map, rustix::process::geteuid().is_root()).and_then(|()| meanwhile()),
+            Self::Around => write_direct(pid, map, true).and_then(|()| meanwhile()),
             Self::Helpers(helpers) => {
                 // Side by side: each spends its time in starting up.
                 let uid = start(&helpers.newuidmap, pid, &map.uids)?;
                 let gid = start(&helpers.newgidmap, pid, &map.gids)?;
+                meanwhile()?;
                 let uid = finish(uid, "newuidmap", &map.uids);
                 let gid = finish(gid, "newgidmap", &map.gids);
                 uid.and(gid)

@@ -11,13 +11,16 @@ pub mod changes;
 mod copy;
 pub mod digest;
 pub mod error;
+mod gzip;
 mod jobs;
 pub mod members;
 pub mod progress;
 pub mod pull;
 pub mod push;
+pub mod record;
 pub mod reference;
 pub mod registry;
+pub mod squash;
 pub mod store;
 pub mod unpack;
 

@@ -4,6 +4,7 @@
 //! Guarantees: the registry gets a name only for an image whose blobs it has; the manifest's digest is the
 //! same there as here. Trusts: the store, whose small documents are verified again. Faces: the registry.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 use crate::digest::Digest;
@@ -12,7 +13,7 @@ use crate::jobs::share_out;
 use crate::progress::{Event, PlannedLayer, Progress};
 use crate::reference::Reference;
 use crate::registry::{Client, Endpoint, RegistryOptions, Transfer};
-use crate::store::{Image, ImageRecord, Store};
+use crate::store::{Image, ImageRecord, Members, Store};
 
 /// How to push.
 #[derive(Clone, Debug)]
@@ -29,7 +30,8 @@ impl Default for PushOptions {
     }
 }
 
-/// Pushes an image of the store to a registry under a name, and returns the manifest's digest.
+/// Pushes an image of the store to a registry under a name, with all that it was made with, and returns the digest of
+/// its manifest or index.
 ///
 /// Starts threads, all of which have ended when it returns.
 ///
@@ -44,28 +46,40 @@ pub fn push(
     progress: &dyn Progress,
 ) -> Result<Digest> {
     let send = || {
-        if target.digest().is_some_and(|digest| *digest != record.manifest) {
-            let what = format!("name the image by digest: it is {}", record.manifest);
-            return Err(Error::new(Kind::InvalidReference, what));
+        let members = store.members(record)?;
+        let top = members.as_ref().map_or(&record.manifest, |members| &members.digest);
+        if target.digest().is_some_and(|digest| digest != top) {
+            return Err(Error::new(Kind::InvalidReference, format!("name the image by digest: it is {top}")));
         }
         let pin = store.pin()?;
-        let (manifest, config) = store.documents(record)?;
-        let image = Image::parse(record, &manifest, &config)?;
+        let records = members.as_ref().map_or(std::slice::from_ref(record), |members| &members.images);
+        let documents = records.iter().map(|record| store.documents(record)).collect::<Result<Vec<_>>>()?;
+        let parse = |(record, (manifest, config)): (_, &(Vec<u8>, Vec<u8>))| Image::parse(record, manifest, config);
+        let images = records.iter().zip(&documents).map(parse).collect::<Result<Vec<_>>>()?;
         let name = target.to_string();
-        let layers = PlannedLayer::of(&image);
-        progress.event(Event::Resolved { reference: &name, manifest: &record.manifest, layers: &layers });
+        let mut seen = HashSet::new();
+        let layers = images.iter().flat_map(PlannedLayer::of).filter(|layer| seen.insert(layer.digest));
+        let layers: Vec<PlannedLayer<'_>> = layers.collect();
+        progress.event(Event::Resolved { reference: &name, manifest: top, layers: &layers });
         let client = Client::new(&options.registry)?;
         let endpoints = [Endpoint::origin(target)];
         let push = Push { store, client: &client, endpoints: &endpoints, progress, stop: AtomicBool::new(false) };
         push.layers(layers, options.concurrency)?;
         let session = client.session()?;
         let transfer = Transfer::new(&session, &endpoints, progress, &push.stop);
-        push.blob(&transfer, PlannedLayer { digest: &image.config_digest, size: config.len() as u64 }, &|_| ())?;
-        let tag = target.tag().unwrap_or(record.manifest.as_str());
-        transfer.put_manifest(tag, &record.media_type, &record.manifest, &manifest)?;
-        progress.event(Event::Done { reference: &name, manifest: &record.manifest });
+        let tag = target.tag().unwrap_or(top.as_str());
+        for ((record, image), (manifest, config)) in records.iter().zip(&images).zip(&documents) {
+            push.blob(&transfer, PlannedLayer { digest: &image.config_digest, size: config.len() as u64 }, &|_| ())?;
+            // The name comes last, with what has all the others.
+            let name = if members.is_some() { record.manifest.as_str() } else { tag };
+            transfer.put_manifest(name, &record.media_type, &record.manifest, manifest)?;
+        }
+        if let Some(Members { digest, bytes, .. }) = &members {
+            transfer.put_manifest(tag, Members::MEDIA_TYPE, digest, bytes)?;
+        }
+        progress.event(Event::Done { reference: &name, manifest: top });
         drop(pin);
-        Ok(record.manifest.clone())
+        Ok(top.clone())
     };
     send().map_err(|error: Error| error.within(format!("push {target}")))
 }

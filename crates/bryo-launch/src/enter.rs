@@ -74,6 +74,7 @@ pub struct Entered {
 pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     let manner = Manner {
         single_id: entry.ids.is_single(),
+        emulate_ids: false,
         landlock: entry.landlock,
         interactive: entry.interactive,
         detached: entry.detached,

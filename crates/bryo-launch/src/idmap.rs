@@ -26,7 +26,7 @@ pub(crate) fn translate(plan: &Plan) -> Result<Option<Translated>> {
         Ok(tree)
     };
     let (layers, scratch) = match &plan.root {
-        RootFs::Overlay { lowers, scratch } => {
+        RootFs::Overlay { lowers, scratch, .. } => {
             (lowers.iter().map(translated).collect::<Result<_>>()?, Some(translated(scratch)?))
         }
         RootFs::Empty { .. } => (Vec::new(), None),

@@ -6,13 +6,15 @@
 //!
 //! The path through the crate: `prepare` refuses what cannot be done, [`start()`] clones the child, `child` builds and
 //! confines it while `sync` carries the conversation, and [`relay`] moves bytes and signals while it runs. [`enter`]
-//! brings another process into a container that runs, by the same last stages.
+//! brings another process into a container that runs, by the same last stages; [`outside`] makes one that stands where
+//! an escaped process would stand.
 
 mod caps;
 mod child;
 pub mod enter;
 mod error;
 mod idmap;
+pub mod outside;
 pub mod overlay;
 pub mod plan;
 mod prepare;

@@ -5,11 +5,12 @@
 //! kernel as text: it is told `/proc/self/fd/N`, so that nothing between the opening and the mount can change them.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use bryo_sys::mount::{Attr, Change, NewFs, attach, clone_tree, set_attr};
 use bryo_sys::{Errno, Error, Result, check};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// The longest value `fsconfig(2)` takes, in bytes.
@@ -22,6 +23,9 @@ pub struct Overlay<'a> {
     pub lowers: &'a [OwnedFd],
     /// The writable layer and its work directory, on one file system.
     pub upper: Option<(OwnedFd, OwnedFd)>,
+    /// Nothing that is written need reach a disk. Else the kernel writes back the whole file system that the writable
+    /// layer is on, whoever wrote to it, when the overlay is unmounted, and whoever ends last in it waits for that.
+    pub volatile: bool,
 }
 
 /// How the kernel is told the layers.
@@ -33,6 +37,23 @@ pub enum Interface {
     OneOption,
     /// All options in the page of `mount(2)`, for more layers than that on an old kernel.
     Page,
+}
+
+/// The directory with which the kernel marks a layer as one that was volatile, in the work directory.
+const MARK: &str = "work/incompat";
+const MARK_BELOW: &str = "work/incompat/volatile";
+
+/// Removes, from a work directory below another, what the kernel leaves there to remember that a layer is volatile: after a crash nobody
+/// may trust it. Who asks for that throws the layer away then, and could not mount it a second time as it is.
+///
+/// This is not for the child to do, for whom the payload waits.
+pub fn forget_volatile(at: impl AsFd, work: &Path) {
+    let dirty = format!("{MARK_BELOW}/dirty");
+    let marks = [(&*dirty, AtFlags::empty()), (MARK_BELOW, AtFlags::REMOVEDIR), (MARK, AtFlags::REMOVEDIR)];
+    for (mark, flags) in marks {
+        // What stays is removed with the layer.
+        let _ = rustix::fs::unlinkat(&at, work.join(mark), flags);
+    }
 }
 
 impl Overlay<'_> {
@@ -83,7 +104,21 @@ impl Overlay<'_> {
         }
         // Trusted attributes are out of reach in a user namespace (Linux 5.11).
         fs.flag("userxattr")?;
-        fs.mount(attr)
+        if self.volatile {
+            fs.flag("volatile")?;
+        }
+        let mount = fs.mount(attr)?;
+        self.open_marks();
+        Ok(mount)
+    }
+
+    /// Lets the caller, who cannot act as root inside, remove the marks of a volatile layer: [`forget_volatile`].
+    fn open_marks(&self) {
+        let Some((_, work)) = self.upper.as_ref().filter(|_| self.volatile) else { return };
+        for mark in ["work", MARK, MARK_BELOW] {
+            // What stays is removed with the layer.
+            let _ = rustix::fs::chmodat(work, mark, Mode::from_raw_mode(0o777), AtFlags::empty());
+        }
     }
 
     /// Mounts by `mount(2)`, which wants a place, and takes a detached copy of that.
@@ -97,6 +132,9 @@ impl Overlay<'_> {
         let mut data = format!("userxattr,lowerdir={}", self.joined());
         if let Some((upper, work)) = &self.upper {
             data += &format!(",upperdir={},workdir={}", by_number(upper), by_number(work));
+        }
+        if self.volatile {
+            data += ",volatile";
         }
         let options = CString::new(data.as_str()).map_err(|_| Error::new("mount", "overlay", Errno::INVAL))?;
         let around = NewFs::open("tmpfs")?.mount(Attr::NOSUID | Attr::NODEV)?;
@@ -112,6 +150,7 @@ impl Overlay<'_> {
         // With the file system in memory goes what is mounted in it.
         let gone = rustix::mount::unmount(&*by_number(&around), UnmountFlags::DETACH);
         check("umount2", || "MNT_DETACH".into(), gone)?;
+        self.open_marks();
         tree
     }
 

@@ -35,6 +35,9 @@ pub struct Plan {
     pub interactive: bool,
     /// Runs the payload below a small init that reaps orphans and forwards signals.
     pub init: bool,
+    /// Says yes to changes of owners and ids that a single id cannot make, and hands those of owners to a listener; see
+    /// [`crate::Running::take_listener`]. Where there is none, such a call fails.
+    pub emulate_ids: bool,
     /// Confines the payload to its root file system with Landlock as well.
     pub landlock: Landlock,
 }
@@ -60,6 +63,8 @@ pub enum RootFs {
         /// The container's directory on the host, mode 0777 below a directory that only the caller can enter.
         /// The launcher makes `upper` and `work` in it, owned by root inside.
         scratch: PathBuf,
+        /// The container's own layer goes away with it, and nothing in it need outlive a crash of the machine.
+        volatile: bool,
     },
     /// An empty root in memory, to be filled by mounts.
     Empty {

@@ -56,6 +56,8 @@ pub(crate) struct PreparedProcess {
 pub(crate) struct Manner {
     /// The container has one id, and so no groups that could be set.
     pub single_id: bool,
+    /// Changes of owners and ids are answered by somebody else.
+    pub emulate_ids: bool,
     pub landlock: Landlock,
     /// The payload gets a standard input.
     pub interactive: bool,

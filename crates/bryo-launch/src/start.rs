@@ -2,10 +2,12 @@
 //! The parent's side: from a plan to a running container.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bryo_identity::userns::{self, Around, Child, Inside, Request, Unmapped};
 use bryo_sys::check;
 use bryo_sys::clone::Namespaces;
+use bryo_sys::listener::Listener;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
@@ -34,6 +36,7 @@ pub struct Running {
     user: OwnedFd,
     streams: Streams,
     enforced: Enforced,
+    listener: Option<Listener>,
 }
 
 /// Makes the container of a plan, up to the payload; inside another user namespace, if one is given. Its first process
@@ -41,14 +44,21 @@ pub struct Running {
 /// without one.
 ///
 /// The calling process must have one thread. Where a step does not need the one before, it runs beside it: the child
-/// opens the layers while the helpers write the maps, and mounts while the caller attaches the network.
+/// opens the layers while the helpers write the maps, and mounts while the caller attaches the network. What else there
+/// is to do for the first process, which `meanwhile` gets a descriptor for, is best done while the helpers work.
 ///
 /// # Errors
 ///
 /// Each with the [`Kind`] that says who can mend it. Nothing is left behind but the directories the plan names.
-pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'_>>) -> Result<Starting> {
+pub fn start(
+    plan: &Plan,
+    around: Option<Around<'_>>,
+    group: Option<BorrowedFd<'_>>,
+    meanwhile: impl FnOnce(BorrowedFd<'_>),
+) -> Result<Starting> {
     let manner = Manner {
         single_id: plan.ids.is_single(),
+        emulate_ids: plan.emulate_ids,
         landlock: plan.landlock,
         interactive: plan.interactive,
         detached: false,
@@ -77,7 +87,7 @@ pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'
         None => userns::clone(request, group, body)?,
     };
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
-    match complete(unmapped, request) {
+    match complete(unmapped, request, meanwhile) {
         Ok((child, user)) => Ok(Starting { child, sync, user, own_network, network: None }),
         // A child that failed early makes its parent fail too, and only the child knows the reason.
         Err(error) => Err(sync.failure().unwrap_or(error)),
@@ -85,11 +95,15 @@ pub fn start(plan: &Plan, around: Option<Around<'_>>, group: Option<BorrowedFd<'
 }
 
 /// Opens the child's user namespace and writes its maps, in this order: afterwards its `/proc` entries belong to nobody.
-fn complete(unmapped: Unmapped, request: Request<'_>) -> Result<(Child, OwnedFd)> {
+fn complete(
+    unmapped: Unmapped,
+    request: Request<'_>,
+    meanwhile: impl FnOnce(BorrowedFd<'_>),
+) -> Result<(Child, OwnedFd)> {
     let path = format!("/proc/{}/ns/user", unmapped.pid().as_raw_nonzero());
     let user = rustix::fs::openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let user = check("open", || path, user)?;
-    Ok((unmapped.map(request)?, user))
+    Ok((unmapped.map_while(request, meanwhile)?, user))
 }
 
 impl Starting {
@@ -138,8 +152,8 @@ impl Starting {
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;
-        self.sync.wait_running()?;
-        Ok(Running { child: self.child, user: self.user, streams, enforced })
+        let listener = self.sync.wait_running()?;
+        Ok(Running { child: self.child, user: self.user, streams, enforced, listener })
     }
 }
 
@@ -167,6 +181,17 @@ impl Running {
     /// Gives the caller's ends of the standard streams away, once.
     pub fn take_streams(&mut self) -> Streams {
         std::mem::take(&mut self.streams)
+    }
+
+    /// Tells whether process 1 inside has ended.
+    pub fn has_ended(&self) -> bool {
+        self.child.has_ended(Duration::ZERO)
+    }
+
+    /// Gives away where the changes of owners are heard that a plan wants to have emulated, once. As long as nobody
+    /// answers, they wait.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Sends a signal to process 1 inside.

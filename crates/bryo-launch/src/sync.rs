@@ -9,6 +9,7 @@
 //!                        <── Ready + fds ─ everything is in place; the fds are our ends of the streams
 //! (attaches the network)
 //! Exec ──────────────────────────────────> drops to the run user, filters, execve
+//!               <── Listener + fd ── if another process answers some of the payload's calls
 //!                        <─────── Failed ─ at any point: kind, errno, words; the child is gone
 //!                        <─ end of stream ─ the socket closes on execve: the payload runs
 //! ```
@@ -26,6 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bryo_sys::Errno;
 use bryo_sys::fd::{receive, send};
+use bryo_sys::listener::Listener;
 use rustix::process::Pid;
 
 use crate::error::{Error, Kind, Result};
@@ -75,6 +77,11 @@ impl ChildEnd {
     pub fn executes(&self, path: &CStr) -> bryo_sys::Result<()> {
         let message = [b"X", path.to_bytes()].concat();
         send(&self.0, &message[..message.len().min(MAX_MESSAGE)], &[])
+    }
+
+    /// Hands the parent where the calls are heard that it is to answer.
+    pub fn listener(&self, listener: &Listener) -> bryo_sys::Result<()> {
+        send(&self.0, b"L", &[listener.as_fd()])
     }
 
     /// Reports a failure. Nothing can be done when that fails too: the parent sees the end of the child.
@@ -145,14 +152,15 @@ impl ParentEnd {
         }
     }
 
-    /// Waits until the payload runs.
-    pub fn wait_running(&self) -> Result<()> {
+    /// Waits until the payload runs, and returns where its calls are heard, if they are to be.
+    pub fn wait_running(&self) -> Result<Option<Listener>> {
         let mut buffer = [0; MAX_MESSAGE];
-        let mut path = None;
+        let (mut path, mut listener) = (None, None);
         loop {
-            let (n, _) = receive(&self.0, &mut buffer)?;
+            let (n, mut fds) = receive(&self.0, &mut buffer)?;
             match (&buffer[..n], &path) {
-                ([], _) => return Ok(()),
+                ([], _) => return Ok(listener),
+                (b"L", _) => listener = fds.pop().map(Listener::from),
                 ([b'X', rest @ ..], _) => path = CString::new(rest).ok(),
                 (message, Some(path)) if message.len() == 8 => return Err(refused(path, message)),
                 (message, _) => return Err(failure(message)),

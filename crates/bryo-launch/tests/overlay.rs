@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,18 +15,19 @@ use std::path::{Path, PathBuf};
 use bryo_identity::map::RunIds;
 use bryo_identity::rung::Host;
 use bryo_identity::userns::{Request, spawn};
-use bryo_launch::overlay::{Interface, Overlay};
+use bryo_launch::overlay::{Interface, Overlay, forget_volatile};
 use bryo_sys::Errno;
 use bryo_sys::clone::Namespaces;
 use bryo_sys::mount::{Attr, attach};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change};
 
 fn main() {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("each_interface_stacks_the_layers", each_interface_stacks_the_layers),
         ("the_page_takes_what_one_option_does_not", the_page_takes_what_one_option_does_not),
         ("nothing_stays_mounted_over_a_layer", nothing_stays_mounted_over_a_layer),
+        ("a_volatile_layer_leaves_no_mark", a_volatile_layer_leaves_no_mark),
         ("one_layer_alone_cannot_be_written", one_layer_alone_cannot_be_written),
     ];
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -123,7 +124,7 @@ fn verify(mount: OwnedFd, own: &OwnedFd, layers: usize, upper: &str) {
 
 fn each_interface_stacks_the_layers() {
     Layers::make(3).inside(|lowers, own| {
-        let overlay = |name: &str| Overlay { lowers: &lowers, upper: Some(upper(&own, name)) };
+        let overlay = |name: &str| Overlay { lowers: &lowers, upper: Some(upper(&own, name)), volatile: false };
         verify(overlay("one").mount_by(Interface::OneOption, Attr::NODEV).unwrap(), &own, 3, "one-upper");
         verify(overlay("page").mount_by(Interface::Page, Attr::NODEV).unwrap(), &own, 3, "page-upper");
         verify(overlay("best").mount(Attr::NODEV).unwrap(), &own, 3, "best-upper");
@@ -132,7 +133,7 @@ fn each_interface_stacks_the_layers() {
 
 fn the_page_takes_what_one_option_does_not() {
     Layers::make(60).inside(|lowers, own| {
-        let overlay = |name: &str| Overlay { lowers: &lowers, upper: Some(upper(&own, name)) };
+        let overlay = |name: &str| Overlay { lowers: &lowers, upper: Some(upper(&own, name)), volatile: false };
         let refused = overlay("one").mount_by(Interface::OneOption, Attr::NODEV).unwrap_err();
         assert_eq!(refused.errno(), Errno::INVAL);
         verify(overlay("page").mount_by(Interface::Page, Attr::NODEV).unwrap(), &own, 60, "page-upper");
@@ -144,22 +145,48 @@ fn nothing_stays_mounted_over_a_layer() {
     Layers::make(2).inside(|lowers, own| {
         let table = || fs::read_to_string("/proc/self/mountinfo").unwrap();
         let before = table();
-        let overlay = Overlay { lowers: &lowers, upper: Some(upper(&own, "a")) };
+        let overlay = Overlay { lowers: &lowers, upper: Some(upper(&own, "a")), volatile: false };
         let mount = overlay.mount_by(Interface::Page, Attr::NODEV).unwrap();
         assert_eq!(table(), before);
         drop(mount);
         // Nor after a failure: a work directory on the wrong side is refused.
         let (upper, _) = upper(&own, "b");
         let work = rustix::fs::openat(&lowers[0], ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        let overlay = Overlay { lowers: &lowers, upper: Some((upper, work)) };
+        let overlay = Overlay { lowers: &lowers, upper: Some((upper, work)), volatile: false };
         assert!(overlay.mount_by(Interface::Page, Attr::NODEV).is_err());
         assert_eq!(table(), before);
     });
 }
 
+fn a_volatile_layer_leaves_no_mark() {
+    Layers::make(2).inside(|lowers, own| {
+        for (name, interface) in [("a", Interface::PerLayer), ("b", Interface::OneOption), ("c", Interface::Page)] {
+            let shown = |volatile, upper| {
+                let mount = Overlay { lowers: &lowers, upper: Some(upper), volatile }.mount_by(interface, Attr::NODEV);
+                let mount = mount.unwrap();
+                attach(&mount, &own).unwrap();
+                let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+                let line = table.lines().rfind(|line| line.contains(" - overlay ")).unwrap().to_owned();
+                rustix::mount::unmount(format!("/proc/self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH).unwrap();
+                line
+            };
+            let line = shown(true, upper(&own, name));
+            // Newer kernels call it `fsync=volatile`.
+            assert!(line.contains("volatile"), "{line}");
+            forget_volatile(&own, Path::new(&format!("{name}-work")));
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let work = rustix::fs::openat(&own, format!("{name}-work/work"), flags, Mode::empty()).unwrap();
+            let left = rustix::fs::Dir::new(work).unwrap().map(|entry| entry.unwrap().file_name().to_owned());
+            assert_eq!(left.filter(|name| !name.to_bytes().starts_with(b".")).count(), 0);
+            let line = shown(false, upper(&own, &format!("{name}-kept")));
+            assert!(!line.contains("volatile"), "{line}");
+        }
+    });
+}
+
 fn one_layer_alone_cannot_be_written() {
     Layers::make(1).inside(|lowers, own| {
-        let mount = Overlay { lowers: &lowers, upper: None }.mount(Attr::NODEV).unwrap();
+        let mount = Overlay { lowers: &lowers, upper: None, volatile: false }.mount(Attr::NODEV).unwrap();
         attach(&mount, &own).unwrap();
         assert_eq!(read(&mount, "same").unwrap(), "0");
         assert_eq!(write(&mount, "written"), Err(Errno::ROFS));

@@ -10,6 +10,7 @@ pub mod clone;
 mod error;
 pub mod exec;
 pub mod fd;
+pub mod listener;
 pub mod lock;
 pub mod lookup;
 pub mod memory;

@@ -30,10 +30,15 @@ struct SockFprog {
 ///
 /// `EINVAL` for a program the kernel does not accept or one that is too long, `EACCES` without `no_new_privs`.
 pub fn install(program: &[SockFilter], flags: u32) -> Result<()> {
+    install_with(program, flags.into()).map(drop)
+}
+
+/// Installs a filter and returns what the kernel answers: a descriptor, if the flags ask for one.
+pub(crate) fn install_with(program: &[SockFilter], flags: libc::c_ulong) -> Result<i64> {
     let len = libc::c_ushort::try_from(program.len())
         .map_err(|_| Error::new("seccomp", "program too long", rustix::io::Errno::INVAL))?;
     let fprog = SockFprog { len, filter: program.as_ptr() };
     // SAFETY: `fprog` describes exactly the instructions of `program`, and both outlive the call.
     let ret = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) };
-    raw("seccomp", || format!("SECCOMP_SET_MODE_FILTER, {} instructions", program.len()), ret).map(drop)
+    raw("seccomp", || format!("SECCOMP_SET_MODE_FILTER, {} instructions", program.len()), ret)
 }

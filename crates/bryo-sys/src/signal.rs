@@ -57,10 +57,16 @@ impl SignalSet {
 
     /// Makes this the set of blocked signals of the calling thread. Source: `sigprocmask(2)`.
     pub fn block(&self) -> Result<()> {
-        // SAFETY: reads one initialised set; the old one is not asked for.
-        let ret = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+        self.replace().map(drop)
+    }
+
+    /// As [`SignalSet::block`], and returns what was blocked before.
+    pub fn replace(&self) -> Result<Self> {
+        let mut before = Self::empty();
+        // SAFETY: reads one initialised set and writes to another.
+        let ret = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, &raw mut before.0) };
         if ret == 0 {
-            return Ok(());
+            return Ok(before);
         }
         Err(Error::new("sigprocmask", format!("{self:?}"), Errno::from_raw_os_error(ret)))
     }

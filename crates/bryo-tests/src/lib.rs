@@ -6,10 +6,12 @@
 //! ordinary user they stay that user, and what needs root is skipped and counted ([`skip`]).
 #![allow(clippy::unwrap_used, reason = "a test's support fails a test by panicking")]
 
+pub mod cases;
 pub mod detached;
 pub mod device;
 pub mod dirs;
 pub mod disk;
+pub mod flat;
 pub mod forward;
 pub mod home;
 pub mod host;

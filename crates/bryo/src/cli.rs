@@ -112,11 +112,14 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<save::Save>(),
     Entry::of::<import::Import>(),
     Entry::of::<export::Export>(),
+    Entry::of::<sbom::Sbom>(),
+    Entry::of::<vulns::Vulns>(),
     Entry::of::<gc::Gc>(),
     Entry::of::<df::Df>(),
     Entry::of::<info::Info>(),
     Entry::of::<doctor::Doctor>(),
     Entry::of::<demo::Demo>(),
+    Entry::of::<blast_radius::BlastRadius>(),
     Entry::of::<quadlet::Quadlet>(),
     Entry::of::<config::Config>(),
     Entry::of::<version::Version>(),
@@ -127,6 +130,11 @@ static COMMANDS: &[Entry] = &[
 
 /// Docker's groups: the same commands by longer names.
 static GROUPS: &[(&str, &str, &[Entry])] = &[
+    (
+        "advisories",
+        "Manage advisories on vulnerabilities",
+        &[Entry::of::<advisories::Update>(), Entry::of::<advisories::List>(), Entry::of::<advisories::Remove>()],
+    ),
     (
         "image",
         "Manage images",

@@ -227,7 +227,8 @@ from_libraries!(
     bryo_image::Error,
     bryo_identity::Error,
     bryo_launch::Error,
-    bryo_net::Error
+    bryo_net::Error,
+    bryo_packages::Error
 );
 
 impl From<clap::Error> for Error {

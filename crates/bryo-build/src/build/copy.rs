@@ -2,12 +2,12 @@
 //! `COPY` and `ADD`.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bryo_engine::error::Error as EngineError;
-use bryo_engine::step::{Scratch, Working};
+use bryo_engine::step::{LayerForm, Scratch, Working};
 use bryo_image::Digest;
 use bryo_image::digest::{Algorithm, HashingWriter};
 use bryo_image::store::Layer;
@@ -18,15 +18,19 @@ use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use super::Builder;
-use super::fetched::{Fetched, is_repository};
+use super::fetched::Fetched;
 use super::simple::absolute;
 use crate::context::is_archive;
 use crate::dockerfile::{Copy, Heredoc, Source, substitute};
 use crate::error::{Result, wrong};
 use crate::files::{Chmod, Destination, Placed, Selection, pack, place};
+use crate::git::{Asker, Checkout, Repository};
 use crate::ignore::Ignore;
 use crate::pattern::literal;
 use crate::state::State;
+
+/// What an archive may ask for to be read, in KiB: `xz -9` needs half of it.
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// A part of a copy: what is carried in one go.
 pub(super) enum Piece {
@@ -40,6 +44,8 @@ pub(super) enum Piece {
     Archive(File),
     /// A file of an address.
     Fetched(Fetched, Selection),
+    /// Files of a git repository.
+    Git(Checkout, Selection),
 }
 
 /// A copy whose variables are replaced.
@@ -53,7 +59,15 @@ struct Plan {
 impl Builder<'_> {
     pub(super) fn copy(&mut self, state: &mut State, index: usize, copy: &Copy, text: &str, name: &str) -> Result<()> {
         let plan = self.plan_copy(state, index, copy)?;
-        let inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
+        let mut inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
+        let known_as = inputs.clone();
+        let staged = plan.pieces.iter().any(|piece| matches!(piece, Piece::Stage(..)));
+        if staged && !self.is_known(&inputs) {
+            // Another stage need not have made anything else of what is copied.
+            inputs["copy"]["from"] = Value::Null;
+            inputs["copy"]["digests"] =
+                plan.pieces.iter().map(|piece| self.content(piece)).collect::<Result<Vec<_>>>()?.into();
+        }
         let entry = self.cached(&inputs, name, |builder, _| {
             let layers = builder.layers(state)?;
             let scratch = builder.engine.scratch()?;
@@ -62,6 +76,9 @@ impl Builder<'_> {
             let layer = done.and_then(|()| builder.layer(&scratch, &layers, &[]));
             builder.ended(scratch, layer).map(Some)
         })?;
+        if inputs != known_as {
+            self.keep(&known_as, &entry);
+        }
         state.record(text, entry.layer.map(|layer| (layer, entry.created)));
         Ok(())
     }
@@ -88,6 +105,9 @@ impl Builder<'_> {
             excludes: Ignore::of(&excludes).map_err(wrong)?,
             parents: copy.parents,
             owner: if from.is_some() { owner } else { Some(owner.unwrap_or((0, 0))) },
+            recorded: self.single_id(),
+            // The context's are the host's business.
+            attributes: from.is_some(),
             chmod: chmod.clone(),
             single: !path.ends_with('/') && !many,
             ..Selection::default()
@@ -143,9 +163,11 @@ impl Builder<'_> {
             Source::Path(path) => self.expand(path, state)?,
         };
         if copy.add {
-            if is_repository(&path) {
-                let why = format!("ADD {path}: git repositories are not fetched yet; clone it before the build");
-                return Err(wrong(why));
+            if let Some(repository) = Repository::parse(&path) {
+                let checkout = self.repository(&repository, copy, state)?;
+                let selection = Selection { sources: vec![".".to_owned()], single: false, ..base.clone() };
+                pieces.push(Piece::Git(checkout, selection));
+                return Ok(());
             }
             if path.contains("://") {
                 let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
@@ -178,6 +200,20 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks a repository out. What `--checksum` says is the commit that it must be.
+    fn repository(&self, repository: &Repository, copy: &Copy, state: &State) -> Result<Checkout> {
+        let place = self.engine.store().root().join("build");
+        let agent = self.request.agents.get("default").map(PathBuf::as_path);
+        let checkout = repository.check_out(&place, copy.keep_git_dir, Asker::Dockerfile(agent))?;
+        let checksum = copy.checksum.as_ref().map(|text| self.expand(text, state)).transpose()?;
+        match checksum {
+            Some(wanted) if wanted != checkout.commit => {
+                Err(wrong(format!("ADD: the commit is {}, and not {wanted}", checkout.commit)))
+            }
+            _ => Ok(checkout),
+        }
     }
 
     fn heredoc(&self, heredoc: &Heredoc, state: &State) -> Result<String> {
@@ -216,6 +252,10 @@ impl Builder<'_> {
                 let selection = Selection { timeless: true, ..selection.clone() };
                 pack(self.request.context.root()?, &selection, &mut writer)?;
             }
+            Piece::Git(checkout, selection) => {
+                let selection = Selection { timeless: true, ..selection.clone() };
+                pack(checkout.root(), &selection, &mut writer)?;
+            }
             Piece::Stage(_, selection) => return Ok(format!("{:?}", selection.sources)),
             Piece::Text { name, text, .. } => {
                 return Ok(Digest::sha256_of(format!("{name}\n{text}").as_bytes()).to_string());
@@ -228,6 +268,23 @@ impl Builder<'_> {
                 return Ok(format!("unpacked {}", writer.finish().1));
             }
         }
+        Ok(writer.finish().1.to_string())
+    }
+
+    /// Returns a digest of what a piece carries, of a stage's as well.
+    fn content(&self, piece: &Piece) -> Result<String> {
+        let Piece::Stage(layers, selection) = piece else { return self.digest(piece) };
+        if layers.is_empty() {
+            return Err(wrong(format!("{:?}: there is nothing in it", selection.sources)));
+        }
+        let selection = Selection { timeless: true, ..selection.clone() };
+        let (read, write) = pipe()?;
+        let packing =
+            self.engine.in_tree(layers, None, [write], |root, [write]| pack(root, &selection, File::from(write)))?;
+        let mut writer = HashingWriter::new(std::io::sink(), Algorithm::Sha256);
+        let hashed = std::io::copy(&mut File::from(read), &mut writer);
+        packing.answer()?;
+        hashed.map_err(|e| EngineError::io("cannot read", "stage".as_ref(), e))?;
         Ok(writer.finish().1.to_string())
     }
 
@@ -279,10 +336,11 @@ impl Builder<'_> {
                 let root = Root::open(fetched.directory()).map_err(EngineError::from)?;
                 Ok(pack(&root, selection, File::from(output))?)
             }
+            Piece::Git(checkout, selection) => Ok(pack(checkout.root(), selection, File::from(output))?),
             Piece::Archive(file) => {
                 let mut file = file.try_clone().map_err(|e| EngineError::io("cannot read", "archive".as_ref(), e))?;
-                let copied =
-                    file.seek(SeekFrom::Start(0)).and_then(|_| std::io::copy(&mut file, &mut File::from(output)));
+                let begun = file.seek(SeekFrom::Start(0)).and_then(|_| readable(file));
+                let copied = begun.and_then(|mut archive| std::io::copy(&mut archive, &mut File::from(output)));
                 copied.map_err(|e| EngineError::io("cannot read", "archive".as_ref(), e))?;
                 Ok(())
             }
@@ -291,8 +349,8 @@ impl Builder<'_> {
 
     /// Makes a layer of what a step has written.
     pub(super) fn layer(&self, scratch: &Scratch, layers: &[PathBuf], mounted: &[PathBuf]) -> Result<Layer> {
-        let newest = self.request.source_date_epoch;
-        Ok(self.engine.layer(self.worker, scratch, layers, mounted, newest)?.layer)
+        let form = LayerForm { newest: self.request.source_date_epoch, compression: self.request.compression };
+        Ok(self.engine.layer(self.worker()?, scratch, layers, mounted, form)?.layer)
     }
 
     /// Returns where the layers of a stage are, top first.
@@ -300,6 +358,18 @@ impl Builder<'_> {
         let ids: Vec<Digest> = state.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         Ok(self.engine.step_layers(&ids)?)
     }
+}
+
+/// Takes the compression off that whoever unpacks does not know.
+fn readable(mut file: File) -> std::io::Result<Box<dyn Read>> {
+    let mut beginning = Vec::new();
+    file.by_ref().take(6).read_to_end(&mut beginning)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(match beginning.as_slice() {
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        b"\xfd7zXZ\x00" => Box::new(lzma_rust2::XzReader::new_mem_limit(BufReader::new(file), true, XZ_MEMORY)),
+        _ => Box::new(file),
+    })
 }
 
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {

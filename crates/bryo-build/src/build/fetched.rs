@@ -79,12 +79,6 @@ impl Fetched {
     }
 }
 
-/// Tells whether an address is a git repository's.
-pub(super) fn is_repository(url: &str) -> bool {
-    let path = url.split(['#', '?']).next().unwrap_or_default();
-    url.starts_with("git@") || url.starts_with("git://") || url.starts_with("ssh://") || path.ends_with(".git")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,7 +96,6 @@ mod tests {
             assert_eq!(Fetched::new(url, None, store.path()).unwrap().name, name, "{url}");
         }
         assert!(Fetched::new("https://x/y", Some("md5:0"), store.path()).is_err());
-        assert!(is_repository("https://x/y.git#main") && is_repository("git@x:y") && !is_repository("https://x/y"));
     }
 
     #[test]

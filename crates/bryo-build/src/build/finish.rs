@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The end of a build: who the result runs as, and the image itself.
+//! The end of a build: who the result runs as.
 
 use bryo_engine::error::Error as EngineError;
 use bryo_engine::users::{Accounts, FILE_MAX, UserSpec, Wanted, Who, resolve};
-use bryo_image::Digest;
-use bryo_image::store::{ImageRecord, NewImage};
 use rustix::io::Errno;
 use serde_json::json;
 
+use super::export::Made;
 use super::{Builder, Built};
-use crate::error::{Error, Kind, Result, wrong};
+use crate::error::{Error, Kind, Result};
 use crate::state::State;
-
-/// The media types that are written.
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// Who an image runs as, elsewhere: bryo itself runs nothing as root that was not asked for it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,26 +28,57 @@ impl User {
 }
 
 impl Builder<'_> {
-    /// Enters the image of a stage into the store.
-    pub(super) fn finish(&mut self, mut state: State) -> Result<Built> {
+    /// Ends what was built for one platform.
+    pub(super) fn finish(&mut self, mut state: State) -> Result<(Made, User)> {
         for (name, value) in &self.request.labels {
             state.set_in("Labels", name, json!(value));
+        }
+        if self.request.squash {
+            self.squash(&mut state)?;
         }
         let user = self.user(&mut state)?;
         if self.request.require_nonroot && user.is_root() {
             let why = format!("the result runs as root: {}; USER names somebody else", user.why);
             return Err(Error::new(Kind::Root, why));
         }
+        let made =
+            Made { platform: self.platform.clone(), state, materials: self.materials.clone(), begun: self.now.clone() };
+        Ok((made, user))
+    }
+
+    /// Makes one layer of those that the build has made.
+    fn squash(&mut self, state: &mut State) -> Result<()> {
+        let layers = state.own_layers().to_vec();
+        if layers.len() < 2 {
+            return Ok(());
+        }
+        let ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+        let inputs = json!({"step": "SQUASH", "layers": ids});
+        let entry = self.cached(&inputs, "squashing layers", |builder, _| {
+            Ok(Some(builder.engine.squash(builder.worker()?, &layers, builder.request.compression)?))
+        })?;
+        if let Some(layer) = entry.layer {
+            state.squash(layer, entry.created);
+        }
+        Ok(())
+    }
+
+    /// Writes what was built for all platforms.
+    pub(super) fn export(&mut self, made: &[Made], user: User) -> Result<Built> {
+        self.now = super::variables::time(self.request.source_date_epoch);
         let record = self.told("exporting to image", |builder, number| {
-            let record = builder.commit(&state)?;
-            builder.tell(crate::progress::Event::Note(number, &format!("writing image {} done", record.id())));
-            for name in &builder.request.names {
-                builder.tell(crate::progress::Event::Note(number, &format!("naming to {name} done")));
+            let record = builder.enter(made)?;
+            let note = |text: &str| builder.tell(crate::progress::Event::Note(number, text));
+            note(&format!("writing image {} done", record.id()));
+            if let Some(index) = &record.source {
+                note(&format!("writing index {index} done"));
             }
+            builder.request.names.iter().for_each(|name| note(&format!("naming to {name} done")));
             Ok(record)
         })?;
-        let notes = self.unasked().iter().map(|name| format!("--build-arg {name}: no ARG asks for it")).collect();
-        Ok(Built { record, user, notes })
+        let unasked = self.unasked().into_iter().map(|name| format!("--build-arg {name}: no ARG asks for it"));
+        let notes = unasked.chain(std::mem::take(&mut self.findings)).collect();
+        Ok(Built { record, user, steps: std::mem::take(&mut self.steps), notes })
     }
 
     /// Looks up who the result runs as. A name becomes a number, so that what reads the image can tell that it is not
@@ -124,49 +150,5 @@ impl Builder<'_> {
     /// Tells whether one id owns everything.
     pub(super) fn single_id(&self) -> bool {
         self.engine.store_map().is_ok_and(|map| map.is_single())
-    }
-
-    fn commit(&self, state: &State) -> Result<ImageRecord> {
-        let store = self.engine.store();
-        let bytes = |value: &serde_json::Value| {
-            serde_json::to_vec(value).map_err(|e| wrong(format!("the image cannot be written: {e}")))
-        };
-        let config = bytes(&state.configuration(&self.now))?;
-        let config_digest = store.put_blob(&config)?;
-        let layers: Vec<_> = state
-            .layers
-            .iter()
-            .map(
-                |layer| json!({"mediaType": media_type(&layer.media_type), "digest": layer.digest, "size": layer.size}),
-            )
-            .collect();
-        let manifest = bytes(&json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": config_digest, "size": config.len()},
-            "layers": layers,
-        }))?;
-        let digest: Digest = store.put_blob(&manifest)?;
-        let mut names = self.request.names.iter().map(ToString::to_string);
-        let record = store.commit_image(&NewImage {
-            reference: names.next(),
-            manifest: digest,
-            size: manifest.len() as u64,
-            media_type: MANIFEST.to_owned(),
-            config: config_digest,
-            source: None,
-        })?;
-        names.try_for_each(|name| store.tag(&record, &name))?;
-        Ok(record)
-    }
-}
-
-/// Returns the OCI's word for a layer's form: one manifest speaks one language.
-fn media_type(of_layer: &str) -> String {
-    match of_layer {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
-        "application/vnd.docker.image.rootfs.diff.tar" => "application/vnd.oci.image.layer.v1.tar".to_owned(),
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => "application/vnd.oci.image.layer.v1.tar+zstd".to_owned(),
-        other => other.to_owned(),
     }
 }

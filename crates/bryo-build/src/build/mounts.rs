@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Builder;
 use super::copy::{Piece, arrived, pipe};
 use super::simple::absolute;
+use super::ssh::Forward;
 use crate::dockerfile::Run;
 use crate::dockerfile::mount::{Mount, MountKind, Sharing};
 use crate::error::{Result, wrong};
@@ -33,6 +34,8 @@ pub(super) struct Mounts {
     pub env: Vec<String>,
     /// Copies that go when the step has ended.
     pub scratches: Vec<Scratch>,
+    /// Ways to agents with keys.
+    agents: Vec<Forward>,
     /// Locks of cache directories.
     locks: Vec<File>,
     /// Files that are mounted and go when the step has ended.
@@ -41,8 +44,26 @@ pub(super) struct Mounts {
 
 /// A mount that costs something to make.
 enum Later {
-    Cache { id: String, sharing: Sharing, mode: u32, owner: (u32, u32), target: PathBuf, read_only: bool },
-    Bind { piece: Box<Piece>, source: String, target: PathBuf, write: bool },
+    Cache {
+        id: String,
+        /// What is in it when it is made.
+        filled: Option<Box<Piece>>,
+        sharing: Sharing,
+        mode: u32,
+        owner: (u32, u32),
+        target: PathBuf,
+        read_only: bool,
+    },
+    Agent {
+        agent: PathBuf,
+        target: PathBuf,
+    },
+    Bind {
+        piece: Box<Piece>,
+        source: String,
+        target: PathBuf,
+        write: bool,
+    },
 }
 
 impl Builder<'_> {
@@ -65,11 +86,14 @@ impl Builder<'_> {
                 mounts.list.push(StepMount::Tmpfs { target, size });
             }
             MountKind::Secret { .. } => self.secret(mounts, mount.kind, target)?,
-            MountKind::Cache { id, sharing, read_only, mode, uid, gid } => {
+            MountKind::Ssh { id, required } => self.agent(mounts, id, required, target)?,
+            MountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
                 let target = wanted(target)?;
                 let id = id.unwrap_or_else(|| target.display().to_string());
                 mounts.inputs.push(json!({"cache": id, "target": target, "owner": [uid, gid, mode]}));
-                mounts.later.push(Later::Cache { id, sharing, mode, owner: (uid, gid), target, read_only });
+                let filled = from.map(|from| self.bound(index, Some(&from), &source)).transpose()?;
+                let filled = filled.map(|(piece, _)| Box::new(piece));
+                mounts.later.push(Later::Cache { id, filled, sharing, mode, owner: (uid, gid), target, read_only });
             }
             MountKind::Bind { from, source, write } => {
                 let (piece, of) = self.bound(index, from.as_deref(), &source)?;
@@ -85,15 +109,67 @@ impl Builder<'_> {
     pub(super) fn make_mounts(&self, mounts: &mut Mounts) -> Result<()> {
         for later in std::mem::take(&mut mounts.later) {
             match later {
-                Later::Cache { id, sharing, mode, owner, target, read_only } => {
+                Later::Agent { agent, target } => {
+                    let place = self.engine.store().root().join("build");
+                    std::fs::create_dir_all(&place).map_err(|e| EngineError::io("cannot make", &place, e))?;
+                    let forward = Forward::begin(&agent, &place)?;
+                    mounts.list.push(StepMount::File { target, source: forward.path(), read_only: false });
+                    mounts.agents.push(forward);
+                }
+                Later::Cache { id, filled, sharing, mode, owner, target, read_only } => {
                     let (directory, lock) = self.cache_directory(&id, sharing)?;
                     mounts.locks.extend(lock);
-                    self.engine.make_cache(&directory, mode, owner)?;
+                    self.make_cache(&directory, filled.as_deref(), mode, owner)?;
                     mounts.list.push(StepMount::Cache(CacheDirectory { target, directory, read_only }));
                 }
                 Later::Bind { piece, source, target, write } => self.bind(mounts, &piece, target, (&source, write))?,
             }
         }
+        Ok(())
+    }
+
+    /// Makes a directory that steps share, unless it is there. One at a time: others wait until it is whole.
+    fn make_cache(&self, directory: &Path, filled: Option<&Piece>, mode: u32, owner: (u32, u32)) -> Result<()> {
+        let path = directory.with_extension("making");
+        let fail = |e| EngineError::io("cannot lock", &path, e);
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| fail(e.into()))?;
+        if directory.join(CacheDirectory::DATA).exists() {
+            return Ok(());
+        }
+        self.engine.make_cache(directory, mode, owner)?;
+        let Some(piece) = filled else { return Ok(self.engine.finish_cache(directory)?) };
+        let destination = Destination {
+            path: "/".to_owned(),
+            owner: (0, 0),
+            single_id: self.single_id(),
+            own: None,
+            unpacked: false,
+        };
+        let (read, write) = pipe()?;
+        let placing =
+            self.engine.in_cache(directory, [read], move |root, [read]| place(root, &destination, File::from(read)))?;
+        let sent = self.send(piece, write);
+        arrived(placing, sent)?;
+        Ok(self.engine.finish_cache(directory)?)
+    }
+
+    /// Gives a step an agent, if there is one.
+    fn agent(&self, mounts: &mut Mounts, id: Option<String>, required: bool, target: Option<PathBuf>) -> Result<()> {
+        let id = id.unwrap_or_else(|| "default".to_owned());
+        mounts.inputs.push(json!({"ssh": id, "target": target}));
+        let Some(agent) = self.request.agents.get(&id) else {
+            if required {
+                return Err(wrong(format!("ssh {id} is required, and was not given: --ssh {id}")));
+            }
+            return Ok(());
+        };
+        let number = mounts.later.iter().filter(|later| matches!(later, Later::Agent { .. })).count();
+        let target = target.unwrap_or_else(|| PathBuf::from(format!("/run/buildkit/ssh_agent.{number}")));
+        if number == 0 {
+            mounts.env.push(format!("SSH_AUTH_SOCK={}", target.display()));
+        }
+        mounts.later.push(Later::Agent { agent: agent.clone(), target });
         Ok(())
     }
 
@@ -106,7 +182,8 @@ impl Builder<'_> {
             return Ok((Piece::Context(selection), Value::Null));
         };
         let state = self.source(index, from)?;
-        let selection = Selection { sources, ..Selection::default() };
+        let (recorded, attributes) = (self.single_id(), true);
+        let selection = Selection { sources, recorded, attributes, ..Selection::default() };
         Ok((Piece::Stage(self.layers(&state)?, selection), state.content()))
     }
 

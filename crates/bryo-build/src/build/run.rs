@@ -12,6 +12,7 @@ use bryo_launch::relay::Source as Stream;
 use serde_json::json;
 
 use super::Builder;
+use super::mask::Mask;
 use super::mounts::Mounts;
 use crate::dockerfile::{Command, Heredoc, Run, RunNetwork};
 use crate::error::{Error, Kind, Result, wrong};
@@ -117,13 +118,18 @@ impl Builder<'_> {
         layers: &[PathBuf],
         number: usize,
     ) -> Result<Layer> {
+        let mut mask = Mask::new(&self.request.secrets);
         let mut output = |stream: Stream, bytes: &[u8]| {
             let stream = if stream == Stream::Stderr { Told::Err } else { Told::Out };
-            self.tell(Event::Output(number, stream, bytes));
+            self.say(number, stream, &mask.pass(stream, bytes));
         };
         let note = |line: &str| self.tell(Event::Note(number, line));
         let listener = StepListener { output: &mut output, note: &note };
-        let code = self.engine.run_step(scratch, layers, process, listener)?;
+        let code = self.engine.run_step(scratch, layers, process, listener);
+        for stream in [Told::Out, Told::Err] {
+            self.say(number, stream, &mask.rest(stream));
+        }
+        let code = code?;
         if code != 0 {
             let command = process.command.join(" ");
             let why = format!("process {command:?} did not complete successfully: exit code: {code}");
@@ -133,6 +139,12 @@ impl Builder<'_> {
         let mounted = process.mounts.iter().map(|mount| mount.target().to_owned());
         let mounted: Vec<PathBuf> = mounted.chain(MADE.map(PathBuf::from)).chain([workdir]).collect();
         self.layer(scratch, layers, &mounted)
+    }
+
+    fn say(&self, number: usize, stream: Told, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.tell(Event::Output(number, stream, bytes));
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn platforms(target: &Platform) -> Vec<(String, String)> {
 impl Builder<'_> {
     /// Gives the arguments before the first stage their values.
     pub(super) fn read_globals(&mut self) -> Result<()> {
-        self.globals = platforms(&self.request.platform);
+        self.globals = platforms(self.platform);
         for argument in &self.request.dockerfile.globals {
             if let Some(value) = self.given(&argument.name) {
                 self.globals.push((argument.name.clone(), value));
@@ -100,7 +100,9 @@ impl Builder<'_> {
     /// Lists the arguments that were given and that nobody has asked for.
     pub(super) fn unasked(&self) -> Vec<String> {
         let asked = self.asked_for.borrow();
-        let known = |name: &str| asked.contains(name) || PROXIES.contains(&name) || name == "SOURCE_DATE_EPOCH";
+        let known = |name: &str| {
+            asked.contains(name) || PROXIES.contains(&name) || [super::CHECK, "SOURCE_DATE_EPOCH"].contains(&name)
+        };
         self.request.build_args.keys().filter(|name| !known(name)).cloned().collect()
     }
 }

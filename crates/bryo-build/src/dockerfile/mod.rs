@@ -4,6 +4,7 @@
 //! Guarantees: whatever the text is, the answer is either instructions that are understood to the last flag, or a mistake
 //! with its line and column. Variables are not replaced here: what they are is known when the steps before have run.
 
+mod check;
 mod command;
 mod healthcheck;
 mod heredoc;
@@ -14,6 +15,7 @@ pub mod substitute;
 mod tests;
 mod words;
 
+pub use check::{Checks, Finding, check};
 pub use command::Command;
 pub use healthcheck::{Healthcheck, duration};
 pub use heredoc::Heredoc;
@@ -47,6 +49,8 @@ pub struct Place {
 pub struct Dockerfile {
     /// What escapes a character, and a line's end.
     pub escape: char,
+    /// What is checked, as the directive has it.
+    pub checks: Checks,
     /// The arguments before the first stage.
     pub globals: Vec<Argument>,
     /// The stages, in order; at least one.
@@ -168,6 +172,8 @@ pub struct Copy {
     pub link: bool,
     /// `--unpack`: whether archives are unpacked.
     pub unpack: Option<bool>,
+    /// `--keep-git-dir`: whether a repository comes with its history.
+    pub keep_git_dir: bool,
     /// `--exclude`, with variables.
     pub excludes: Vec<String>,
     /// What to copy.

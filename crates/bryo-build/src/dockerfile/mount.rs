@@ -6,7 +6,7 @@
 pub struct Mount {
     /// Of which kind it is.
     pub kind: MountKind,
-    /// Where it is mounted; a secret may be without.
+    /// Where it is mounted; a secret and an agent may be without.
     pub target: Option<String>,
 }
 
@@ -26,6 +26,10 @@ pub enum MountKind {
     Cache {
         /// Which one.
         id: Option<String>,
+        /// The stage or image that it is filled from when it is made; from nothing if there is none.
+        from: Option<String>,
+        /// The path there.
+        source: String,
         /// Who may use it at once.
         sharing: Sharing,
         /// Whether the step may not write to it.
@@ -41,6 +45,13 @@ pub enum MountKind {
     Tmpfs {
         /// Its size in bytes.
         size: Option<u64>,
+    },
+    /// An agent with keys, which is used and not seen.
+    Ssh {
+        /// Which one; `default` if nothing is said.
+        id: Option<String>,
+        /// Whether the step fails without it.
+        required: bool,
     },
     /// A secret.
     Secret {
@@ -126,15 +137,13 @@ impl Mount {
             "cache" => cache(&mut fields)?,
             "tmpfs" => MountKind::Tmpfs { size: size(&mut fields)? },
             "secret" => secret(&mut fields)?,
-            "ssh" => {
-                return Err("--mount=type=ssh is not to be had yet; take a secret, or fetch before the build".into());
-            }
-            other => return Err(format!("--mount: type={other} is not known; bind, cache, tmpfs or secret are")),
+            "ssh" => ssh(&mut fields)?,
+            other => return Err(format!("--mount: type={other} is not known; bind, cache, tmpfs, secret or ssh are")),
         };
         if let Some((key, _)) = fields.0.first() {
             return Err(format!("--mount: {key} has no meaning here"));
         }
-        if target.is_none() && !matches!(kind, MountKind::Secret { .. }) {
+        if target.is_none() && !matches!(kind, MountKind::Secret { .. } | MountKind::Ssh { .. }) {
             return Err("--mount wants a target".to_owned());
         }
         Ok(Self { kind, target })
@@ -156,11 +165,15 @@ fn cache(fields: &mut Fields) -> Result<MountKind, String> {
         Some("private") => Sharing::Private,
         Some(other) => return Err(format!("--mount: sharing={other} is not known; shared, locked or private are")),
     };
-    if fields.text(&["from"])?.is_some() || fields.text(&["source", "src"])?.is_some() {
-        return Err("--mount=type=cache with from or source is not to be had yet; fill it in a step".to_owned());
+    let from = fields.text(&["from"])?;
+    let source = fields.text(&["source", "src"])?;
+    if from.is_none() && source.is_some() {
+        return Err("--mount=type=cache with a source wants from: a stage or an image".to_owned());
     }
     Ok(MountKind::Cache {
         id: fields.text(&["id"])?,
+        from,
+        source: source.unwrap_or_else(|| "/".to_owned()),
         sharing,
         read_only: fields.switch(&["ro", "readonly"])?.unwrap_or(false),
         mode: fields.number("mode", 8, 0o755)?,
@@ -178,6 +191,14 @@ fn secret(fields: &mut Fields) -> Result<MountKind, String> {
         uid: fields.number("uid", 10, 0)?,
         gid: fields.number("gid", 10, 0)?,
     })
+}
+
+fn ssh(fields: &mut Fields) -> Result<MountKind, String> {
+    // Whoever the step is may use its socket, and nobody else gets to it.
+    fields.number("mode", 8, 0o600)?;
+    fields.number("uid", 10, 0)?;
+    fields.number("gid", 10, 0)?;
+    Ok(MountKind::Ssh { id: fields.text(&["id"])?, required: fields.switch(&["required"])?.unwrap_or(false) })
 }
 
 fn size(fields: &mut Fields) -> Result<Option<u64>, String> {
@@ -235,6 +256,8 @@ mod tests {
         let cache = read("type=cache,target=/root/.cache,id=pip,sharing=locked,mode=0700,uid=5,gid=6");
         let expected = MountKind::Cache {
             id: Some("pip".into()),
+            from: None,
+            source: "/".into(),
             sharing: Sharing::Locked,
             read_only: false,
             mode: 0o700,
@@ -245,13 +268,16 @@ mod tests {
         assert_eq!(read("type=tmpfs,target=/t,size=10m").kind, MountKind::Tmpfs { size: Some(10 << 20) });
         let secret = read("type=secret,id=token,required,env=TOKEN");
         assert!(matches!(secret.kind, MountKind::Secret { required: true, mode: 0o400, .. }));
+        assert_eq!(read("type=ssh,id=a,required").kind, MountKind::Ssh { id: Some("a".into()), required: true });
+        assert!(matches!(read("type=cache,target=/c,from=a").kind, MountKind::Cache { from: Some(_), .. }));
         assert_eq!(read("type=tmpfs,\"target=/a,b\"").target.as_deref(), Some("/a,b"));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
         for text in [
-            "type=ssh",
+            "type=ssh,key=x",
+            "type=cache,target=/c,source=/x",
             "type=xyz,target=/t",
             "type=cache",
             "type=cache,target=/c,sharing=all",

@@ -10,8 +10,8 @@ use super::command::{end_of, join_lines};
 use super::heredoc::{self, Masked};
 use super::mount::Mount;
 use super::{
-    Command, Copy, Dockerfile, Healthcheck, Heredoc, Instruction, LENGTH_MAX, Mistake, Place, Run, RunNetwork, Source,
-    Stage, Step, duration, words,
+    Checks, Command, Copy, Dockerfile, Healthcheck, Heredoc, Instruction, LENGTH_MAX, Mistake, Place, Run, RunNetwork,
+    Source, Stage, Step, duration, words,
 };
 
 /// Reads a Dockerfile.
@@ -40,16 +40,16 @@ fn read(text: &str, foreign: Option<&RefCell<Vec<Mistake>>>) -> Result<Dockerfil
     if text.len() > LENGTH_MAX {
         return Err(Mistake { place: Place::default(), message: "the Dockerfile is too long".to_owned() });
     }
-    let escape = escape(text);
     let lines = line_starts(text);
     let wrong = |(at, message)| Mistake { place: place(&lines, at, at), message };
+    let Directives { escape, checks } = Directives::read(text).map_err(wrong)?;
     let masked = heredoc::mask(text, escape).map_err(wrong)?;
     let parsed = parser::parse(&masked.text).map_err(|error| Mistake {
         place: Place { line: error.line(), column: error.column(), last_line: error.line() },
         message: format!("{error:#}"),
     })?;
     let reader = Reader { text, lines: &lines, masked: &masked, escape, foreign };
-    reader.dockerfile(parsed)
+    Ok(Dockerfile { checks, ..reader.dockerfile(parsed)? })
 }
 
 /// Reads an instruction that an image keeps for whoever builds on it.
@@ -67,18 +67,33 @@ pub fn parse_trigger(text: &str) -> Result<Step, String> {
     }
 }
 
-/// Finds the directive that says what escapes. Directives are comments before everything else.
-fn escape(text: &str) -> char {
-    for line in text.lines() {
-        let Some((key, value)) = line.trim().strip_prefix('#').and_then(|line| line.split_once('=')) else { break };
-        match (key.trim().to_ascii_lowercase().as_str(), value.trim()) {
-            ("escape", "`") => return '`',
-            ("escape", _) => return '\\',
-            ("syntax" | "check", _) => (),
-            _ => break,
+/// What comments before everything else say.
+struct Directives {
+    escape: char,
+    checks: Checks,
+}
+
+impl Directives {
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let mut found = Self { escape: '\\', checks: Checks::default() };
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let directive = line.trim().strip_prefix('#').and_then(|line| line.split_once('='));
+            let Some((key, value)) = directive else { break };
+            match key.trim().to_ascii_lowercase().as_str() {
+                // Anything else is refused by the parser.
+                "escape" if value.trim() == "`" => found.escape = '`',
+                "check" => {
+                    let at = start + line.find('=').map_or(0, |at| at + 1);
+                    found.checks = Checks::parse(value.trim()).map_err(|why| (at, why))?;
+                }
+                "escape" | "syntax" => (),
+                _ => break,
+            }
+            start += line.len();
         }
+        Ok(found)
     }
-    '\\'
 }
 
 /// Lists where lines begin.
@@ -107,7 +122,8 @@ type Wrong = (usize, String);
 
 impl Reader<'_> {
     fn dockerfile(&self, parsed: parser::Dockerfile<'_>) -> Result<Dockerfile, Mistake> {
-        let mut dockerfile = Dockerfile { escape: self.escape, globals: Vec::new(), stages: Vec::new() };
+        let mut dockerfile =
+            Dockerfile { escape: self.escape, checks: Checks::default(), globals: Vec::new(), stages: Vec::new() };
         for instruction in parsed.instructions {
             let start = instruction_start(&instruction);
             let end = end_of(&self.masked.text, start, self.escape);
@@ -336,8 +352,10 @@ fn copy_flag(copy: &mut Copy, flag: &Flag<'_>) -> Result<(), Wrong> {
         ("exclude", _) => copy.excludes.push(value(flag)?),
         ("checksum", true) => copy.checksum = Some(value(flag)?),
         ("unpack", true) => copy.unpack = Some(switch(flag)?),
+        ("keep-git-dir", true) => copy.keep_git_dir = switch(flag)?,
         (_, true) => {
-            return Err(unknown_flag(flag, "ADD", &["chown", "chmod", "link", "exclude", "checksum", "unpack"]));
+            let known = ["chown", "chmod", "link", "exclude", "checksum", "unpack", "keep-git-dir"];
+            return Err(unknown_flag(flag, "ADD", &known));
         }
         (_, false) => {
             return Err(unknown_flag(flag, "COPY", &["from", "chown", "chmod", "link", "parents", "exclude"]));

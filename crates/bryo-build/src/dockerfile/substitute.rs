@@ -89,6 +89,10 @@ impl Words {
         }
     }
 
+    fn check(&self) -> Result<(), String> {
+        if self.text.len() > LENGTH_MAX { Err(too_long()) } else { Ok(()) }
+    }
+
     fn finish(mut self) -> Vec<String> {
         if self.begun {
             self.done.push(self.current);
@@ -116,9 +120,7 @@ impl<'a> Reader<'a> {
                 c if c == self.escape => self.escaped(stop),
                 c => self.words.push_bare(c),
             }
-            if self.words.text.len() > LENGTH_MAX {
-                return Err("what the variables say is too long".to_owned());
-            }
+            self.words.check()?;
         }
         match stop {
             Some(stop) => Err(format!("unexpected end, {stop:?} is missing")),
@@ -155,6 +157,7 @@ impl<'a> Reader<'a> {
                 Some('$') => {
                     let value = self.dollar()?;
                     value.chars().for_each(|c| self.words.push(c));
+                    self.words.check()?;
                 }
                 Some(c) if c == self.escape => match self.chars.peek().copied() {
                     Some(next) if matches!(next, '"' | '$') || next == self.escape => {
@@ -251,7 +254,7 @@ impl<'a> Reader<'a> {
                 }
             }
             if result.len() > LENGTH_MAX {
-                return Err("what the variables say is too long".to_owned());
+                return Err(too_long());
             }
         }
         Ok(result)
@@ -280,6 +283,7 @@ impl<'a> Reader<'a> {
                 Some('$') => {
                     let value = self.dollar()?;
                     value.chars().for_each(|c| self.words.push(c));
+                    self.words.check()?;
                 }
                 Some(c) if c == self.escape => {
                     self.words.push(c);
@@ -309,6 +313,10 @@ impl<'a> Reader<'a> {
         }
         name
     }
+}
+
+fn too_long() -> String {
+    "what the variables say is too long".to_owned()
 }
 
 fn unknown(name: &str, operator: Option<char>) -> String {
@@ -389,6 +397,15 @@ mod tests {
 
     fn expand(text: &str) -> Result<String, String> {
         word(text, &variables, '\\')
+    }
+
+    #[test]
+    fn what_would_fill_the_memory_is_refused() {
+        let long = |_: &str| Some("x".repeat(LENGTH_MAX / 2));
+        for text in ["$A$A$A", "\"$A$A$A\"", "${A//x/$A}", "${B#$A$A$A}"] {
+            assert!(word(text, &long, '\\').unwrap_err().contains("too long"), "{text}");
+        }
+        assert!(word("$A", &long, '\\').is_ok());
     }
 
     #[test]

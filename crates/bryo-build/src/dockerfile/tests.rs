@@ -112,7 +112,7 @@ fn run_has_mounts_and_a_network() {
     assert_eq!(run.mounts, ["type=cache,target=/c", "type=secret,id=$ID"]);
     assert_eq!(run.network, Some(RunNetwork::None));
     for (text, words) in [
-        ("RUN --mount=type=ssh x", "ssh"),
+        ("RUN --mount=type=ssh,key=x x", "key"),
         ("RUN --mount=type=cache x", "target"),
         ("RUN --network=host x", "host"),
         ("RUN --security=insecure x", "--security"),

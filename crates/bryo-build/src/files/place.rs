@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bryo_engine::error::{Error, Kind, Result};
 use bryo_image::carry::{Arriving, Carried, Owner, Placing, Top};
+use bryo_image::record;
 use bryo_sys::check;
 use bryo_sys::root::{Root, mkdir};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -58,11 +59,11 @@ pub fn place(root: &Root, destination: &Destination, input: impl Read) -> Result
     };
     make_directory(root, directory, destination.owner, destination.single_id)?;
     let owner = match destination.own {
-        _ if destination.single_id => Owner::Maker,
         Some((uid, gid)) => Owner::These(uid, gid),
         None => Owner::Stream,
     };
-    let placing = Placing { top, owner, strip_set_id: destination.single_id };
+    let placing =
+        Placing { top, owner, strip_set_id: destination.single_id, record: destination.single_id, attributes: true };
     // Links on the way there are followed inside the root, and none below.
     let carried = arriving.place(open(directory)?.as_fd(), &placing)?;
     Ok(Placed { directory: head.directory, carried })
@@ -79,7 +80,7 @@ pub fn make_directory(root: &Root, path: &Path, owner: (u32, u32), single_id: bo
         made.set(true);
         mkdir(parent, name, Mode::from_raw_mode(0o755))?;
         if single_id {
-            return Ok(());
+            return record_owner(parent, name, owner);
         }
         let (uid, gid) = (Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
         let owned = rustix::fs::chownat(parent.as_fd(), name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
@@ -92,6 +93,17 @@ pub fn make_directory(root: &Root, path: &Path, owner: (u32, u32), single_id: bo
             Err(Error::new(Kind::Source, why))
         }
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Writes down whose a directory is that was just made.
+fn record_owner(parent: BorrowedFd<'_>, name: &OsStr, owner: (u32, u32)) -> bryo_sys::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(parent, name, flags, Mode::empty());
+    let made = check("openat", || name.display().to_string(), made)?;
+    match record::write(made.as_fd(), owner) {
+        Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        other => check("fsetxattr", || name.display().to_string(), other),
     }
 }
 

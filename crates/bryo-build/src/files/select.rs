@@ -10,6 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use bryo_engine::error::{Error, Kind, Result};
+use bryo_image::carry::attributes_of;
+use bryo_image::record;
 use bryo_sys::root::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -38,6 +40,10 @@ pub struct Selection {
     pub parents: bool,
     /// Whom it all belongs to; nothing for whom it belongs to there.
     pub owner: Option<(u32, u32)>,
+    /// One id owns everything: whose a file is, is written down beside it.
+    pub recorded: bool,
+    /// Whether file capabilities and attributes of users are copied as well.
+    pub attributes: bool,
     /// `--chmod`.
     pub chmod: Option<Chmod>,
     /// Whether times are left out: the archive says then what is copied and not when it was made.
@@ -180,7 +186,7 @@ impl<W: Write> Packer<'_, W> {
         if directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             let dir = self.root.open_at(Path::new("/").join(&found.path), flags, Mode::empty())?;
-            self.header(&name, &stat, EntryType::Directory, None)?;
+            self.directory_header(&name, &stat, &dir)?;
             return self.content(&dir, &Way { path: &found.path, inner: "", name: &name }, 0);
         }
         if self.selection.excludes.excludes(&name) {
@@ -199,9 +205,10 @@ impl<W: Write> Packer<'_, W> {
         for (at, _) in found.kept.match_indices('/') {
             let kept = &found.kept[..at];
             if self.written.insert(kept.to_owned()) {
-                let fd = self.root.resolve(Path::new("/").join(&found.path[..skipped + at]))?;
-                let stat = look(&fd, kept)?;
-                self.header(kept, &stat, EntryType::Directory, None)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let path = Path::new("/").join(&found.path[..skipped + at]);
+                let dir = self.root.open_at(path, flags, Mode::empty())?;
+                self.directory_header(kept, &look(&dir, kept)?, &dir)?;
             }
         }
         Ok(())
@@ -250,7 +257,7 @@ impl<W: Write> Packer<'_, W> {
             FileType::Directory => {
                 let inner = open(OFlags::RDONLY | OFlags::DIRECTORY)?;
                 if !passed_over {
-                    self.header(way.name, stat, EntryType::Directory, None)?;
+                    self.directory_header(way.name, stat, &inner)?;
                 }
                 self.content(&inner, way, depth + 1)
             }
@@ -281,16 +288,44 @@ impl<W: Write> Packer<'_, W> {
         let fd = open()?;
         let found = rustix::fs::fstat(&fd).map_err(|e| failed("look at", name, e))?;
         let size = found.st_size.cast_unsigned();
-        let mut header = self.new_header(&found, EntryType::Regular);
+        let mut header = self.new_header(&found, EntryType::Regular, self.recorded(&fd));
         header.set_size(size);
+        self.attributes(name, &fd)?;
         // Of a file that grows meanwhile the beginning, behind one that shrinks zeros.
         let data = File::from(fd).take(size).chain(io::repeat(0)).take(size);
         let appended = self.builder.append_data(&mut header, name, data);
         appended.map_err(|e| Error::io("cannot copy", name.as_ref(), e))
     }
 
+    fn directory_header(&mut self, name: &str, stat: &Stat, dir: &OwnedFd) -> Result<()> {
+        let mut header = self.new_header(stat, EntryType::Directory, self.recorded(dir));
+        let name = if name.is_empty() { "." } else { name };
+        self.attributes(name, dir)?;
+        let appended = self.builder.append_data(&mut header, name, io::empty());
+        appended.map_err(|e| Error::io("cannot copy", name.as_ref(), e))
+    }
+
+    /// Returns whose a file is where that is only written down.
+    fn recorded(&self, file: &OwnedFd) -> Option<(u32, u32)> {
+        self.selection.recorded.then(|| record::read(file.as_fd()).unwrap_or_default())
+    }
+
+    /// Writes the attributes of what comes next.
+    fn attributes(&mut self, name: &str, file: &OwnedFd) -> Result<()> {
+        if !self.selection.attributes {
+            return Ok(());
+        }
+        let attributes = attributes_of(file.as_fd()).map_err(|e| failed("read attributes of", name, e))?;
+        if attributes.is_empty() {
+            return Ok(());
+        }
+        let records = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let appended = self.builder.append_pax_extensions(records);
+        appended.map_err(|e| Error::io("cannot copy", name.as_ref(), e))
+    }
+
     fn header(&mut self, name: &str, stat: &Stat, entry: EntryType, target: Option<&Path>) -> Result<()> {
-        let mut header = self.new_header(stat, entry);
+        let mut header = self.new_header(stat, entry, None);
         let name = if name.is_empty() { "." } else { name };
         let appended = match target {
             Some(target) => self.builder.append_link(&mut header, name, target),
@@ -299,7 +334,7 @@ impl<W: Write> Packer<'_, W> {
         appended.map_err(|e| Error::io("cannot copy", name.as_ref(), e))
     }
 
-    fn new_header(&self, stat: &Stat, entry: EntryType) -> Header {
+    fn new_header(&self, stat: &Stat, entry: EntryType, recorded: Option<(u32, u32)>) -> Header {
         let mut header = Header::new_gnu();
         header.set_entry_type(entry);
         header.set_size(0);
@@ -309,7 +344,7 @@ impl<W: Write> Packer<'_, W> {
             (Some(chmod), entry) => chmod.apply(mode, entry == EntryType::Directory),
         };
         header.set_mode(mode);
-        let (uid, gid) = self.selection.owner.unwrap_or((stat.st_uid, stat.st_gid));
+        let (uid, gid) = self.selection.owner.or(recorded).unwrap_or((stat.st_uid, stat.st_gid));
         header.set_uid(uid.into());
         header.set_gid(gid.into());
         let mtime = u64::try_from(stat.st_mtime).unwrap_or_default();

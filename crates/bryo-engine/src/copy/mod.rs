@@ -6,7 +6,7 @@
 //! stands for.
 
 mod target;
-mod view;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -120,7 +120,7 @@ impl Engine {
 
     /// Lets an agent come to the files of a container, wherever they are. While somebody writes to one that does not
     /// run, it cannot be started.
-    fn with_files<T>(
+    pub(crate) fn with_files<T>(
         &self,
         record: &Record,
         write: bool,
@@ -236,7 +236,8 @@ fn arrive_inside(
         let why = format!("cannot copy to {:?}: the kernel makes up what is there", to.0);
         return Err(Error::new(Kind::Unsupported, why));
     }
-    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id });
+    let placing = Placing { top, owner, strip_set_id, record: false, attributes: false };
+    let placed = arriving.place(into.as_fd(), &placing);
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }
 
@@ -265,6 +266,7 @@ fn arrive_outside(input: File, from: Written<'_>, to: Written<'_>, owner: Owner)
     let (directory, top) = decide(head, from, to, &path, there)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let into = rustix::fs::openat(CWD, directory.as_slice(), flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-    let placed = arriving.place(into.as_fd(), &Placing { top, owner, strip_set_id: true });
+    let placing = Placing { top, owner, strip_set_id: true, record: false, attributes: false };
+    let placed = arriving.place(into.as_fd(), &placing);
     Ok(placed.map_err(|e| e.within(format!("cannot copy to {:?}", to.0)))?)
 }

@@ -22,7 +22,7 @@ use crate::run::Image;
 
 /// How the files are reached.
 #[derive(Debug)]
-pub(super) enum View {
+pub(crate) enum View {
     /// Among the mounts of the container.
     Running { write: bool },
     /// By mounting what it is made of.
@@ -31,7 +31,7 @@ pub(super) enum View {
 
 /// What a container that does not run is made of.
 #[derive(Debug)]
-pub(super) struct Stopped {
+pub(crate) struct Stopped {
     /// The layers, top first.
     lowers: Vec<PathBuf>,
     /// The container's directory.
@@ -46,7 +46,7 @@ pub(super) struct Stopped {
 
 /// What was opened with the caller's ids.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(crate) enum Opened {
     Running {
         write: bool,
     },
@@ -184,7 +184,7 @@ fn stopped(
     };
     let upper = scratch.map(|scratch| Ok::<_, Error>((own(scratch, "upper")?, own(scratch, "work")?))).transpose()?;
     let written = upper.is_some();
-    let overlay = Overlay { lowers, upper }.mount(Attr::NODEV | Attr::NOSUID)?;
+    let overlay = Overlay { lowers, upper, volatile: false }.mount(Attr::NODEV | Attr::NOSUID)?;
     attach(&overlay, place)?;
     let root = Root::from_fd(overlay);
     for (tree, target) in mounts {

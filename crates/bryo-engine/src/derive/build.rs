@@ -105,7 +105,8 @@ fn content(
     let root = match lowers.len() {
         0 => made.try_clone().map_err(|e| Error::io("copy descriptor of", job.target, e))?,
         1 => lowers.remove(0),
-        _ => Overlay { lowers: &lowers, upper: None }.mount(Attr::RDONLY | Attr::NODEV | Attr::NOSUID)?,
+        _ => Overlay { lowers: &lowers, upper: None, volatile: false }
+            .mount(Attr::RDONLY | Attr::NODEV | Attr::NOSUID)?,
     };
     let mut tree = Tree::new(root, job.foreign);
     tree.described = described;

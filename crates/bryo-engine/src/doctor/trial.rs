@@ -132,7 +132,7 @@ fn overlay_in(scratch: &OwnedFd) -> Tried {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&lower, "file", flags, Mode::from_raw_mode(0o644));
     check("openat", || "file".into(), file).map_err(failed)?;
-    let mounted = Overlay { lowers: &[lower], upper: Some((upper, work)) }.mount(Attr::NODEV);
+    let mounted = Overlay { lowers: &[lower], upper: Some((upper, work)), volatile: true }.mount(Attr::NODEV);
     let mounted = mounted.map_err(|e| Step::Overlay.failed(&e))?;
     // A removal leaves a device file in the upper layer, which is where file systems and filters object.
     let removed = rustix::fs::unlinkat(&mounted, "file", rustix::fs::AtFlags::empty());

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use bryo_identity::rung::Rung;
 use bryo_image::archive::{self, Change, CommitOptions};
-use bryo_image::changes::{Layers, write_layer_of};
+use bryo_image::changes::{Layers, Manner, write_layer};
 use bryo_image::members::{self, Entry};
 use bryo_image::store::{Image, ImageRecord};
 use bryo_sys::check;
@@ -175,7 +175,7 @@ impl Engine {
         };
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let agent = agent::start(place, [write], open, move |layers, [write]| {
-            Ok(write_layer_of(&layers, false, newest, File::from(write))?)
+            Ok(write_layer(&layers, Manner { newest, ..Manner::default() }, File::from(write))?)
         })?;
         let mut failure = None;
         let whole = || match agent.answer() {

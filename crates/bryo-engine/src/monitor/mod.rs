@@ -250,11 +250,19 @@ impl<'a> Monitor<'a> {
 
     /// Writes down that the payload runs, and follows what has become of its networks while it was being started: whoever
     /// changes them asks a supervisor of a container only where it is written down to run.
-    fn settle(&mut self, live: &mut Live, known: bool, write: impl FnOnce(&Held, &Record) -> Result<()>) -> Result<()> {
+    fn settle(&mut self, live: &mut Live, known: bool, write: impl Fn(&Held, &Record) -> Result<()>) -> Result<()> {
         if !known || self.control.is_none() {
             return write(&self.held, &self.record);
         }
-        let choosing = self.engine.networks().choose()?;
+        let networks = self.engine.networks();
+        if !networks.were_chosen() {
+            write(&self.held, &self.record)?;
+            // Somebody may have begun to since, for the first time.
+            if !networks.were_chosen() {
+                return Ok(());
+            }
+        }
+        let choosing = networks.choose()?;
         let asked = self.engine.containers.options(&self.record.id)?;
         let changed = !asked.is_connected_as(&self.record.options);
         if changed {
@@ -262,11 +270,16 @@ impl<'a> Monitor<'a> {
         }
         write(&self.held, &self.record)?;
         drop(choosing);
-        if changed {
-            self.network = live.follow(self.engine, &mut self.record, &mut self.planned)?;
-            self.held.write_state(&self.record.state)?;
+        if changed { self.follow(live) } else { Ok(()) }
+    }
+
+    fn follow(&mut self, live: &mut Live) -> Result<()> {
+        match live.follow(self.engine, &mut self.record, &mut self.planned) {
+            // Its next run finds what is written down.
+            Err(error) if error.kind() == Kind::NotRunning => (),
+            followed => self.network = followed?,
         }
-        Ok(())
+        self.held.write_state(&self.record.state)
     }
 
     /// Sees the container to the end of its last run, and says whether that was told.

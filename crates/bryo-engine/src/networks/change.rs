@@ -140,7 +140,7 @@ impl Engine {
         match ask(&dir) {
             Ok(()) => Ok(()),
             // It has ended, and its next start finds what is written down.
-            Err(_) if self.process(before).is_err() => Ok(()),
+            Err(error) if error.kind() == Kind::NotRunning || self.process(before).is_err() => Ok(()),
             Err(error) => {
                 let choosing = self.networks().choose()?;
                 self.containers.rewrite(&before.id, |now| take_back(&mut now.options, &before.options, after))?;

@@ -188,6 +188,11 @@ impl Networks {
         }
     }
 
+    /// Tells whether anybody has ever chosen networks or addresses, or is about to.
+    pub(crate) fn were_chosen(&self) -> bool {
+        self.lock.exists()
+    }
+
     /// Waits until nobody else chooses networks or addresses.
     pub(crate) fn choose(&self) -> Result<Choosing> {
         DirBuilder::new()

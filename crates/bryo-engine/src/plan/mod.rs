@@ -140,6 +140,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let state =
         if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
     let plan = Plan {
+        emulate_ids: false,
         spec,
         root: input.root,
         ids: input.ids,

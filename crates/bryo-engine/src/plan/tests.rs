@@ -60,7 +60,7 @@ impl Case {
             true => IdMap::single(Caller { uid: id, gid: id }, run),
             false => IdMap::subordinate(Rung::Subordinate, &range, &range, run).unwrap(),
         };
-        let layers = RootFs::Overlay { lowers: vec!["/l".into()], scratch: "/s".into() };
+        let layers = RootFs::Overlay { lowers: vec!["/l".into()], scratch: "/s".into(), volatile: false };
         let host = HostFacts {
             resolver: "nameserver 192.0.2.1\nsearch example.org\n".into(),
             unified_cgroup: true,

@@ -59,8 +59,11 @@ impl Control {
     /// Does what whoever waits at the door has come for, and answers.
     pub fn serve(&self, mut act: impl FnMut() -> Result<()>) {
         while let Ok(client) = rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            let said = act();
-            let words = said.as_ref().map_or_else(|error| error.chain().into_bytes(), |()| DONE.to_vec());
+            let words = match act() {
+                Ok(()) => DONE.to_vec(),
+                Err(error) if error.kind() == Kind::NotRunning => Vec::new(),
+                Err(error) => error.chain().into_bytes(),
+            };
             // One who has gone will look at the container again.
             let _ = wire::send(&client, &words);
         }
@@ -71,7 +74,7 @@ impl Control {
 ///
 /// # Errors
 ///
-/// What has kept the supervisor from it.
+/// What has kept the supervisor from it; [`Kind::NotRunning`] where the container has ended instead.
 pub(crate) fn ask(dir: &Path) -> Result<()> {
     let socket = wire::connect_to(dir, SOCKET)?;
     let set = set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE));
@@ -89,7 +92,19 @@ pub(crate) fn ask(dir: &Path) -> Result<()> {
 impl Live {
     /// Brings the container into the networks that it is to be in by now, and out of others, and writes into the record
     /// what it has there.
+    ///
+    /// # Errors
+    ///
+    /// What has kept it from that; [`Kind::NotRunning`] where the payload has ended, of which nobody may know yet.
     pub fn follow(&mut self, engine: &Engine, record: &mut Record, planned: &mut Planned) -> Result<Network> {
+        self.try_follow(engine, record, planned).map_err(|error| {
+            // One that is about to end has given its namespaces up before.
+            let ended = self.running.has_ended() || self.open_network().is_err();
+            if ended { Error::new(Kind::NotRunning, "the container ended meanwhile") } else { error }
+        })
+    }
+
+    fn try_follow(&mut self, engine: &Engine, record: &mut Record, planned: &mut Planned) -> Result<Network> {
         let options = engine.containers.options(&record.id)?;
         let network = engine.network(&options)?;
         let inside = self.open_network()?;

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use bryo_cgroup::Enforced;
 use bryo_image::store::Pin;
+use bryo_launch::overlay::forget_volatile;
+use bryo_launch::plan::RootFs;
 use bryo_launch::relay::Caller;
 
 use crate::Engine;
@@ -166,13 +168,22 @@ impl Engine {
         let mut networks = networks::join(self, options, who, &planned.upstreams)?;
         let group = Group::make(planned, options)?;
         let around = networks.as_ref().and_then(Membership::around);
-        let mut starting = bryo_launch::start(&planned.plan, around, group.directory())?;
+        let mut guardian = None;
+        let mut starting = bryo_launch::start(&planned.plan, around, group.directory(), |container| {
+            guardian = Some(Guardian::watch(container, group.path().as_deref()));
+        })?;
         let network = network::connect(&mut starting, network, planned, options, note)?;
         if let Some(networks) = &mut networks {
             networks.connect(&mut starting, &planned.plan.ids)?;
         }
-        let guardian = Guardian::watch(starting.pidfd(), group.path().as_deref())?;
+        let guardian = guardian.transpose()?;
         let running = starting.release()?;
+        // One that ended before it could be watched has told why.
+        let unwatched = || Error::new(Kind::NotRunning, "the container ended before it was watched");
+        let guardian = guardian.ok_or_else(unwatched)?;
+        if let RootFs::Overlay { scratch, volatile: true, .. } = &planned.plan.root {
+            forget_volatile(rustix::fs::CWD, &scratch.join("work"));
+        }
         let limits = group.enforced(&planned.plan.spec);
         Ok(Live { running, guardian, network, networks, group, limits })
     }

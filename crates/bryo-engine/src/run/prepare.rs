@@ -246,14 +246,15 @@ impl Engine {
     ) -> Result<(Planned, Option<Slot>)> {
         let (ids, slot) = self.own_range(prepared, held.is_some())?;
         let stored_as = (ids != prepared.ids).then(|| prepared.ids.clone());
+        let overlay = |scratch| RootFs::Overlay { lowers: prepared.lowers.clone(), scratch, volatile: options.remove };
         let root = match (&prepared.image, held) {
             (Image::Host, _) => HostTree::probe().root(&prepared.facts),
             (_, Some(held)) => {
                 let scratch = held.layer()?;
                 self.give(&scratch).map_err(|e| Error::io("cannot give away", &scratch, e))?;
-                RootFs::Overlay { lowers: prepared.lowers.clone(), scratch }
+                overlay(scratch)
             }
-            (_, None) => RootFs::Overlay { lowers: prepared.lowers.clone(), scratch: PathBuf::new() },
+            (_, None) => overlay(PathBuf::new()),
         };
         let volumes = self.volumes_dir();
         let host = HostFacts {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The form of keys and entries. Another one finds nothing of this one.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// The steps that are known.
 #[derive(Debug)]

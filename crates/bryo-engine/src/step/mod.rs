@@ -12,17 +12,22 @@
 mod cache;
 mod files;
 mod layer;
+mod owners;
+mod people;
 mod process;
+mod shared;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use crate::Engine;
 use crate::container::{Held, Id, Namespace, remove_layer, remove_trees};
 use crate::error::{Error, Result};
 
+pub use bryo_image::unpack::Compression;
 pub use cache::{Entry as CacheEntry, StepCache};
 pub use files::Working;
-pub use layer::StepLayer;
+pub use layer::{LayerForm, StepLayer};
 pub use process::{CacheDirectory, SecretFile, StepListener, StepMount, StepProcess};
 
 /// Where a step writes.
@@ -31,6 +36,8 @@ pub struct Scratch {
     held: Held,
     id: Id,
     name: String,
+    /// Whom the files belong to that the step makes, where one id owns everything on the host.
+    maker: Cell<(u32, u32)>,
 }
 
 impl Scratch {
@@ -64,7 +71,7 @@ impl Engine {
         let id = Id::random();
         let name = format!("build-{}", id.short());
         let held = self.containers.create(&id, &name)?;
-        Ok(Scratch { held, id, name })
+        Ok(Scratch { held, id, name, maker: Cell::default() })
     }
 
     /// Removes what a step has written.
@@ -119,7 +126,11 @@ impl Engine {
         let map = self.store_map()?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
-                remove_trees(&path, &[CacheDirectory::DATA], Namespace::New(&map, self.host.helpers.as_ref()))?;
+                remove_trees(
+                    &path,
+                    &[CacheDirectory::DATA, bryo_launch::plan::Volume::UNFINISHED],
+                    Namespace::New(&map, self.host.helpers.as_ref()),
+                )?;
                 std::fs::remove_dir(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
             }
         }

@@ -2,18 +2,24 @@
 //! The process of a step: planned, launched and confined as that of every container.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use bryo_identity::InsideId;
 use bryo_image::store::Image as StoredImage;
 use bryo_launch::plan::{GeneratedFile, Volume};
 use bryo_launch::relay::{self, Caller, Source as Stream};
-use bryo_sys::signal::SignalSet;
+use bryo_sys::root::Root;
 use oci_spec::image::ImageConfiguration;
+use rustix::fs::OFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Scratch;
+use super::files::Working;
+use super::owners::emulated;
 use crate::Engine;
+use crate::container::{Namespace, remove_trees};
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
 use crate::options::{Mount, Network, RunOptions, Source};
@@ -158,6 +164,7 @@ impl Engine {
             let why = format!("user {} has no id on this host; a smaller number has one", facts.uid);
             return Err(Error::new(Kind::Identity(bryo_identity::Kind::NotMapped), why));
         }
+        scratch.maker.set((facts.uid, facts.gid));
         let mut facts = facts;
         facts.groups.retain(|g| !ids.is_single() && InsideId::new(*g).is_some_and(|g| ids.host_gid(g).is_some()));
         let options = RunOptions {
@@ -176,10 +183,10 @@ impl Engine {
         let network = process.network.unwrap_or(self.policy.network);
         let prepared = Prepared::of_step(step_image(process)?, facts, network, ids, scratch.lowers(layers)?);
         let signals = relay::signals();
-        signals.block()?;
+        let before = signals.replace()?;
         let result = self.run_prepared(scratch, process, (&options, prepared), listener);
-        // Between steps a signal ends the build as it ends every program.
-        SignalSet::empty().block()?;
+        // Between steps a signal does what it has done before.
+        before.block()?;
         result
     }
 
@@ -195,7 +202,11 @@ impl Engine {
         for mount in process.mounts {
             add(&mut planned.plan, mount);
         }
+        planned.plan.emulate_ids = emulated(&planned.plan);
         let mut live = self.launch(&planned, prepared.network, options, (&scratch.id, &scratch.name), listener.note)?;
+        let calls = live.running.take_listener();
+        let owners = calls.map(|calls| self.emulate_owners(&planned.plan.ids, live.running.pidfd(), calls));
+        let owners = owners.transpose()?;
         let streams = live.running.take_streams();
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(|e| Error::io("cannot open", "/dev/null".as_ref(), e))?;
@@ -203,6 +214,7 @@ impl Engine {
         let relay = relay::Options { caller, interactive: false, proxy_signals: false, inbox: &inbox, asides: &[] };
         let seen = relay::run(live.running.pidfd(), streams, &relay, Some(listener.output))?;
         let (code, _) = live.wait(&mut crate::container::Status::default())?;
+        drop(owners);
         drop(slot);
         match seen.ended_by {
             Some(signal) => Err(Error::new(Kind::Interrupted(signal), format!("signal {signal} ended the build"))),
@@ -210,23 +222,25 @@ impl Engine {
         }
     }
 
-    /// Makes the data of a directory that steps share, unless it is there.
+    /// Makes the data of a directory that steps share, under a name by which it is not known yet; what another build has
+    /// begun goes. Nobody else makes it meanwhile.
     ///
     /// # Errors
     ///
     /// [`Kind::NoSpace`], [`Kind::Io`].
     pub fn make_cache(&self, directory: &Path, mode: u32, owner: (u32, u32)) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
-        if directory.join(CacheDirectory::DATA).exists() {
-            return Ok(());
-        }
+        let map = self.store_map()?;
         let made = std::fs::create_dir_all(directory);
         let opened = made.and_then(|()| std::fs::set_permissions(directory, PermissionsExt::from_mode(0o777)));
         opened.and_then(|()| self.give(directory)).map_err(|e| Error::io("cannot make", directory, e))?;
-        let single = self.store_map()?.is_single();
+        if directory.join(Volume::UNFINISHED).exists() {
+            remove_trees(directory, &[Volume::UNFINISHED], Namespace::New(&map, self.host.helpers.as_ref()))?;
+        }
+        let single = map.is_single();
         self.in_directory(directory, [], |fd, []| {
             use rustix::fs::{Gid, Mode, Uid};
-            let name = CacheDirectory::DATA;
+            let name = Volume::UNFINISHED;
             let made = rustix::fs::mkdirat(fd, name, Mode::from_raw_mode(mode));
             bryo_sys::check("mkdirat", || name.into(), made)?;
             if !single {
@@ -235,6 +249,37 @@ impl Engine {
                 bryo_sys::check("fchownat", || name.into(), owned)?;
             }
             Ok(())
+        })?
+        .answer()
+    }
+
+    /// Works on the data of a directory that is being made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::in_directory`].
+    pub fn in_cache<T: Serialize + DeserializeOwned, const N: usize>(
+        &self,
+        directory: &Path,
+        given: [OwnedFd; N],
+        work: impl FnOnce(&Root, [OwnedFd; N]) -> Result<T>,
+    ) -> Result<Working<T>> {
+        self.in_directory(directory, given, |fd, given| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let data = rustix::fs::openat(fd, Volume::UNFINISHED, flags, rustix::fs::Mode::empty());
+            work(&Root::from_fd(bryo_sys::check("openat", || Volume::UNFINISHED.into(), data)?), given)
+        })
+    }
+
+    /// Gives the data of a directory its name, now that it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Io`].
+    pub fn finish_cache(&self, directory: &Path) -> Result<()> {
+        self.in_directory(directory, [], |fd, []| {
+            let named = rustix::fs::renameat(fd, Volume::UNFINISHED, fd, CacheDirectory::DATA);
+            Ok(bryo_sys::check("renameat", || CacheDirectory::DATA.into(), named)?)
         })?
         .answer()
     }

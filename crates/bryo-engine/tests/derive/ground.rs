@@ -209,7 +209,7 @@ impl Ground {
             inside.become_root().unwrap();
             let root = match &lowers[..] {
                 [only] => only.try_clone().unwrap(),
-                _ => Overlay { lowers: &lowers, upper: None }.mount(Attr::RDONLY).unwrap(),
+                _ => Overlay { lowers: &lowers, upper: None, volatile: false }.mount(Attr::RDONLY).unwrap(),
             };
             let mut seen = Seen::new();
             look(&Root::from_fd(root), Path::new("/"), &mut seen);

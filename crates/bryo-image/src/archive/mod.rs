@@ -19,6 +19,7 @@ use std::path::Path;
 pub use change::Change;
 pub use commit::{CommitOptions, commit};
 pub use import::{ImportOptions, import};
+pub(crate) use save::uncompressed;
 pub use save::{SaveFormat, save, save_layout_dir, save_plain_dir};
 
 use crate::digest::Digest;

@@ -16,7 +16,7 @@ use crate::copy::copy;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
-use crate::store::{Image, ImageRecord, Layer, Store};
+use crate::store::{Image, ImageRecord, Layer, Members, Store};
 use crate::unpack::{Limits, sniff};
 
 /// The form of a saved archive.
@@ -48,7 +48,7 @@ pub fn save(store: &Store, images: &[ImageRecord], format: SaveFormat, output: &
 /// As [`save`]; [`Kind::Corrupt`] if there is something else at the path.
 pub fn save_layout_dir(store: &Store, record: &ImageRecord, dir: &Path, tag: Option<&str>) -> Result<()> {
     let _pin = store.pin()?;
-    let image = store.image(record)?;
+    let blobs = all_blobs_of(store, record)?;
     for name in ["", "blobs", "blobs/sha256", "blobs/sha512"] {
         let path = dir.join(name);
         match DirBuilder::new().mode(0o755).create(&path) {
@@ -58,7 +58,7 @@ pub fn save_layout_dir(store: &Store, record: &ImageRecord, dir: &Path, tag: Opt
             _ => {}
         }
     }
-    for digest in blobs_of(&image) {
+    for digest in blobs {
         write_file(&dir.join(layout_path(&digest)), &mut store.open_blob(&digest)?)?;
     }
     write_file(&dir.join("oci-layout"), &mut { LAYOUT })?;
@@ -73,7 +73,7 @@ pub fn save_layout_dir(store: &Store, record: &ImageRecord, dir: &Path, tag: Opt
         .as_array_mut()
         .ok_or_else(|| Error::new(Kind::Corrupt, format!("parse {}: no manifests", path.display())))?;
     manifests.retain(|entry| name.is_none() || entry["annotations"][REF_NAME].as_str() != name);
-    manifests.push(entry_of(record, name));
+    manifests.push(entry_of(store, record, name)?);
     write_file(&path, &mut &to_bytes(&index)?[..])
 }
 
@@ -106,7 +106,7 @@ type Output<'a> = Builder<&'a mut dyn Write>;
 fn save_oci(store: &Store, images: &[ImageRecord], builder: &mut Output<'_>) -> Result<()> {
     let mut blobs = BTreeSet::new();
     for record in images {
-        blobs.extend(blobs_of(&store.image(record)?));
+        blobs.extend(all_blobs_of(store, record)?);
     }
     append_dir(builder, "blobs/")?;
     append_dir(builder, "blobs/sha256/")?;
@@ -114,7 +114,8 @@ fn save_oci(store: &Store, images: &[ImageRecord], builder: &mut Output<'_>) -> 
         let size = store.has_blob(digest).unwrap_or_default();
         append(builder, &layout_path(digest), size, &mut store.open_blob(digest)?)?;
     }
-    let entries: Vec<_> = images.iter().map(|record| entry_of(record, record.reference.as_deref())).collect();
+    let entry = |record: &ImageRecord| entry_of(store, record, record.reference.as_deref());
+    let entries = images.iter().map(entry).collect::<Result<Vec<_>>>()?;
     let index = to_bytes(&index_of(&entries))?;
     append(builder, "index.json", index.len() as u64, &mut &index[..])?;
     append(builder, "oci-layout", LAYOUT.len() as u64, &mut &LAYOUT[..])
@@ -164,7 +165,7 @@ fn append_layer(store: &Store, layer: &Layer, builder: &mut Output<'_>) -> Resul
 ///
 /// # Errors
 /// [`Kind::DigestMismatch`] if it has not the diff id that it claims.
-pub(super) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
+pub(crate) fn uncompressed(store: &Store, layer: &Layer, output: &mut dyn Write) -> Result<u64> {
     let mut reader = sniff(store.open_blob(&layer.digest)?)?.decompress(Limits::default().zstd_window_log)?;
     let mut writer = HashingWriter::new(output, layer.diff_id.algorithm());
     copy(&mut reader, &mut writer, "archive")?;
@@ -211,16 +212,29 @@ fn index_of(entries: &[serde_json::Value]) -> serde_json::Value {
     })
 }
 
-fn entry_of(record: &ImageRecord, name: Option<&str>) -> serde_json::Value {
-    let mut entry = json!({
-        "mediaType": record.media_type,
-        "digest": record.manifest,
-        "size": record.size,
-    });
+/// Lists the blobs of an image, and of the others that it was made with.
+fn all_blobs_of(store: &Store, record: &ImageRecord) -> Result<BTreeSet<Digest>> {
+    let mut blobs = blobs_of(&store.image(record)?);
+    if let Some(members) = store.members(record)? {
+        for image in &members.images {
+            blobs.extend(blobs_of(&store.image(image)?));
+        }
+        blobs.insert(members.digest);
+    }
+    Ok(blobs)
+}
+
+fn entry_of(store: &Store, record: &ImageRecord, name: Option<&str>) -> Result<serde_json::Value> {
+    let mut entry = match store.members(record)? {
+        Some(Members { digest, bytes, .. }) => {
+            json!({"mediaType": Members::MEDIA_TYPE, "digest": digest, "size": bytes.len()})
+        }
+        None => json!({"mediaType": record.media_type, "digest": record.manifest, "size": record.size}),
+    };
     if let Some(name) = name {
         entry["annotations"] = json!({ REF_NAME: name });
     }
-    entry
+    Ok(entry)
 }
 
 fn to_bytes(value: &impl serde::Serialize) -> Result<Vec<u8>> {

@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Carried, LIMITS};
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{Member, MemberKind, RootPath, TarReader, sniff, write_member};
+use crate::record;
+use crate::unpack::{Member, MemberKind, RootPath, TarReader, allowed, sniff, write_member};
 
 /// Bits that let a program be somebody else.
 const SET_ID: u32 = 0o6000;
@@ -58,6 +59,10 @@ pub struct Placing {
     pub owner: Owner,
     /// Leaves out set-id bits: what was somebody's in a container would be the caller's here.
     pub strip_set_id: bool,
+    /// Writes owners down in place of setting them: one id owns everything ([`crate::record`]).
+    pub record: bool,
+    /// Keeps file capabilities and attributes of users.
+    pub attributes: bool,
 }
 
 /// A stream whose first member is known.
@@ -123,11 +128,13 @@ struct Made {
 }
 
 /// What a name is to have.
-#[derive(Clone, Copy)]
 struct Metadata {
     owner: Option<(u32, u32)>,
+    /// Whether the owner is only written down.
+    record: bool,
     mode: u32,
     mtime: Option<(i64, u32)>,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Placer<'_> {
@@ -200,7 +207,14 @@ impl Placer<'_> {
             Owner::Stream => Some((id(member.uid)?, id(member.gid)?)),
         };
         let stripped = if self.placing.strip_set_id { SET_ID } else { 0 };
-        Ok(Metadata { owner, mode: member.mode & !stripped, mtime: Some(member.mtime) })
+        let attributes = if self.placing.attributes { member.xattrs.clone() } else { Vec::new() };
+        Ok(Metadata {
+            owner,
+            record: self.placing.record,
+            mode: member.mode & !stripped,
+            mtime: Some(member.mtime),
+            attributes: attributes.into_iter().filter_map(allowed).collect(),
+        })
     }
 
     /// Opens the directory that a name is to be in. An archive may leave out directories; they are made.
@@ -214,7 +228,9 @@ impl Placer<'_> {
                     Owner::These(uid, gid) => Some((uid, gid)),
                     Owner::Maker | Owner::Stream => None,
                 };
-                self.directory(parent.as_fd(), &above, Metadata { owner, mode: 0o755, mtime: None })?;
+                let record = self.placing.record;
+                let metadata = Metadata { owner, record, mode: 0o755, mtime: None, attributes: Vec::new() };
+                self.directory(parent.as_fd(), &above, metadata)?;
                 beneath(self.root, above.as_bytes()).map_err(|error| failed("open", &above, error))
             }
             other => other.map_err(|error| failed("open the directory of", path, error)),
@@ -289,15 +305,32 @@ fn make<T>(path: &RootPath, make: impl Fn() -> rustix::io::Result<T>, parent: Bo
     make().map_err(|error| failed("make", path, error))
 }
 
-/// Sets owner, mode and time of what a descriptor has, in this order: a change of owner takes set-id bits away.
+/// Sets owner, mode, attributes and time of what a descriptor has, in this order: a change of owner takes set-id bits and
+/// file capabilities away.
 fn complete(fd: BorrowedFd<'_>, metadata: &Metadata, path: &RootPath) -> Result<()> {
     if let Some((uid, gid)) = metadata.owner {
-        let owned = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let owned = if metadata.record {
+            or_untold(record::write(fd, (uid, gid)))
+        } else {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        };
         owned.map_err(|error| owner_failed(path, (uid, gid), error))?;
     }
     let mode = rustix::fs::fchmod(fd, Mode::from_raw_mode(metadata.mode));
     mode.map_err(|error| failed("set mode of", path, error))?;
+    for (name, value) in &metadata.attributes {
+        let set = rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty());
+        or_untold(set).map_err(|error| failed("set attributes of", path, error))?;
+    }
     rustix::fs::futimens(fd, &times(metadata)).map_err(|error| failed("set time of", path, error))
+}
+
+/// Passes over what a file system without attributes answers, or a map whose only id is not root.
+fn or_untold(set: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match set {
+        Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => Ok(()),
+        other => other,
+    }
 }
 
 /// Sets the owner of a link or a pipe that was made by its name, and its time.
@@ -310,7 +343,8 @@ fn own_name(parent: BorrowedFd<'_>, path: &RootPath, kind: FileType, metadata: &
     if FileType::from_raw_mode(found.st_mode) != kind {
         return Err(failed("make", path, Errno::STALE));
     }
-    if let Some((uid, gid)) = metadata.owner {
+    // Links and pipes have no attributes that an owner could be written down in.
+    if let Some((uid, gid)) = metadata.owner.filter(|_| !metadata.record) {
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let owned = rustix::fs::chownat(&made, "", user, group, AtFlags::EMPTY_PATH);
         owned.map_err(|error| owner_failed(path, (uid, gid), error))?;

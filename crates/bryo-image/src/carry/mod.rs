@@ -15,7 +15,7 @@ mod arrive;
 mod pack;
 
 pub use arrive::{Arriving, Head, Owner, Placing, Top, beneath};
-pub use pack::{Thing, is_made_up, pack};
+pub use pack::{Thing, attributes_of, is_made_up, pack};
 
 use serde::{Deserialize, Serialize};
 

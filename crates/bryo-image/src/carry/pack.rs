@@ -3,14 +3,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Carried;
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{ArchiveWriter, DEPTH_MAX, names, shown};
+use crate::unpack::{ArchiveWriter, DEPTH_MAX, attributes, is_record, names, shown};
 
 /// File systems that the kernel makes up: what is in them is no file. Source: `linux/magic.h`.
 const MADE_UP: [u64; 9] = [
@@ -62,6 +62,18 @@ impl Thing {
 pub fn is_made_up(fd: impl AsFd) -> bool {
     let magic = rustix::fs::fstatfs(fd).ok().and_then(|found| u64::try_from(found.f_type).ok());
     magic.is_some_and(|magic| MADE_UP.contains(&magic))
+}
+
+/// Reads the attributes of a file that have a meaning in an image, by their names in an archive, but not the record of
+/// its owner.
+///
+/// # Errors
+///
+/// What the file system answers.
+pub fn attributes_of(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut attributes = attributes(file)?;
+    attributes.retain(|(name, _)| !is_record(name));
+    Ok(attributes)
 }
 
 /// Writes a thing, and what is in it, as an archive in which it has this name. With `squash` one id owns everything,

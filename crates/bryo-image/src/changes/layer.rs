@@ -21,23 +21,26 @@ use crate::unpack::{ArchiveWriter, attributes};
 /// What the name of a whiteout begins with.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// Writes what a container has changed as an archive that makes a layer of it. With `squash` one id owns everything,
-/// which stands for root. A name that would be taken for a whiteout is left out.
-///
-/// # Errors
-/// As [`changes`].
-pub fn write_layer(layers: &Layers, squash: bool, output: impl Write) -> Result<Carried> {
-    write_layer_of(layers, squash, None, output)
+/// How a layer is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// One id owns everything, which stands for whom the record of a file says ([`crate::record`]).
+    pub squash: bool,
+    /// Whom new files belong to then that have no record: whoever has made them.
+    pub maker: (u32, u32),
+    /// Later times, in seconds since the epoch, are written as this one.
+    pub newest: Option<u64>,
 }
 
-/// As [`write_layer`], and writes times that are later than `newest`, in seconds since the epoch, as that one.
+/// Writes what a container has changed as an archive that makes a layer of it. A name that would be taken for a whiteout
+/// is left out.
 ///
 /// # Errors
 /// As [`changes`].
-pub fn write_layer_of(layers: &Layers, squash: bool, newest: Option<u64>, output: impl Write) -> Result<Carried> {
-    let archive = ArchiveWriter::new(BufWriter::with_capacity(256 << 10, output), squash);
+pub fn write_layer(layers: &Layers, manner: Manner, output: impl Write) -> Result<Carried> {
+    let archive = ArchiveWriter::new(BufWriter::with_capacity(256 << 10, output), manner.squash);
     let mut writer = Writer {
-        archive: archive.no_later_than(newest),
+        archive: archive.no_later_than(manner.newest),
         root: again(&layers.own)?,
         written: BTreeSet::new(),
         carried: Carried::default(),
@@ -47,7 +50,9 @@ pub fn write_layer_of(layers: &Layers, squash: bool, newest: Option<u64>, output
         writer.above(path)?;
         match change.kind {
             ChangeKind::Deleted => writer.whiteout(path)?,
-            ChangeKind::Added | ChangeKind::Changed => writer.entry(path)?,
+            ChangeKind::Added => writer.entry(path, (manner.maker, manner.maker))?,
+            // Who is not root replaces files, and does not take over directories.
+            ChangeKind::Changed => writer.entry(path, ((0, 0), manner.maker))?,
         }
     }
     writer.carried.bytes = writer.archive.content();
@@ -68,7 +73,9 @@ impl<W: Write> Writer<W> {
     fn above(&mut self, path: &Path) -> Result<()> {
         let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
         above.reverse();
-        above.into_iter().try_for_each(|path| if self.written.contains(path) { Ok(()) } else { self.entry(path) })
+        above
+            .into_iter()
+            .try_for_each(|path| if self.written.contains(path) { Ok(()) } else { self.entry(path, ((0, 0), (0, 0))) })
     }
 
     fn whiteout(&mut self, path: &Path) -> Result<()> {
@@ -79,7 +86,8 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path) -> Result<()> {
+    /// Writes an entry; one without a record belongs to the first of the owners if it is a directory, else to the other.
+    fn entry(&mut self, path: &Path, (directory, other): ((u32, u32), (u32, u32))) -> Result<()> {
         let bytes = path.as_os_str().as_bytes();
         if path.file_name().is_some_and(|name| name.as_bytes().starts_with(WHITEOUT)) {
             return Ok(());
@@ -88,6 +96,7 @@ impl<W: Write> Writer<W> {
         let Some(fd) = self.open(path, OFlags::PATH)? else { return Ok(()) };
         let found = rustix::fs::fstat(&fd).map_err(|error| failed("look at", bytes, error))?;
         let read = |fd: &OwnedFd| attributes(fd.as_fd()).map_err(|error| failed("read attributes of", bytes, error));
+        self.archive.unrecorded(if kind(&found) == FileType::Directory { directory } else { other });
         match kind(&found) {
             FileType::Directory => {
                 let Some(dir) = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)? else { return Ok(()) };

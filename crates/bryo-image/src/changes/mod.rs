@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use layer::{write_layer, write_layer_of};
+pub use layer::{Manner, write_layer};
 
 use crate::error::Result;
 
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(gone, ["/d/s/file", "/d/s/u/deep", "/d/s/u/w", "/d/top"].map(PathBuf::from));
 
         let mut layer = Vec::new();
-        write_layer(&layers, true, &mut layer).unwrap();
+        write_layer(&layers, Manner { squash: true, maker: (0, 0), newest: None }, &mut layer).unwrap();
         let names: Vec<String> = tar::Archive::new(layer.as_slice())
             .entries()
             .unwrap()
@@ -163,7 +163,8 @@ mod tests {
                     let mut layers = layers(&own, &lower);
                     layers.mounted = (0..8).map(|n| PathBuf::from(format!("/d/{n}/in"))).collect();
                     changes(&layers).unwrap();
-                    write_layer(&layers, true, std::io::sink()).unwrap();
+                    write_layer(&layers, Manner { squash: true, maker: (0, 0), newest: None }, std::io::sink())
+                        .unwrap();
                     let Layers { own, lowers, .. } = layers;
                     usage(own.as_fd()).unwrap();
                     let parts = lowers.into_iter().chain([own]).map(Part::new).collect();

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::merged::{again, enter, failed, is_whiteout, kind, list, look, names};
 use super::{Change, ChangeKind, Layers, places};
 use crate::error::{Error, Kind, Result};
+use crate::record;
 use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
 
 pub(super) fn walk(layers: &Layers) -> Result<Vec<Change>> {
@@ -110,7 +111,9 @@ impl Walk {
         let place = self.changes.len();
         let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
         let seen = self.directory(&dir, lowers, hidden)?;
-        let same = same_owner(now, before) && (same_time(now, before) || seen.for_mounts);
+        let recorded = |dir: &OwnedFd| record::read(dir.as_fd());
+        let same_record = lowers.first().is_none_or(|below| recorded(&dir) == recorded(below));
+        let same = same_record && same_owner(now, before) && (same_time(now, before) || seen.for_mounts);
         if seen.moved || !same {
             self.note_at(place, ChangeKind::Changed);
         }

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
+use super::index::INDEX_TYPE;
 use super::manifest::{MANIFEST_MAX, MediaKind};
 use super::{ImageSummary, Store};
 use crate::digest::Digest;
@@ -223,6 +224,9 @@ impl Store {
         for record in self.images()? {
             let reached = self.must_have(&record.manifest, "manifest").and_then(|()| {
                 self.mark_manifest(&record.manifest, &record.media_type, 0, &mut marked)?;
+                if let Some(index) = &record.source {
+                    self.mark_manifest(index, INDEX_TYPE, 0, &mut marked)?;
+                }
                 record.config.as_ref().map_or(Ok(()), |config| self.must_have(config, "configuration"))
             });
             let name = || record.reference.clone().unwrap_or_else(|| record.manifest.to_string());

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONFIG: &str = "dev.bryo.image.config";
 const SOURCE: &str = "dev.bryo.image.source";

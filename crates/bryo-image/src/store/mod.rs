@@ -15,6 +15,7 @@ mod gc;
 mod image;
 mod index;
 mod manifest;
+mod members;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -30,6 +31,7 @@ pub use gc::{DiskUsage, GcOptions, GcReport, ImageUsage, LayerUsage};
 pub use image::{History, Image, ImageSummary, Layer};
 pub use index::{ImageRecord, NewImage, Removed};
 pub use manifest::{MANIFEST_MAX, MediaKind, parse_manifest};
+pub use members::Members;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::tar::Member;
 use crate::error::{Error, Kind, Result};
+use crate::record;
 
 const SET_ID: u32 = 0o6000;
 
@@ -19,6 +20,8 @@ const SET_ID: u32 = 0o6000;
 pub(super) struct Metadata {
     /// Ids inside; `None` for the ids that the process acts with.
     owner: Option<(u32, u32)>,
+    /// Ids inside that are only written down: one id owns everything.
+    recorded: Option<(u32, u32)>,
     mode: u32,
     mtime: (i64, u32),
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -46,6 +49,7 @@ impl Metadata {
         let dropped = (all - xattrs.len()) as u64;
         let metadata = Self {
             owner: (!squash && owner != (0, 0)).then_some(owner),
+            recorded: (squash && owner != (0, 0)).then_some(owner),
             mode: if squash { member.mode & !SET_ID } else { member.mode },
             mtime: member.mtime,
             xattrs,
@@ -114,6 +118,13 @@ impl Metadata {
 
     fn set_xattrs(&self, fd: BorrowedFd<'_>, path: &str) -> Result<u64> {
         let mut dropped = 0;
+        if let Some(owner) = self.recorded {
+            match record::write(fd, owner) {
+                Ok(()) => {}
+                Err(Errno::OPNOTSUPP | Errno::PERM) => dropped += 1,
+                Err(error) => return Err(Error::io(format!("write the owner of {path} down"), error)),
+            }
+        }
         for (name, value) in &self.xattrs {
             match rustix::fs::fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
                 Ok(()) => {}
@@ -140,13 +151,14 @@ impl Metadata {
 }
 
 /// Lets through what has a meaning for a container and gives no rights on the host: file capabilities, which are
-/// bound to the user namespace, and user attributes, except those that direct overlayfs.
-fn allowed((name, value): (Vec<u8>, Vec<u8>)) -> Option<(Vec<u8>, Vec<u8>)> {
+/// bound to the user namespace, and user attributes, except those that direct overlayfs or say whose a file is.
+pub(crate) fn allowed((name, value): (Vec<u8>, Vec<u8>)) -> Option<(Vec<u8>, Vec<u8>)> {
     if name == b"security.capability" {
         return capability(&value).map(|value| (name, value));
     }
     let user = name.strip_prefix(b"user.")?;
-    let harmless = !user.is_empty() && user != b"overlay" && !user.starts_with(b"overlay.");
+    let harmless =
+        !user.is_empty() && user != b"overlay" && !user.starts_with(b"overlay.") && name != record::OWNER.as_bytes();
     (harmless && name.len() <= 255 && !name.contains(&0)).then_some((name, value))
 }
 
@@ -182,6 +194,7 @@ mod tests {
             "user.overlay.opaque",
             "user.overlay.redirect",
             "user.overlay",
+            "user.bryo.owner",
             "user.",
             "user",
             "security.selinux",

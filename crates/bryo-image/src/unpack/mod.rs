@@ -42,10 +42,11 @@ pub use worker::{UnpackHandle, Unpacked, Worker};
 pub(crate) use apply::write_member;
 pub(crate) use entry::{RootPath, shown};
 pub(crate) use export::{DEPTH_MAX, open_directory};
+pub(crate) use metadata::allowed;
 pub(crate) use stream::sniff;
 pub(crate) use tar::{Member, MemberKind, TarReader};
 pub(crate) use tree::{names, stat};
-pub(crate) use writer::{ArchiveWriter, attributes};
+pub(crate) use writer::{ArchiveWriter, attributes, is_record};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -129,6 +130,21 @@ impl Compression {
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
+    }
+
+    /// Compresses what is read.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] if the compressor cannot be had.
+    pub fn compress<'a>(self, input: impl std::io::Read + 'a) -> Result<Box<dyn std::io::Read + 'a>> {
+        Ok(match self {
+            Self::None => Box::new(input),
+            Self::Gzip => Box::new(crate::gzip::Gzip::new(input)),
+            Self::Zstd => {
+                let encoder = zstd::stream::read::Encoder::new(input, zstd::DEFAULT_COMPRESSION_LEVEL);
+                Box::new(encoder.map_err(|error| Error::io("begin to compress a layer", error))?)
+            }
+        })
     }
 }
 

@@ -15,17 +15,26 @@ use tar::{Builder, EntryType, Header};
 
 use super::entry::shown;
 use crate::error::{Error, Result};
+use crate::record;
+
+/// What the names of attributes begin with in an archive.
+const ATTRIBUTE: &str = "SCHILY.xattr.";
+
+/// A user and a group.
+type Owner = (u32, u32);
 
 /// Extended attributes by their names in the archive.
-type Attributes = Vec<(String, Vec<u8>)>;
+pub(crate) type Attributes = Vec<(String, Vec<u8>)>;
 
 /// Writes an archive.
 pub(crate) struct ArchiveWriter<W: Write> {
     builder: Builder<W>,
-    /// One id owns everything: it stands for root.
+    /// One id owns everything: it stands for whom the record of a file says.
     squash: bool,
-    /// Where a file of several names was written first.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Whom what has no record belongs to then.
+    unrecorded: Owner,
+    /// Where a file of several names was written first, and whose it is.
+    links: HashMap<(u64, u64), (Vec<u8>, Owner)>,
     /// Bytes of files so far.
     content: u64,
     /// No time is written that is later than this one.
@@ -34,7 +43,19 @@ pub(crate) struct ArchiveWriter<W: Write> {
 
 impl<W: Write> ArchiveWriter<W> {
     pub fn new(output: W, squash: bool) -> Self {
-        Self { builder: Builder::new(output), squash, links: HashMap::new(), content: 0, newest: None }
+        Self {
+            builder: Builder::new(output),
+            squash,
+            unrecorded: (0, 0),
+            links: HashMap::new(),
+            content: 0,
+            newest: None,
+        }
+    }
+
+    /// Says whom what comes next belongs to, where one id owns everything and nothing is written down for it.
+    pub fn unrecorded(&mut self, owner: Owner) {
+        self.unrecorded = owner;
     }
 
     /// Writes later times as this one, in seconds since the epoch.
@@ -56,17 +77,18 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     pub fn directory(&mut self, path: &[u8], found: &Stat, attributes: &Attributes) -> Result<()> {
-        let mut header = self.header(found, EntryType::Directory);
+        let mut header = self.header(found, EntryType::Directory, self.owner(found, attributes));
         self.append(&[path, b"/"].concat(), &mut header, attributes, io::empty())
     }
 
     pub fn fifo(&mut self, path: &[u8], found: &Stat) -> Result<()> {
-        let mut header = self.header(found, EntryType::Fifo);
+        let mut header = self.header(found, EntryType::Fifo, self.owner(found, &Vec::new()));
         self.append(path, &mut header, &Vec::new(), io::empty())
     }
 
     pub fn symlink(&mut self, path: &[u8], found: &Stat, target: &[u8]) -> Result<()> {
-        self.link(path, found, EntryType::Symlink, target)
+        let header = self.header(found, EntryType::Symlink, self.owner(found, &Vec::new()));
+        self.link(path, header, target)
     }
 
     /// Writes a second name of a file that was written already, or takes note of a first one. Tells whether that is all
@@ -76,18 +98,24 @@ impl<W: Write> ArchiveWriter<W> {
             return Ok(false);
         }
         let inode = (found.st_dev, found.st_ino);
-        if let Some(first) = self.links.get(&inode).cloned() {
-            self.link(path, found, EntryType::Link, &first)?;
+        if let Some((first, owner)) = self.links.get(&inode).cloned() {
+            // Whoever unpacks the second name sets the owner once more.
+            let header = self.header(found, EntryType::Link, owner);
+            self.link(path, header, &first)?;
             return Ok(true);
         }
-        self.links.insert(inode, path.to_vec());
+        self.links.insert(inode, (path.to_vec(), (0, 0)));
         Ok(false)
     }
 
     /// Writes a file of the size that it has now: of what grows the beginning, behind what shrinks zeros.
     pub fn file(&mut self, path: &[u8], found: &Stat, file: File, attributes: &Attributes) -> Result<()> {
         let size = found.st_size.cast_unsigned();
-        let mut header = self.header(found, EntryType::Regular);
+        let owner = self.owner(found, attributes);
+        if let Some((_, first)) = self.links.get_mut(&(found.st_dev, found.st_ino)) {
+            *first = owner;
+        }
+        let mut header = self.header(found, EntryType::Regular, owner);
         header.set_size(size);
         self.content += size;
         self.append(path, &mut header, attributes, file.take(size).chain(io::repeat(0)).take(size))
@@ -102,8 +130,7 @@ impl<W: Write> ArchiveWriter<W> {
         self.append(path, &mut header, &Vec::new(), io::empty())
     }
 
-    fn link(&mut self, path: &[u8], found: &Stat, entry_type: EntryType, target: &[u8]) -> Result<()> {
-        let mut header = self.header(found, entry_type);
+    fn link(&mut self, path: &[u8], mut header: Header, target: &[u8]) -> Result<()> {
         // As it is: what `append_link` makes of a path would be another text, and a longer one goes before the header.
         if header.set_link_name_literal(target).is_err() {
             self.long_link(target).map_err(|error| failed(path, error))?;
@@ -122,25 +149,40 @@ impl<W: Write> ArchiveWriter<W> {
         self.builder.append(&header, target.chain(&[0][..]))
     }
 
-    fn header(&self, found: &Stat, entry_type: EntryType) -> Header {
+    /// Returns whom a file belongs to.
+    fn owner(&self, found: &Stat, attributes: &Attributes) -> Owner {
+        if !self.squash {
+            return (found.st_uid, found.st_gid);
+        }
+        let recorded = attributes.iter().find(|(name, _)| is_record(name));
+        recorded.and_then(|(_, value)| record::parse(value)).unwrap_or(self.unrecorded)
+    }
+
+    fn header(&self, found: &Stat, entry_type: EntryType, (uid, gid): Owner) -> Header {
         let mut header = Header::new_gnu();
         header.set_entry_type(entry_type);
         header.set_size(0);
         header.set_mode(found.st_mode & 0o7777);
-        header.set_uid(if self.squash { 0 } else { found.st_uid.into() });
-        header.set_gid(if self.squash { 0 } else { found.st_gid.into() });
+        header.set_uid(uid.into());
+        header.set_gid(gid.into());
         let mtime = u64::try_from(found.st_mtime).unwrap_or_default();
         header.set_mtime(self.newest.map_or(mtime, |newest| mtime.min(newest)));
         header
     }
 
     fn append(&mut self, path: &[u8], header: &mut Header, attributes: &Attributes, data: impl Read) -> Result<()> {
-        if !attributes.is_empty() {
-            let records = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let mut attributes = attributes.iter().filter(|(name, _)| !is_record(name)).peekable();
+        if attributes.peek().is_some() {
+            let records = attributes.map(|(name, value)| (name.as_str(), value.as_slice()));
             self.builder.append_pax_extensions(records).map_err(|error| failed(path, error))?;
         }
         self.builder.append_data(header, os_path(path), data).map_err(|error| failed(path, error))
     }
+}
+
+/// Tells whether an attribute, by its name in an archive, says whose a file is, which the archive says by itself.
+pub(crate) fn is_record(name: &str) -> bool {
+    name.strip_prefix(ATTRIBUTE) == Some(record::OWNER)
 }
 
 /// Reads the attributes of a file that have a meaning in an image, by their names in an archive.
@@ -165,7 +207,7 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> rustix::io::Result<Attributes> {
             other => other?,
         };
         value.truncate(len);
-        attributes.push((format!("SCHILY.xattr.{text}"), value));
+        attributes.push((format!("{ATTRIBUTE}{text}"), value));
     }
     attributes.sort();
     Ok(attributes)

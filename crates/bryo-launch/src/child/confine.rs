@@ -9,6 +9,7 @@
 
 use std::os::fd::AsFd;
 
+use bryo_sys::listener::Listener;
 use bryo_sys::{Errno, check};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Signal, Uid};
@@ -19,7 +20,7 @@ use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
 
 /// Ties this process to its parent's life: a foreground container does not outlive the command that runs it.
-pub(super) fn die_with_parent() -> Result<()> {
+pub(crate) fn die_with_parent() -> Result<()> {
     let set = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     Ok(check("prctl", || "PR_SET_PDEATHSIG, SIGKILL".into(), set)?)
 }
@@ -85,12 +86,34 @@ pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
     Ok(())
 }
 
-fn filter(process: &PreparedProcess) -> Result<()> {
+/// Takes on the authority of a process without what confines it further, its filter and Landlock.
+pub(crate) fn identity(process: &PreparedProcess) -> Result<()> {
+    keyring()?;
+    process.caps.drop_bounding()?;
+    check("prctl", || "PR_SET_NO_NEW_PRIVS".into(), rustix::thread::set_no_new_privs(true))
+        .context(Kind::Confinement, || "cannot give up new privileges".into())?;
+    become_user(process)?;
+    process.caps.apply()?;
+    undumpable()?;
+    die_with_parent()?;
+    signals()
+}
+
+/// Installs the system call filter, if there is one.
+pub(crate) fn filter(process: &PreparedProcess) -> Result<()> {
     match &process.seccomp {
         Some(program) => bryo_sys::seccomp::install(&program.filters, program.flags)
             .context(Kind::Confinement, || "cannot install the system call filter".into()),
         None => Ok(()),
     }
+}
+
+/// Lets another process answer changes of owners. The filter stands beside the other one, and of two the kernel obeys
+/// the stricter: what that one refuses is refused.
+pub(super) fn emulate_ids(sync: &ChildEnd) -> Result<()> {
+    let listener = Listener::install(&crate::seccomp::emulated_ids());
+    let told = listener.and_then(|listener| sync.listener(&listener));
+    told.context(Kind::Confinement, || "cannot have changes of owners answered".into())
 }
 
 /// The caller's keys stay with the caller. A kernel without keyrings has none to give away.

@@ -26,6 +26,9 @@ fn prepared<'a>(process: &PreparedProcess, sync: &'a ChildEnd) -> Result<Option<
     let landlocked = landlock::available(process.manner.landlock)? > 0;
     let trampoline = if landlocked { None } else { Some(Trampoline::make(sync)?) };
     confine::apply(process)?;
+    if process.manner.emulate_ids {
+        confine::emulate_ids(sync)?;
+    }
     Ok(trampoline)
 }
 

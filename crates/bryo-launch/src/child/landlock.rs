@@ -21,7 +21,7 @@ const RIGHTS: ABI = ABI::V5;
 const FIRST_USABLE: u8 = 2;
 
 /// Tells which ABI will be enforced, 0 for none.
-pub(super) fn available(wanted: Landlock) -> Result<u8> {
+pub(crate) fn available(wanted: Landlock) -> Result<u8> {
     if wanted == Landlock::Off {
         return Ok(0);
     }
@@ -44,13 +44,20 @@ pub(super) fn restrict(wanted: Landlock) -> Result<()> {
     if available(wanted)? == 0 {
         return Ok(());
     }
-    let root = Root::open(std::path::Path::new("/"))?;
+    restrict_to(Some(&Root::open(std::path::Path::new("/"))?))
+}
+
+/// Confines this process to one directory, or to none at all.
+pub(crate) fn restrict_to(root: Option<&Root>) -> Result<()> {
     let rights = AccessFs::from_all(RIGHTS);
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(rights)
         .and_then(Ruleset::create)
-        .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(&root, rights)))
+        .and_then(|ruleset| match root {
+            Some(root) => ruleset.add_rule(PathBeneath::new(root, rights)),
+            None => Ok(ruleset),
+        })
         // It would give new privileges up where they were asked to be kept.
         .map(|ruleset| ruleset.no_new_privs(false))
         .and_then(|ruleset| ruleset.restrict_self())

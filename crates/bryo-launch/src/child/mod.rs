@@ -15,12 +15,12 @@
 //! Its peer is the parent, over `sync.rs`. What it faces: the root file system's content, in every name of which may
 //! be a trap, and nothing that runs: no process of the container exists before the payload.
 
-mod confine;
+pub(crate) mod confine;
 mod copy;
 mod dev;
 mod exec;
 mod init;
-mod landlock;
+pub(crate) mod landlock;
 mod open;
 mod places;
 mod rootfs;

@@ -51,7 +51,7 @@ pub(super) fn open(
         sync.network(own_network()?.as_fd())?;
     }
     let (lowers, scratch) = match &plan.root {
-        RootFs::Overlay { lowers, scratch } if translated.is_none() => {
+        RootFs::Overlay { lowers, scratch, .. } if translated.is_none() => {
             let layers = lowers.iter().map(|p| directory(p)).collect::<Result<_>>()?;
             (layers, Some(directory(scratch)?))
         }

@@ -19,13 +19,14 @@ use crate::child::open::Opened;
 use crate::child::places::Places;
 use crate::child::{dev, places, volume, write_all};
 use crate::error::{Context, Error, Kind, Result};
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, forget_volatile};
 use crate::plan::{GeneratedFile, Plan, RootFs};
 use crate::prepare::{MountOp, Prepared, What};
 
 pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<()> {
     let Opened { lowers, scratch, binds, devices, volumes } = opened;
-    let base = base(&lowers, scratch.as_ref(), prepared)?;
+    let volatile = matches!(plan.root, RootFs::Overlay { volatile: true, .. });
+    let base = base(&lowers, scratch.as_ref(), volatile, prepared)?;
     drop(lowers);
     let trees = prepared.mounts.iter().zip(binds).map(detached).collect::<Result<Vec<_>>>()?;
     let place = place(scratch)?;
@@ -59,7 +60,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
 }
 
 /// Makes the root's mount, detached.
-fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, prepared: &Prepared) -> Result<OwnedFd> {
+fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, volatile: bool, prepared: &Prepared) -> Result<OwnedFd> {
     // Where no privilege can be gained, the mount says so too.
     let no_suid = if prepared.process.no_new_privileges { Attr::NOSUID } else { Attr::empty() };
     let Some(scratch) = scratch else {
@@ -80,7 +81,12 @@ fn base(lowers: &[OwnedFd], scratch: Option<&OwnedFd>, prepared: &Prepared) -> R
     };
     // The kernel makes a directory in the one to work in. The caller, whose directory is around both and closed to all
     // others, can remove it without the help of a process in the namespace, which would be a good part of a short run.
-    let overlay = Overlay { lowers, upper: Some((own("upper", 0o755)?, own("work", 0o777)?)) };
+    let (upper, work) = (own("upper", 0o755)?, own("work", 0o777)?);
+    if volatile {
+        // The caller was killed before it did.
+        forget_volatile(scratch, Path::new("work"));
+    }
+    let overlay = Overlay { lowers, upper: Some((upper, work)), volatile };
     overlay.mount(Attr::NODEV | no_suid).map_err(|e| {
         let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
         Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, "cannot mount the layers", &e)

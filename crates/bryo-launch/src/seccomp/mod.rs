@@ -30,6 +30,7 @@
 
 mod assembler;
 mod conditions;
+mod emulated;
 mod error;
 #[cfg(test)]
 mod machine;
@@ -42,6 +43,7 @@ mod tests;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag};
 
 pub use bryo_sys::seccomp::SockFilter;
+pub(crate) use emulated::emulated_ids;
 pub use error::{Error, Kind};
 
 use assembler::{Assembler, Label};

@@ -14,14 +14,14 @@ use bryo_tests::{Home, Output, User};
 use serde_json::{Value, json};
 
 /// A home with a context in which there are a few files.
-fn ground(user: &User) -> Home {
+pub fn ground(user: &User) -> Home {
     let home = Home::new(user);
     home.load(&images::busybox());
     context(&home);
     home
 }
 
-fn context(home: &Home) {
+pub fn context(home: &Home) {
     for (name, content) in [
         ("c/a.txt", "a\n"),
         ("c/b.txt", "b\n"),
@@ -40,14 +40,14 @@ fn context(home: &Home) {
 
 /// Builds a Dockerfile, with what every test wants.
 #[track_caller]
-fn build(home: &Home, dockerfile: &str, args: &[&str]) -> Output {
+pub fn build(home: &Home, dockerfile: &str, args: &[&str]) -> Output {
     home.write("c/Dockerfile", dockerfile);
     let context = home.path.join("c").display().to_string();
     let plain: &[&str] = if args.contains(&"--progress") { &[] } else { &["--progress", "plain"] };
     home.bryo(&[&["build", "-t", "localhost/built"], plain, args, &[&context]].concat())
 }
 
-fn inside(home: &Home, script: &str) -> String {
+pub fn inside(home: &Home, script: &str) -> String {
     home.run(&["--user", "root", "--entrypoint", "/bin/sh", "localhost/built", "-c", script]).ok()
 }
 
@@ -240,7 +240,7 @@ fn stages_are_made_when_somebody_needs_them() {
     assert!(said.fails(1, &["exit code: 1"]).contains("RUN false"));
     build(&home, &dockerfile, &["--target", "none"]).fails(1, &["no stage \"none\"", "files"]);
     for (text, words) in [
-        ("FROM a AS a\n", "itself"),
+        ("FROM a AS a\n", "pull docker.io/library/a"),
         ("FROM b AS a\nFROM scratch AS b\n", "later"),
         ("FROM scratch AS a\nCOPY --from=b /x /x\nFROM scratch AS b\n", "later"),
         ("FROM scratch AS a\nCOPY --from=3 /x /x\n", "no stage 3"),
@@ -296,6 +296,29 @@ fn what_is_known_is_not_made_again_and_what_depends_is() {
 }
 
 #[test]
+fn what_is_copied_from_a_stage_is_known_by_its_content() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let dockerfile = format!(
+        "FROM {BUSYBOX} AS one\nCOPY dir /src\nRUN cat /src/sub/d.md > /made\nFROM {BUSYBOX}\nCOPY --from=one /made /made\n\
+         RUN cat /made > /x\n"
+    );
+    let made = || {
+        let said = build(&home, &dockerfile, &[]);
+        said.ok();
+        (said.stderr.matches(" DONE ").count() - 2, said.stderr.matches("CACHED").count())
+    };
+    assert_eq!(made(), (4, 0));
+    // What the stage is made of is another thing, what is taken from it is not.
+    home.write("c/dir/c.txt", "other\n");
+    assert_eq!(made(), (2, 2));
+    assert_eq!(made(), (0, 4));
+    home.write("c/dir/sub/d.md", "other\n");
+    assert_eq!(made(), (4, 0));
+    assert_eq!(inside(&home, "cat /x"), "other");
+}
+
+#[test]
 fn the_same_time_gives_the_same_image_everywhere() {
     let Some(user) = User::with_range() else { return };
     let dockerfile = format!(
@@ -343,6 +366,27 @@ fn secrets_are_read_by_their_step_and_kept_nowhere() {
         &["-c", &format!("cd {} && mkdir x && tar -C x -xf all.tar && ! grep -rl {SECRET} x", home.path.display())],
     );
     build(&home, &dockerfile, &[]).fails(1, &["secret one is required", "--secret"]);
+    // A step that says one: whoever reads the log does not read it, neither whole nor when the step has failed.
+    let told = format!(
+        "FROM {BUSYBOX}\nRUN --mount=type=secret,id=one,env=S echo told-$S; cat /run/secrets/one; echo a-secret; exit 3\n"
+    );
+    for form in ["plain", "tty", "rawjson"] {
+        let said = build(&home, &told, &["--secret", &format!("id=one,src={file}"), "--progress", form]);
+        assert_eq!(said.status.code(), Some(1));
+        let log = said.stderr.lines().map(decoded).collect::<String>();
+        assert!(log.contains("told-***") && log.contains("a-secret") && !log.contains(SECRET), "{form}: {said}");
+    }
+}
+
+/// Returns a line with what it says in base64, if it is JSON.
+fn decoded(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else { return format!("{line}\n") };
+    let data = |log: &Value| {
+        let text = log["data"].as_str().unwrap_or_default();
+        let shown = std::process::Command::new("sh").args(["-c", "echo \"$0\" | base64 -d", text]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    };
+    value["logs"].as_array().into_iter().flatten().map(data).collect()
 }
 
 #[test]
@@ -370,8 +414,8 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
         ("FROM {}\nSTOPSIGNAL SIGNONE\n", &["SIGNONE"]),
         ("FROM {}\nEXPOSE x\n", &["EXPOSE x"]),
         ("FROM {}\nADD http://127.0.0.1/x /x\n", &["plain HTTP", "--checksum"]),
-        ("FROM {}\nADD https://127.0.0.1/x.git /x\n", &["not fetched"]),
-        ("FROM {}\nRUN --mount=type=ssh x\n", &["ssh"]),
+        ("FROM {}\nADD http://127.0.0.1/x.git /x\n", &["anybody on the way"]),
+        ("FROM {}\nRUN --mount=type=ssh,required x\n", &["ssh default is required", "--ssh default"]),
         ("FROM {}\nRUN exit 3\nRUN true\n", &["exit code: 3", ">>> RUN exit 3", "[2/3] RUN exit 3"]),
         ("FROM {}\nRUN [\"/none\"]\n", &["/none"]),
         ("FROM {}\nCOPY <<../../x /d/\n1\n../../x\n", &["no name of a file"]),
@@ -384,7 +428,7 @@ fn a_mistake_is_shown_where_it_is_and_nothing_is_left() {
     let context = home.path.join("c").display().to_string();
     home.bryo(&["build", &context]).fails(1, &["no Dockerfile"]);
     home.bryo(&["build", "/none"]).fails(1, &["/none"]);
-    home.bryo(&["build", "https://example.com/x.git"]).fails(1, &["directory"]);
+    home.bryo(&["build", "ftp://127.0.0.1/x"]).fails(1, &["https://"]);
     home.bryo(&["build", "--progres", "x", "."]).fails(125, &["--progres"]);
     home.bryo(&["builder", "prune", "-f"]).ok();
     home.write("c/Dockerfile", "");
@@ -488,7 +532,7 @@ fn no_path_leads_out_of_the_context() {
     fs::remove_file(home.path.join("c/Dockerfile")).unwrap();
     link(&home.path.join("outside").display().to_string(), "Dockerfile");
     let context = home.path.join("c").display().to_string();
-    home.bryo(&["build", &context]).fails(1, &["no Dockerfile"]);
+    home.bryo(&["build", &context]).fails(1, &["Dockerfile is a link"]);
     // A name of a cache directory is a name.
     fs::remove_file(home.path.join("c/Dockerfile")).unwrap();
     build(&home, &format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target=/k,id=../../../../escaped touch /k/x\n"), &[])
@@ -573,7 +617,7 @@ fn serve(content: &'static str) -> u16 {
             let mut stream = stream.unwrap();
             let _request = stream.read(&mut [0; 4096]).unwrap();
             let len = content.len();
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{content}").unwrap();
         }
     });
     port
@@ -590,7 +634,7 @@ fn what_is_fetched_is_what_its_checksum_says() {
         |sum: &str| format!("FROM {BUSYBOX}\nADD --checksum=sha256:{sum} http://127.0.0.1:{port}/a/f.txt?x=/y /d/\n");
     build(&home, &dockerfile(&wrong), &[]).fails(1, &["the content is", &right]);
     build(&home, &dockerfile(&right), &[]).ok();
-    assert_eq!(inside(&home, "cat /d/f.txt; stat -c %a /d/f.txt"), "fetched\n600");
+    assert_eq!(inside(&home, "cat /d/f.txt; stat -c '%a %Y' /d/f.txt"), "fetched\n600 1445412480");
     // Nobody is asked for what is known.
     assert!(build(&home, &dockerfile(&right), &[]).stderr.contains("CACHED"));
     build(&home, &dockerfile(&right), &["--no-cache"]).fails(1, &["fetch http://127.0.0.1"]);
@@ -641,21 +685,40 @@ fn another_users_rung_matters_not_for_what_is_built() {
         "FROM {BUSYBOX}\nCOPY --chown=1234:5678 a.txt /x\nRUN chown 4321:8765 /etc/hostname-of-test || touch /y && chown 9:9 /y\n"
     );
     build(&home, &dockerfile, &[]).ok();
-    let out = home.path.join("o.tar").display().to_string();
-    home.bryo(&["save", "--format", "oci-archive", "-o", &out, "localhost/built"]).ok();
-    let layers = tool(
-        "sh",
-        &[
-            "-c",
-            &format!(
-                "cd {} && mkdir l && tar -C l -xf o.tar && for b in l/blobs/sha256/*; do tar --numeric-owner -tvzf $b 2>/dev/null; done; true",
-                home.path.display()
-            ),
-        ],
+    let owners = owners(&home, "localhost/built");
+    let owner = |path: &str| owners.get(path).map(String::as_str);
+    assert_eq!((owner("x"), owner("y")), (Some("1234/5678"), Some("9/9")));
+}
+
+/// Lists whose the files of an image's layers are, by the archives themselves.
+pub fn owners(home: &Home, image: &str) -> BTreeMap<String, String> {
+    let dir = home.mkdir("layers").display().to_string();
+    home.bryo(&["save", "--format", "oci-archive", "-o", &format!("{dir}/o.tar"), image]).ok();
+    let each = "for b in blobs/sha256/*; do tar --numeric-owner -tvzf $b 2>/dev/null; done; true";
+    let listed = tool("sh", &["-c", &format!("cd {dir} && tar -xf o.tar && {each}")]);
+    fs::remove_dir_all(dir).unwrap();
+    let entry = |line: &str| {
+        let path = line.split(" -> ").next()?.split(" link to ").next()?.split_whitespace().last()?;
+        Some((path.to_owned(), line.split_whitespace().nth(1)?.to_owned()))
+    };
+    listed.lines().filter_map(entry).collect()
+}
+
+#[test]
+fn what_is_probably_not_meant_is_told_or_refused() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let text = format!("FROM {BUSYBOX}\nENV A b\nCMD x\n");
+    let said = build(&home, &text, &[]);
+    said.ok();
+    assert!(said.stderr.contains("Dockerfile:2: LegacyKeyValueFormat:"), "{said}");
+    assert!(said.stderr.contains("Dockerfile:3: JSONArgsRecommended:"), "{said}");
+    let skipped = build(&home, &format!("# check=skip=JSONArgsRecommended\n{text}"), &[]);
+    assert!(!skipped.stderr.contains("JSONArgs") && skipped.stderr.contains("Dockerfile:3: Legacy"), "{skipped}");
+    assert!(
+        !build(&home, &text, &["--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all"]).stderr.contains("Dockerfile:")
     );
-    let owners: BTreeMap<&str, &str> = layers
-        .lines()
-        .filter_map(|line| Some((line.split_whitespace().last()?, line.split_whitespace().nth(1)?)))
-        .collect();
-    assert_eq!((owners.get("x"), owners.get("y")), (Some(&"1234/5678"), Some(&"9/9")));
+    build(&home, &format!("# check=error=true\n{text}"), &[])
+        .fails(1, &["Dockerfile:3:1: LegacyKeyValueFormat", "check=error=true", ">>> ENV A b"]);
+    build(&home, &format!("# check=skipp=all\n{text}"), &[]).fails(1, &["Dockerfile:1:9", "check=skipp=all"]);
 }

@@ -9,6 +9,12 @@ mod attach;
 mod audit;
 mod bad_input;
 mod build;
+mod build_bad;
+mod build_corpus;
+mod build_exchange;
+mod build_mounts;
+mod build_owners;
+mod build_stages;
 mod changes;
 mod config;
 mod confinement;
@@ -43,8 +49,10 @@ mod proxies;
 mod prune;
 mod pull;
 mod quadlet;
+mod radius;
 mod restart;
 mod run;
+mod sbom;
 mod services;
 mod stdio;
 mod store;
@@ -55,6 +63,7 @@ mod unpack;
 mod users;
 mod volume_commands;
 mod volumes;
+mod vulns;
 
 /// A module that nobody names is a test that never runs.
 #[test]

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, a module each: flags, a call of a library, output.
 
+pub mod advisories;
 pub mod attach;
 pub mod audit;
+pub mod blast_radius;
 pub mod build;
 pub mod check;
 pub mod commit;
@@ -42,6 +44,7 @@ pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
+pub mod sbom;
 pub mod service;
 pub mod start;
 pub mod stats;
@@ -51,4 +54,5 @@ pub mod tag;
 pub mod top;
 pub mod version;
 pub mod volume;
+pub mod vulns;
 pub mod why_root;

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Verb;
-use crate::commands::port;
+use crate::commands::{advisories, port, vulns};
 use crate::context::Context;
 use crate::errors::Result;
 use crate::output::{self, human, template};
@@ -45,6 +45,9 @@ pub struct Ps {
     /// Shows what the containers take on disk, and what with their layers
     #[arg(short, long)]
     size: bool,
+    /// Shows which known vulnerabilities the containers have that run: critical, high, medium, low, not judged
+    #[arg(long)]
+    vulns: bool,
     /// Prints the whole records as JSON
     #[arg(long)]
     json: bool,
@@ -68,7 +71,7 @@ impl Verb for Ps {
         } else if self.quiet && self.format.is_none() {
             records.iter().map(|r| self.id(r).to_owned() + "\n").collect()
         } else {
-            self.show(&engine, &records)?
+            self.show(context, &engine, &records)?
         };
         output::print(&text)?;
         Ok(ExitCode::SUCCESS)
@@ -83,16 +86,20 @@ impl Ps {
         Ok(Listing { all: self.all, last: if self.latest { Some(1) } else { last }, filters })
     }
 
-    fn show(&self, engine: &Engine, records: &[Record]) -> Result<String> {
+    fn show(&self, context: &Context, engine: &Engine, records: &[Record]) -> Result<String> {
         let format = self.format.as_deref().filter(|format| *format != "table");
         let counts = self.size || format.is_some_and(|format| format.contains(".Size"));
         let sizes = if counts { engine.sizes(records, true)? } else { Vec::new() };
-        let rows: Vec<Value> =
+        let mut rows: Vec<Value> =
             records.iter().enumerate().map(|(n, record)| self.row(engine, record, sizes.get(n))).collect();
+        let judges = self.vulns || format.is_some_and(|format| format.contains(".Vulns"));
+        if judges {
+            add_vulns(context, engine, records, &mut rows)?;
+        }
         if let Some(format) = format {
             return template::list(format, &rows, TITLES);
         }
-        let columns = COLUMNS.iter().chain(self.size.then_some(&"Size"));
+        let columns = COLUMNS.iter().chain(self.size.then_some(&"Size")).chain(judges.then_some(&"Vulns"));
         let fields: Vec<String> = columns.map(|name| format!("{{{{.{name}}}}}")).collect();
         template::list(&format!("table {}", fields.join("\t")), &rows, TITLES)
     }
@@ -146,6 +153,18 @@ impl Ps {
         });
         names.collect::<Vec<_>>().join(",")
     }
+}
+
+/// Adds to the rows of containers that run what their packages have.
+fn add_vulns(context: &Context, engine: &Engine, records: &[Record], rows: &mut [Value]) -> Result<()> {
+    let runs = |record: &Record| matches!(record.state.status.as_str(), "running" | "paused");
+    let running: Vec<Record> = records.iter().filter(|record| runs(record)).cloned().collect();
+    let mut found = vulns::summaries(context, engine, &running, Vec::new(), advisories::MAX_AGE)?.into_iter();
+    for (record, row) in records.iter().zip(rows) {
+        let summary = if runs(record) { found.next() } else { None };
+        row["Vulns"] = Value::String(summary.map_or_else(String::new, |summary| summary.short()));
+    }
+    Ok(())
 }
 
 /// What a container has written, and what that is with all layers.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use bryo_engine::events::{Event, Type};
 use bryo_image::archive::{self, LoadOptions};
+use bryo_image::progress::Progress;
 use bryo_image::pull::PullOptions;
 use bryo_image::reference::{Reference, Source};
 use bryo_image::registry::Platform;
@@ -85,6 +86,17 @@ pub fn fetch(context: &Context, name: &str, platform: Option<&str>, quiet: bool)
     records.into_iter().next().ok_or_else(|| Error::message(format!("pull {name}: no image in it")))
 }
 
+/// As [`fetch`], and tells somebody else what happens.
+///
+/// # Errors
+///
+/// As `bryo pull`.
+pub fn fetch_telling(context: &Context, name: &str, platform: &str, told: &dyn Progress) -> Result<ImageRecord> {
+    let platform = Some(platform.parse()?);
+    let records = Wish { source: name.parse()?, platform, quiet: true, tls: None }.get_telling(context, told)?;
+    records.into_iter().next().ok_or_else(|| Error::message(format!("pull {name}: no image in it")))
+}
+
 /// An image that is wanted here.
 struct Wish {
     source: Source,
@@ -95,6 +107,10 @@ struct Wish {
 
 impl Wish {
     fn get(&self, context: &Context) -> Result<Vec<ImageRecord>> {
+        self.get_telling(context, progress::reporter(self.quiet, Way::Pull).as_ref())
+    }
+
+    fn get_telling(&self, context: &Context, progress: &dyn Progress) -> Result<Vec<ImageRecord>> {
         let engine = context.engine()?;
         if let source @ (Source::Host | Source::Rootfs(_)) = &self.source {
             let hint = format!("bryo run {source} COMMAND");
@@ -110,8 +126,7 @@ impl Wish {
                 limits,
                 ..PullOptions::default()
             };
-            let progress = progress::reporter(self.quiet, Way::Pull);
-            bryo_image::pull::pull(engine.store(), &worker, reference, &options, progress.as_ref())?;
+            bryo_image::pull::pull(engine.store(), &worker, reference, &options, progress)?;
             let record = engine.store().find(&reference.to_string())?;
             let pulled = Event::now(Type::Image, "pull", reference.to_string()).with("name", reference.repository());
             engine.journal().write(&[pulled]);

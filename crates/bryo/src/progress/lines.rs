@@ -16,7 +16,7 @@ impl Lines {
         Self { way }
     }
 
-    fn line(&self, event: Event<'_>) -> Option<String> {
+    pub(super) fn line(&self, event: Event<'_>) -> Option<String> {
         let line = match event {
             Event::Resolved { reference, layers, .. } => {
                 let total = layers.iter().map(|layer| layer.size).sum();

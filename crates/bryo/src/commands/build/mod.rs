@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo build`.
 
+mod cache;
+mod files;
 mod output;
 pub(super) mod values;
 
 use std::fs;
-use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bryo_build::build::{Built, Request, build};
-use bryo_build::context::{Context as Files, Found, is_archive};
+use bryo_build::build::{Built, Provenance, Request, build};
+use bryo_build::context::{Context as Files, Found};
 use bryo_build::dockerfile;
 use bryo_build::error::{Error as BuildError, Kind as BuildKind, excerpt};
 use bryo_engine::Engine;
@@ -18,17 +19,20 @@ use bryo_engine::error::{Error as EngineError, Kind};
 use bryo_engine::options::Pull;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
-use bryo_image::store::Image;
+use bryo_image::store::{Image, ImageRecord};
 
 use super::pull;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output as out;
-use crate::progress::steps::{self, Form};
+use crate::progress::steps::{self, Form, Pulled};
 
 use output::Output;
-use values::{SecretSource, named};
+use values::{SecretSource, Way, named};
+
+/// The shortest beginning of an id that a Dockerfile may name an image by.
+const ID_MIN: usize = 12;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -48,6 +52,12 @@ pub struct Build {
     /// Make every step anew
     #[arg(long)]
     no_cache: bool,
+    /// Take steps that another build has made: type=local,src=DIR or type=registry,ref=NAME
+    #[arg(long = "cache-from", value_name = "type=TYPE,...")]
+    cache_from: Vec<cache::From>,
+    /// Write the steps for other builds: type=local,dest=DIR or type=registry,ref=NAME
+    #[arg(long = "cache-to", value_name = "type=TYPE,...")]
+    cache_to: Vec<cache::To>,
     /// Ask the registries for newer images of those that the build stands on
     #[arg(long)]
     pull: bool,
@@ -57,9 +67,24 @@ pub struct Build {
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
     secrets: Vec<SecretSource>,
-    /// The platform to build for: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
+    /// An agent with keys for RUN --mount=type=ssh: ID, default for the one of SSH_AUTH_SOCK, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    agents: Vec<String>,
+    /// The platform to build for: OS/ARCH[/VARIANT]; several, with commas, become one index
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<Platform>,
+    /// An annotation of the manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    annotations: Vec<String>,
+    /// Make one layer of all that the build adds to the image below
+    #[arg(long)]
+    squash: bool,
+    /// How the layers are compressed
+    #[arg(long, value_enum, default_value_t = Way::Gzip, value_name = "WAY")]
+    compression: Way,
+    /// Attest what the image was made of: true, false, mode=min or mode=max
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    provenance: Provenance,
     /// How the steps are shown
     #[arg(long, value_enum, default_value_t = Form::Auto, value_name = "FORM")]
     progress: Form,
@@ -75,7 +100,8 @@ pub struct Build {
     /// Write the result somewhere: type=local|tar|oci|docker,dest=PATH
     #[arg(short, long = "output", value_name = "type=TYPE,dest=PATH")]
     outputs: Vec<Output>,
-    /// The directory with the files of the build; - is an archive of one, or a Dockerfile alone, on standard input
+    /// The directory with the files of the build; - is an archive of one, or a Dockerfile alone, on standard input, and
+    /// so is what an address has; or a git repository, URL#REFERENCE:DIRECTORY
     #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
     context: String,
 }
@@ -91,13 +117,16 @@ impl Verb for Build {
         let engine = context.engine()?;
         // What is unpacked for the build is nobody's leftover.
         let _pin = engine.store().pin()?;
-        let (files, found) = self.files(&engine)?;
+        let (files, found) = self.files(context, &engine)?;
         let parsed = dockerfile::parse(&found.text).map_err(BuildError::from);
-        let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, &dockerfile));
+        let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, (&dockerfile, &found)));
         let built = built.map_err(|error| failed(error, &found))?;
         let id = built.record.id().to_string();
         for output in &self.outputs {
             output.write(&engine, &built.record)?;
+        }
+        for to in &self.cache_to {
+            to.write(context, &engine, &built)?;
         }
         if let Some(file) = &self.iidfile {
             fs::write(file, &id).map_err(|error| Error::io(format!("write {}", file.display()), &error))?;
@@ -117,7 +146,7 @@ impl Build {
         context: &Context,
         engine: &Engine,
         files: &Files,
-        dockerfile: &dockerfile::Dockerfile,
+        (dockerfile, found): (&dockerfile::Dockerfile, &Found),
     ) -> bryo_build::error::Result<Built> {
         let plain = |error: Error| BuildError::new(BuildKind::Dockerfile, error.text().unwrap_or_default());
         let variable = |name: &str| std::env::var(name).ok();
@@ -130,20 +159,32 @@ impl Build {
         for secret in &self.secrets {
             secrets.insert(secret.id.clone(), secret.read(&variable).map_err(plain)?);
         }
-        let find = |name: &str, platform: &Platform| self.find(context, engine, name, platform);
-        let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
-        // Before anything that may start a thread.
-        let worker = engine.worker()?;
         let progress = steps::reporter(if self.quiet { Form::Quiet } else { self.progress });
+        let here = std::process::id();
+        let find = |name: &str, platform: &Platform, number: usize| {
+            // In the process of a stage the numbers are its own, and the view is not.
+            let told = Pulled::new((std::process::id() == here).then_some(progress.as_ref()), number);
+            self.find(context, engine, (name, platform), &told)
+        };
+        let fetch = |url: &str, verified: bool, path: &Path| self.fetch(context, url, verified, path);
+        if !self.no_cache {
+            self.cache_from.iter().for_each(|from| from.take(context, engine));
+        }
         let request = Request {
             dockerfile,
             context: files,
             target: self.target.clone(),
             build_args,
-            labels: named(&self.labels).map_err(plain)?,
+            labels: named("--label", &self.labels).map_err(plain)?,
             names: self.tags.clone(),
             secrets,
-            platform: self.platform.clone().unwrap_or_else(Platform::host),
+            agents: values::agents(&self.agents, &variable).map_err(plain)?,
+            platforms: self.platforms(),
+            dockerfile_name: &found.name,
+            annotations: named("--annotation", &self.annotations).map_err(plain)?,
+            compression: self.compression.into(),
+            squash: self.squash,
+            provenance: self.provenance.0,
             no_cache: self.no_cache,
             require_nonroot: self.require_nonroot,
             source_date_epoch,
@@ -151,57 +192,11 @@ impl Build {
             fetch: &fetch,
             progress: progress.as_ref(),
         };
-        build(engine, &worker, &request)
+        build(engine, &request)
     }
 
-    /// Finds the files of the build and its Dockerfile.
-    fn files(&self, engine: &Engine) -> Result<(Files, Found)> {
-        let from_stdin = self.file.as_deref() == Some(Path::new("-"));
-        if self.context == "-" {
-            if from_stdin {
-                return Err(Error::message("standard input cannot be the context and the Dockerfile"));
-            }
-            return self.standard_input(engine);
-        }
-        if self.context.contains("://") || self.context.starts_with("git@") {
-            let what = format!("build {}: a context is a directory, or an archive on standard input", self.context);
-            return Err(Error::message(what).hint("git clone or curl first, then bryo build DIRECTORY"));
-        }
-        let mut files = Files::directory(Path::new(&self.context)).map_err(unplaced)?;
-        let found = match &self.file {
-            Some(_) if from_stdin => Found { name: "Dockerfile".into(), text: text("-", stdin()?)? },
-            Some(path) if path.is_file() => {
-                let bytes = fs::read(path).map_err(|error| Error::io(format!("read {}", path.display()), &error))?;
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Found { text: text(&name, bytes)?, name }
-            }
-            Some(path) => files.dockerfile(path.to_str()).map_err(unplaced)?,
-            None => files.dockerfile(None).map_err(unplaced)?,
-        };
-        let beside = self.file.as_deref().filter(|_| !from_stdin);
-        files.read_ignore(beside, &found.name).map_err(unplaced)?;
-        Ok((files, found))
-    }
-
-    /// Takes an archive of a context from standard input, or a Dockerfile alone.
-    fn standard_input(&self, engine: &Engine) -> Result<(Files, Found)> {
-        let mut input = std::io::stdin().lock();
-        let mut beginning = Vec::new();
-        let read = input.by_ref().take(512).read_to_end(&mut beginning);
-        read.map_err(|error| Error::io("read standard input", &error))?;
-        if !is_archive(&beginning) {
-            let mut bytes = beginning;
-            let rest = input.take(dockerfile::LENGTH_MAX as u64).read_to_end(&mut bytes);
-            rest.map_err(|error| Error::io("read standard input", &error))?;
-            return Ok((Files::empty(), Found { name: "Dockerfile".into(), text: text("-", bytes)? }));
-        }
-        let place = engine.store().root().join("build");
-        fs::create_dir_all(&place).map_err(|error| Error::io(format!("make {}", place.display()), &error))?;
-        let mut files = Files::archive(beginning.as_slice().chain(input), &place).map_err(unplaced)?;
-        let name = self.file.as_deref().and_then(Path::to_str);
-        let found = files.dockerfile(name).map_err(unplaced)?;
-        files.read_ignore(None, &found.name).map_err(unplaced)?;
-        Ok((files, found))
+    fn platforms(&self) -> Vec<Platform> {
+        if self.platforms.is_empty() { vec![Platform::host()] } else { self.platforms.clone() }
     }
 
     /// Finds an image that a stage stands on, and pulls it where that is wanted.
@@ -209,13 +204,19 @@ impl Build {
         &self,
         context: &Context,
         engine: &Engine,
-        name: &str,
-        platform: &Platform,
+        (name, platform): (&str, &Platform),
+        told: &Pulled<'_>,
     ) -> bryo_engine::error::Result<Image> {
         let store = engine.store();
         let policy = if self.pull { Pull::Always } else { context.pull_policy().map_err(of_command_line)? };
         let here = match (policy, store.find(name)) {
             (Pull::Always, _) => None,
+            // A short word is a name, though some image's id may begin so.
+            (_, Ok(record))
+                if name.len() < ID_MIN && record.id().hex().starts_with(name) && !is_named(&record, name) =>
+            {
+                None
+            }
             (_, Ok(record)) => Some(store.image(&record)?).filter(|image| is_for(image, platform)),
             (Pull::Never, Err(error)) => return Err(error.into()),
             (Pull::Missing, Err(_)) => None,
@@ -225,7 +226,7 @@ impl Build {
         }
         let wanted = format!("{}/{}", platform.os, platform.architecture);
         let wanted = platform.variant.as_ref().map_or(wanted.clone(), |variant| format!("{wanted}/{variant}"));
-        let record = pull::fetch(context, name, Some(&wanted), true).map_err(of_command_line)?;
+        let record = pull::fetch_telling(context, name, &wanted, told).map_err(of_command_line)?;
         Ok(store.image(&record)?)
     }
 
@@ -233,7 +234,7 @@ impl Build {
     fn fetch(&self, context: &Context, url: &str, verified: bool, path: &Path) -> bryo_engine::error::Result<()> {
         if url.starts_with("http://") && !verified {
             let why = format!(
-                "ADD {url}: over plain HTTP anybody on the way can change it; --checksum=sha256:... says what it is"
+                "{url}: over plain HTTP anybody on the way can change it; ADD --checksum=sha256:... says what it is"
             );
             return Err(EngineError::new(Kind::Source, why));
         }
@@ -241,7 +242,12 @@ impl Build {
         let limits = context.config().map_err(of_command_line)?.limits;
         let begin =
             || fs::File::create(path).map_err(|e| bryo_image::Error::io(format!("write {}", path.display()), e));
-        Ok(bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?)
+        let modified = bryo_image::registry::fetch(url, &options, verified, limits.compressed, begin)?;
+        // As BuildKit does, so that what is the same gives the same layer at another time.
+        let seconds = modified.and_then(|text| values::http_date(&text)).unwrap_or(0);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let set = fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time));
+        set.map_err(|e| EngineError::io("cannot set the time of", path, e))
     }
 
     /// Says who the result runs as, and what else is worth knowing.
@@ -273,27 +279,10 @@ fn is_for(image: &Image, platform: &Platform) -> bool {
     architecture.is_empty() || architecture == platform.architecture
 }
 
-fn stdin() -> Result<Vec<u8>> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Error::message("read a Dockerfile from standard input: it is a terminal"));
-    }
-    let mut bytes = Vec::new();
-    let read = stdin.lock().take(dockerfile::LENGTH_MAX as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::io("read standard input", &error))?;
-    Ok(bytes)
-}
-
-fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|_| Error::message(format!("read {name}: it is no text")))
-}
-
-/// Takes a failure that has no place in a Dockerfile.
-fn unplaced(error: BuildError) -> Error {
-    match error.into_engine() {
-        Ok(error) => Error::Engine(error),
-        Err(error) => Error::message(error.to_string()),
-    }
+/// Tells whether an image has a name.
+fn is_named(record: &ImageRecord, name: &str) -> bool {
+    let wanted = name.parse::<Reference>().map(|reference| reference.to_string());
+    wanted.is_ok_and(|wanted| record.reference.as_deref() == Some(&wanted))
 }
 
 /// Shows where in the Dockerfile a build has failed.

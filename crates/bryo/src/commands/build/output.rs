@@ -95,7 +95,8 @@ impl Output {
         let fail = |error| Error::io(format!("write {}", dir.display()), &error);
         fs::create_dir_all(dir).map_err(fail)?;
         let directory = File::open(dir).map_err(fail)?;
-        let placing = Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true };
+        let placing =
+            Placing { top: Top::AsItIs, owner: Owner::Maker, strip_set_id: true, record: false, attributes: false };
         Arriving::begin(unnamed(engine, record)?)?.place(directory.as_fd(), &placing)?;
         Ok(())
     }

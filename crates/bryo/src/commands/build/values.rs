@@ -2,8 +2,11 @@
 //! Values of `bryo build` that only the command line knows.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use bryo_engine::step::Compression;
 
 use crate::errors::{Error, Result};
 
@@ -35,9 +38,9 @@ pub fn build_args(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<St
 }
 
 /// Reads `NAME=VALUE` or `NAME`.
-pub fn named(list: &[String]) -> Result<BTreeMap<String, String>> {
+pub fn named(flag: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| match text.split_once('=').unwrap_or((text, "")) {
-        ("", _) => Err(Error::message(format!("--label {text:?}: NAME=VALUE is expected"))),
+        ("", _) => Err(Error::message(format!("{flag} {text:?}: NAME=VALUE is expected"))),
         (name, value) => Ok((name.to_owned(), value.to_owned())),
     };
     list.iter().map(pair).collect()
@@ -48,6 +51,61 @@ pub fn epoch(args: &BTreeMap<String, String>) -> Result<Option<u64>> {
     let Some(text) = args.get(EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
     let seconds = text.parse().ok();
     seconds.map(Some).ok_or_else(|| Error::message(format!("{EPOCH}={text:?}: seconds since 1970 are expected")))
+}
+
+/// Reads a date as servers write it, in seconds since 1970. Source: RFC 9110, section 5.6.7.
+pub fn http_date(text: &str) -> Option<u64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    u64::try_from(time.as_second()).ok()
+}
+
+/// Reads `ID` or `ID=SOCKET`: where agents with keys are.
+pub fn agents(list: &[String], variable: Variable<'_>) -> Result<BTreeMap<String, PathBuf>> {
+    let agent = |text: &String| {
+        let (id, path) = match text.split_once('=') {
+            Some((id, path)) => (id, Some(path.to_owned())),
+            None => (text.as_str(), None),
+        };
+        if id.is_empty() {
+            return Err(Error::message(format!("--ssh {text:?}: ID or ID=SOCKET is expected")));
+        }
+        let none = || {
+            let what = format!("--ssh {id}: there is no agent: SSH_AUTH_SOCK is not set");
+            Error::message(what).hint("eval $(ssh-agent) && ssh-add, or --ssh ID=SOCKET")
+        };
+        let path = PathBuf::from(path.or_else(|| variable("SSH_AUTH_SOCK")).ok_or_else(none)?);
+        let found =
+            std::fs::metadata(&path).map_err(|e| Error::io(format!("--ssh {id}: find {}", path.display()), &e))?;
+        if !found.file_type().is_socket() {
+            let what = format!("--ssh {id}: {} is no socket of an agent", path.display());
+            return Err(
+                Error::message(what).hint("ssh-add FILE, then --ssh default: an agent uses the key for the build")
+            );
+        }
+        Ok((id.to_owned(), path))
+    };
+    list.iter().map(agent).collect()
+}
+
+/// How layers are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// What everybody reads
+    Gzip,
+    /// Smaller and faster
+    Zstd,
+    /// Not at all
+    Uncompressed,
+}
+
+impl From<Way> for Compression {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Gzip => Self::Gzip,
+            Way::Zstd => Self::Zstd,
+            Way::Uncompressed => Self::None,
+        }
+    }
 }
 
 /// Where a secret comes from.
@@ -131,6 +189,26 @@ mod tests {
         assert!(read("id=x,src=/none").is_err() && read("id=x,env=NONE").is_err());
         for text in ["", "src=x", "id=", "id=x,src=a,env=b", "id=x,mode=5"] {
             assert!(text.parse::<SecretSource>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_servers_are_read() {
+        assert_eq!(http_date("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn agents_are_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let list = ["default".to_owned(), format!("x={}", path.display())];
+        let here = |name: &str| (name == "SSH_AUTH_SOCK").then(|| path.display().to_string());
+        assert_eq!(agents(&list, &here).unwrap().len(), 2);
+        assert!(agents(&list, &|_| None).is_err());
+        for text in ["", "=x", "x=/etc/passwd", "x=/none"] {
+            assert!(agents(&[text.to_owned()], &here).is_err(), "{text}");
         }
     }
 

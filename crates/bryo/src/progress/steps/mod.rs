@@ -4,12 +4,15 @@
 mod json;
 mod live;
 mod plain;
+mod pulled;
 
 use std::time::Instant;
 
 use bryo_build::progress::{Progress, Silent};
 
 use crate::output;
+
+pub use pulled::Pulled;
 
 /// How the steps of a build are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,7 +30,7 @@ pub enum Form {
 }
 
 /// Chooses how steps are shown. Starts no thread.
-pub fn reporter(form: Form) -> Box<dyn Progress> {
+pub fn reporter(form: Form) -> Box<dyn Progress + Sync> {
     match form {
         Form::Auto if output::draws() => Box::new(live::Live::new()),
         Form::Tty => Box::new(live::Live::new()),
@@ -37,7 +40,7 @@ pub fn reporter(form: Form) -> Box<dyn Progress> {
     }
 }
 
-/// The step that goes on: there is one at a time.
+/// A step that goes on.
 #[derive(Debug)]
 struct Step {
     number: usize,

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is installed in images and containers.
+//!
+//! Databases and binaries that anybody has made are read by an agent, with the ids that the files belong to and nothing
+//! of the host. A layer is looked at once: what was found is kept by its digest.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use bryo_image::store::Image;
+use bryo_packages::cache::Cache;
+use bryo_packages::inventory::{self, Inventory, Scan};
+use bryo_packages::tree::{Limits, Tree};
+use rustix::fs::{Mode, OFlags};
+
+use crate::Engine;
+use crate::agent::{self, Place};
+use crate::changes::directory;
+use crate::container::Record;
+use crate::error::{Error, Kind, Result};
+
+/// The directory of what was found in layers.
+const CACHE: &str = "packages";
+
+/// What a container has, and what of it its image has not.
+#[derive(Debug)]
+pub struct Contained {
+    /// All that is installed.
+    pub inventory: Inventory,
+    /// The places in the inventory of what was installed at run time: in no layer of the image.
+    pub added: BTreeSet<usize>,
+}
+
+/// A scan on its way: its names are numbers that are left out of its own text.
+type Carried = (Scan, Vec<u64>);
+
+impl Engine {
+    /// Lists what is installed in an image. Layers that were looked at before cost nothing but reading what was found;
+    /// with `files` the files of each package are listed as well, and everything is looked at anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Identity`] when the layers' ids cannot be had; [`Kind::Image`]; [`Kind::Packages`] when a layer cannot be
+    /// read at all.
+    pub fn packages_of_image(&self, image: &Image, files: bool) -> Result<Inventory> {
+        // Nobody may take a layer away meanwhile.
+        let _pin = self.store.pin()?;
+        let ids: Vec<String> = image.layers.iter().map(|layer| layer.diff_id.as_str().to_owned()).collect();
+        let uppermost = ids.iter().enumerate().filter(|(at, id)| !ids[at + 1..].contains(id)).map(|(_, id)| id.clone());
+        let names: Vec<String> = uppermost.collect();
+        let cache = Cache::new(self.dirs.data.join(CACHE));
+        let known: Vec<Option<Scan>> =
+            if files { Vec::new() } else { names.iter().map(|name| cache.get(name)).collect() };
+        if !files && known.iter().all(Option::is_some) {
+            return Ok(inventory::merge(&known.into_iter().flatten().collect::<Vec<_>>()));
+        }
+        let map = self.store_map()?;
+        self.unpack_missing(image, &map)?;
+        if files {
+            return self.whole(&names);
+        }
+        self.layers(&names, known, &cache)
+    }
+
+    /// Lists what is installed in a container as it is now, with what is mounted in it, and what of it is not from its
+    /// image.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::packages_of_image`]; [`Kind::Unsupported`] for one on the host's own system that does not run.
+    pub fn packages_of_container(&self, record: &Record, files: bool) -> Result<Contained> {
+        let scan = self.with_files(record, false, |place, view| {
+            let work = move |opened: crate::copy::view::Opened, []: [OwnedFd; 0]| {
+                let root = opened.enter()?;
+                let tree = Tree::new(vec![readable(root.as_fd())?], Limits::default());
+                carried(inventory::scan(&tree, files)?)
+            };
+            agent::start(place, [], || view.open(), work)?.answer()
+        })?;
+        let whole = inventory::merge(&[restored(scan)]);
+        let base = self.packages_of_layers(record)?;
+        let key = |item: &inventory::Item| (item.package.kind, item.package.name.clone(), item.package.version.clone());
+        let from_image: BTreeSet<_> = base.items.iter().map(key).collect();
+        let added = whole.items.iter().enumerate().filter(|(_, item)| !from_image.contains(&key(item)));
+        let added = added.map(|(n, _)| n).collect();
+        Ok(Contained { inventory: whole, added })
+    }
+
+    /// Lists what is installed in a directory of the host, read as the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Packages`].
+    pub fn packages_of_directory(&self, path: &std::path::Path, files: bool) -> Result<Inventory> {
+        Ok(inventory::inventory(&Tree::open(path, Limits::default())?, files)?)
+    }
+
+    /// Forgets what was found in layers that are gone.
+    pub(crate) fn sweep_packages(&self) {
+        Cache::new(self.dirs.data.join(CACHE)).keep(|name| self.layer_path(name).is_some());
+    }
+
+    /// Lists what is installed in the layers that a container stands on.
+    fn packages_of_layers(&self, record: &Record) -> Result<Inventory> {
+        let cache = Cache::new(self.dirs.data.join(CACHE));
+        let names: Vec<String> = record.layers.iter().rev().cloned().collect();
+        let known = names.iter().map(|name| cache.get(name)).collect();
+        self.layers(&names, known, &cache)
+    }
+
+    /// Looks at layers, the lowest first, that nothing is known of yet.
+    fn layers(&self, names: &[String], mut known: Vec<Option<Scan>>, cache: &Cache) -> Result<Inventory> {
+        let missing: Vec<usize> = (0..names.len()).filter(|n| known[*n].is_none()).collect();
+        if !missing.is_empty() {
+            let map = self.store_map()?;
+            let open = || missing.iter().map(|n| self.opened_layer(&names[*n])).collect::<Result<Vec<_>>>();
+            let look = |layers: Vec<OwnedFd>| {
+                let scan = |layer: OwnedFd| {
+                    carried(inventory::scan(&Tree::new(vec![readable(layer.as_fd())?], Limits::default()), false)?)
+                };
+                layers.into_iter().map(scan).collect::<Result<Vec<Carried>>>()
+            };
+            let found = agent::run(Place::Own(&map, self.host.helpers.as_ref()), open, look)?;
+            for (n, scan) in missing.into_iter().zip(found) {
+                let scan = restored(scan);
+                // What cannot be kept is found again the next time.
+                let _ = cache.put(&names[n], &scan);
+                known[n] = Some(scan);
+            }
+        }
+        Ok(inventory::merge(&known.into_iter().flatten().collect::<Vec<_>>()))
+    }
+
+    /// Looks at layers, the lowest first, as the one tree that they make up.
+    fn whole(&self, names: &[String]) -> Result<Inventory> {
+        let map = self.store_map()?;
+        let open = || names.iter().rev().map(|name| self.opened_layer(name)).collect::<Result<Vec<_>>>();
+        let look = |layers: Vec<OwnedFd>| {
+            let layers = layers.iter().map(|layer| readable(layer.as_fd())).collect::<Result<Vec<_>>>()?;
+            carried(inventory::scan(&Tree::new(layers, Limits::default()), true)?)
+        };
+        let found = agent::run(Place::Own(&map, self.host.helpers.as_ref()), open, look)?;
+        Ok(inventory::merge(&[restored(found)]))
+    }
+
+    fn opened_layer(&self, name: &str) -> Result<OwnedFd> {
+        let gone = || Error::new(Kind::Corrupt, format!("layer {name} is gone"));
+        directory(&self.layer_path(name).ok_or_else(gone)?)
+    }
+}
+
+/// Opens a place as a directory that can be listed.
+fn readable(place: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(bryo_sys::check("openat", || ".".into(), rustix::fs::openat(place, c".", flags, Mode::empty()))?)
+}
+
+fn carried(mut scan: Scan) -> Result<Carried> {
+    let names = std::mem::take(&mut scan.names);
+    Ok((scan, names))
+}
+
+fn restored((scan, names): Carried) -> Scan {
+    Scan { names, ..scan }
+}

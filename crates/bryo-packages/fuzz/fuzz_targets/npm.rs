@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = bryo_packages::readers::npm::module(data);
+    let _ = bryo_packages::readers::npm::lock(data);
+});
