@@ -12,6 +12,7 @@ pub mod facts;
 pub mod identity;
 pub mod judge;
 pub mod model;
+pub mod reasons;
 pub mod report;
 pub mod rules;
 pub mod shell;

@@ -42,6 +42,8 @@ pub(crate) enum Place<'a> {
     Own(&'a IdMap, Option<&'a Helpers>),
     /// In one of its own, where it may mount.
     Mounting(&'a IdMap, Option<&'a Helpers>),
+    /// In the network of a container that runs, given by a process of it.
+    Network(&'a IdMap, BorrowedFd<'a>),
     /// Among the mounts of a container that runs, given by a process of it.
     Container(&'a IdMap, BorrowedFd<'a>),
 }
@@ -94,8 +96,8 @@ pub(crate) fn start<O, T: Serialize + DeserializeOwned, const N: usize>(
 ) -> Result<Agent<T>> {
     let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (ours, theirs) = check("pipe2", || "CLOEXEC".into(), pipe)?;
-    let mounts = !matches!(place, Place::Own(..));
-    let existing = matches!(place, Place::Container(..));
+    let mounts = matches!(place, Place::Mounting(..) | Place::Container(..));
+    let existing = matches!(place, Place::Network(..) | Place::Container(..));
     let body = move |inside: Inside| {
         let opened = || -> Result<O> {
             keep_only(given.iter().chain([&theirs]).map(AsFd::as_fd).chain([inside.door()]))?;
@@ -121,6 +123,7 @@ pub(crate) fn start<O, T: Serialize + DeserializeOwned, const N: usize>(
             let namespaces = if mounts { Namespaces::MOUNT } else { Namespaces::empty() };
             userns::spawn(Request { map, helpers, namespaces }, body)?
         }
+        Place::Network(map, process) => userns::join(process.as_fd(), Namespaces::NET, map, None, body)?,
         Place::Container(map, process) => userns::join(process.as_fd(), Namespaces::MOUNT, map, None, body)?,
     };
     Ok(Agent { child, answer: ours, kind: std::marker::PhantomData })

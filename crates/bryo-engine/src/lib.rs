@@ -19,6 +19,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 mod freeze;
+pub mod harden;
 pub mod info;
 mod inspect;
 mod life;

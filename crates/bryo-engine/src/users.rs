@@ -115,6 +115,11 @@ impl Wanted {
         Ok(Self { spec, origin: Origin::Image, image_is_root })
     }
 
+    /// Tells whether the image itself asks for root.
+    pub fn image_is_root(&self) -> bool {
+        self.image_is_root
+    }
+
     /// Returns the ids as far as they are known before the image is looked at, so that a map can be made that has
     /// them: numbers are what they are, and names are expected among the ids that every map has.
     pub fn expected(&self) -> RunIds {

@@ -102,6 +102,8 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<inspect::Inspect>(),
     Entry::of::<history::History>(),
     Entry::of::<audit::Audit>(),
+    Entry::of::<why_root::WhyRoot>(),
+    Entry::of::<harden::Harden>(),
     Entry::of::<tag::Tag>(),
     Entry::of::<rmi::Rmi>(),
     Entry::of::<login::Login>(),

@@ -90,6 +90,8 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "inspect",
         "history",
         "audit",
+        "why-root",
+        "harden",
         "tag",
         "rmi",
         "login",

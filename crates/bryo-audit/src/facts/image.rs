@@ -61,12 +61,29 @@ impl Image {
     /// # Errors
     /// What the store, or a layer, fails with.
     pub fn read(store: &Store, image: &store::Image, config: &[u8], name: &str) -> bryo_image::Result<Self> {
+        Self::read_with(store, image, config, name, &|_, _| 0)
+    }
+
+    /// As [`Image::read`], and reads as many bytes more of a file as `more` says.
+    ///
+    /// # Errors
+    /// What the store, or a layer, fails with.
+    pub fn read_with(
+        store: &Store,
+        image: &store::Image,
+        config: &[u8],
+        name: &str,
+        more: &dyn Fn(&str, &Entry) -> u64,
+    ) -> bryo_image::Result<Self> {
         let config: Value = serde_json::from_slice(config).unwrap_or_default();
         let mut made = Self { name: name.to_owned(), config, has_files: true, ..Self::default() };
         let starts = made.starts();
         let limits = Limits { entries: ENTRIES_MAX, ..Limits::default() };
         for (at, layer) in image.layers.iter().enumerate() {
-            let wanted = |entry: &Entry| wanted(&String::from_utf8_lossy(&entry.path), entry, &starts);
+            let wanted = |entry: &Entry| {
+                let path = String::from_utf8_lossy(&entry.path);
+                wanted(&path, entry, &starts).max(more(&path, entry))
+            };
             members::read(store, layer, &limits, &wanted, &mut |entry, content| made.apply(at, entry, content))?;
         }
         Ok(made)

@@ -145,7 +145,7 @@ fn sudo(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
 }
 
 /// Tells whether a user has a right on a file: 4 to read, 2 to write, 1 to execute.
-fn may(who: &Effective, file: &File, right: u32) -> bool {
+pub(crate) fn may(who: &Effective, file: &File, right: u32) -> bool {
     let bits = match (who.uid, who.gid) {
         (Some(0), _) => return right != 1 || file.mode & 0o111 != 0,
         (Some(uid), _) if u64::from(uid) == file.uid => file.mode >> 6,

@@ -78,6 +78,16 @@ fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {
     who
 }
 
+/// Tells whom a user setting makes of a process of an image.
+pub fn effective(image: &Image, text: &str) -> Effective {
+    let unproven = Effective { verdict: Verdict::Unproven, uid: None, gid: None, groups: Vec::new() };
+    match User::parse(text) {
+        None => Effective { verdict: Verdict::Root, uid: Some(0), gid: Some(0), groups: Vec::new() },
+        Some(user) if user.ambiguity().is_some() => unproven,
+        Some(user) => user.effective(&image.accounts(), image.has_files),
+    }
+}
+
 fn configuration(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
     for port in image.names("ExposedPorts") {
         match port.split('/').next().and_then(|port| port.parse::<u16>().ok()) {

@@ -92,7 +92,7 @@ pub fn judge(start: &Start<'_>, sink: &mut Sink) {
 }
 
 /// Tells what only root can do of what a command does.
-fn needs_root(command: &Simple) -> Option<&'static str> {
+pub(crate) fn needs_root(command: &Simple) -> Option<&'static str> {
     let recursive = command.short('R') || command.has(&["--recursive"]);
     match command.program() {
         "chown" | "chgrp" => Some("changes owners"),

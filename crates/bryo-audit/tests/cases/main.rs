@@ -8,6 +8,7 @@ mod dockerfiles;
 mod hostile;
 mod images;
 mod kubernetes;
+mod reasons;
 mod standards;
 
 use std::collections::BTreeSet;

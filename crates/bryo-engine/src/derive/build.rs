@@ -25,7 +25,7 @@ use super::adopt::{Adoption, Rule, SERVICES};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
 use super::tree::{Tree, kind};
-use super::{entries, implied, places};
+use super::{Hardening, entries, implied, places};
 use crate::error::{Error, Kind, Result};
 use crate::users::{self, Accounts, User, Wanted};
 
@@ -56,6 +56,8 @@ pub(super) struct Job<'a> {
     pub workdir: Option<PathBuf>,
     /// The volumes that the image declares.
     pub volumes: Vec<PathBuf>,
+    /// What the layer has beyond that of a run.
+    pub hardening: Option<&'a Hardening>,
     /// The map.
     pub map: &'a IdMap,
 }
@@ -130,6 +132,7 @@ impl Builder<'_> {
         let accounts = files.accounts();
         let mut user = users::resolve(self.job.wanted, self.job.groups, &accounts)?;
         self.require_mapped(&mut user)?;
+        user.replaces_root |= self.job.hardening.is_some() && self.job.wanted.image_is_root();
         let mut services = BTreeSet::new();
         if user.replaces_root && self.job.map.is_single() {
             // Everything belongs to the user already, whosever it is in the image.
@@ -141,7 +144,11 @@ impl Builder<'_> {
         self.own_directories(&user)?;
         self.mount_points()?;
         self.describe()?;
+        self.programs()?;
         files.complete(self.tree, &mut self.layer, (&user, &services), &accounts)?;
+        if self.job.hardening.is_some_and(|hardening| hardening.groups) {
+            files.join(self.tree, &mut self.layer, &user, &accounts)?;
+        }
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
         Ok(Facts {
             uid: user.uid.get(),
@@ -280,6 +287,18 @@ impl Builder<'_> {
             if !self.layer.has(path) {
                 self.layer.directory(self.tree, path, *attributes)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds programs.
+    fn programs(&mut self) -> Result<()> {
+        for (path, text) in self.job.hardening.iter().flat_map(|hardening| &hardening.programs) {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            self.make(parent, Attributes::root(0o755))?;
+            let path = self.tree.real(parent)?.path.join(path.file_name().unwrap_or_default());
+            let mut file = self.layer.file(self.tree, &path, Attributes::root(0o755))?;
+            std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
         }
         Ok(())
     }

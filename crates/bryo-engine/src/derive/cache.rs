@@ -68,6 +68,9 @@ impl Slot {
         let mut key = format!("{FORMAT}\n{base}\n");
         // Quoted, so that no text can look like two.
         let _ = writeln!(key, "{:?} {:?} {:?} {}", input.user, input.groups, input.workdir, input.default_user_image);
+        if let Some(hardening) = input.hardening {
+            let _ = writeln!(key, "{hardening:?}");
+        }
         if !input.map.is_single() {
             // On the single rung nothing on the disk depends on which id inside is the caller.
             key += &render(&input.map.uids);
@@ -122,6 +125,7 @@ impl Slot {
             groups: input.groups,
             workdir: input.workdir(),
             volumes: input.base.volumes(),
+            hardening: input.hardening,
             map: input.map,
         };
         let (ours, theirs) =

@@ -69,13 +69,18 @@ impl Files {
             }
         }
         if accounts.group_by_gid(user.gid).is_none() {
-            let mut name = user.name.clone();
-            while accounts.group_by_name(&name).is_some() {
-                name.push('_');
-            }
-            self.group.append(tree, layer, &format!("{name}:x:{}:\n", user.gid))?;
+            self.group.append(tree, layer, &own_group(user, accounts))?;
         }
         Ok(())
+    }
+
+    /// Makes the user a member of its groups in the group file, for engines that read them there.
+    pub fn join(&self, tree: &Tree, layer: &mut Layer, user: &User, accounts: &Accounts) -> Result<()> {
+        let mut text = joined(self.group.text(), user);
+        if accounts.group_by_gid(user.gid).is_none() {
+            text.extend(own_group(user, accounts).into_bytes());
+        }
+        self.group.write(tree, layer, &text)
     }
 }
 
@@ -128,6 +133,34 @@ impl File {
     }
 }
 
+/// Returns the line of the user's own group.
+fn own_group(user: &User, accounts: &Accounts) -> String {
+    let mut name = user.name.clone();
+    while accounts.group_by_name(&name).is_some() {
+        name.push('_');
+    }
+    format!("{name}:x:{}:\n", user.gid)
+}
+
+/// Adds the user to the lines of its groups; the result ends with a line end.
+fn joined(group: &[u8], user: &User) -> Vec<u8> {
+    let mut text = String::new();
+    for line in String::from_utf8_lossy(group).lines() {
+        text.push_str(line);
+        let fields: Vec<&str> = line.split(':').collect();
+        let gid = fields.get(2).and_then(|gid| InsideId::new(gid.parse().ok()?));
+        if let (4, Some(gid)) = (fields.len(), gid)
+            && user.groups.contains(&gid)
+            && !fields[3].split(',').any(|member| member == user.name)
+        {
+            text.push_str(if fields[3].is_empty() { "" } else { "," });
+            text.push_str(&user.name);
+        }
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
 /// Gives the lines of the services the id of the user; nothing when there are none.
 fn aliased(passwd: &[u8], services: &BTreeSet<u32>, uid: InsideId) -> Option<Vec<u8>> {
     let mut found = false;
@@ -148,6 +181,23 @@ fn aliased(passwd: &[u8], services: &BTreeSet<u32>, uid: InsideId) -> Option<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_joins_its_groups_once() {
+        let group = b"root:x:0:\nssl-cert:x:101:\ndb:x:102:pg\nown:x:103:nonroot\nbad:x:101";
+        let groups = [101, 102, 103].map(|gid| InsideId::new(gid).unwrap()).to_vec();
+        let user = User {
+            uid: InsideId::NONROOT,
+            gid: InsideId::NONROOT,
+            groups,
+            name: "nonroot".into(),
+            home: "/".into(),
+            shell: None,
+            replaces_root: true,
+        };
+        let expected = "root:x:0:\nssl-cert:x:101:nonroot\ndb:x:102:pg,nonroot\nown:x:103:nonroot\nbad:x:101\n";
+        assert_eq!(String::from_utf8(joined(group, &user)).unwrap(), expected);
+    }
 
     #[test]
     fn accounts_of_services_become_names_of_the_user() {

@@ -30,6 +30,7 @@ use bryo_identity::map::{IdMap, RunIds};
 use bryo_image::store::{Image, Store};
 
 pub use facts::Facts;
+pub use places::PACKAGES;
 
 use crate::error::Result;
 use crate::users::Wanted;
@@ -41,6 +42,15 @@ pub enum Base<'a> {
     Image(&'a Image),
     /// A directory of the host; its owners are not in the map.
     Directory(&'a Path),
+}
+
+/// What a layer has beyond that of a run, when it is made for good.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hardening {
+    /// Programs that are added, by absolute path; they belong to root.
+    pub programs: Vec<(PathBuf, String)>,
+    /// Writes the user's groups down in the group file.
+    pub groups: bool,
 }
 
 /// What is derived from, and for whom.
@@ -60,6 +70,8 @@ pub struct DeriveInput<'a> {
     pub default_user_image: bool,
     /// Replaces the image's working directory.
     pub workdir: Option<&'a Path>,
+    /// Makes the layer for good: whoever is asked for stands in for the image's root.
+    pub hardening: Option<&'a Hardening>,
     /// The map; it has the ids that [`expected_ids`] returns. On the root rung, that of slot 0.
     pub map: &'a IdMap,
     /// The helpers that write the map.

@@ -17,7 +17,7 @@ const PARENTS: [&str; 4] = ["/", "/opt", "/home", "/mnt"];
 const OWN: [&str; 1] = ["/usr/src"];
 
 /// What package managers and their scripts know: whoever can write there decides what the next `apt` of root installs.
-const PACKAGES: [&str; 21] = [
+pub const PACKAGES: [&str; 21] = [
     "/var/lib/dpkg",
     "/var/lib/apt",
     "/var/lib/rpm",

@@ -217,6 +217,7 @@ impl Engine {
             groups: &options.groups,
             default_user_image: self.policy.image_user,
             workdir: options.workdir.as_deref(),
+            hardening: None,
             map: ids,
             helpers: self.host.helpers.as_ref(),
         })

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bryo_launch::overlay::Overlay;
+use bryo_launch::overlay::{Overlay, forget_volatile};
 use bryo_launch::plan::Volume;
 use bryo_sys::check;
 use bryo_sys::mount::Attr;
@@ -138,8 +138,13 @@ impl Opened {
             Ok(Some(check("openat", || name.into(), rustix::fs::openat(scratch, name, flags, Mode::empty()))?))
         };
         let upper = own("upper")?.zip(own("work")?);
-        let overlay = Overlay { lowers: &self.lowers, upper, volatile: false };
-        Ok(Root::from_fd(overlay.mount(Attr::NODEV | Attr::NOSUID)?))
+        // What a step writes becomes a layer by being read again, and is thrown away.
+        let overlay = Overlay { lowers: &self.lowers, upper, volatile: self.scratch.is_some() };
+        let root = Root::from_fd(overlay.mount(Attr::NODEV | Attr::NOSUID)?);
+        if let Some(scratch) = &self.scratch {
+            forget_volatile(scratch, Path::new("work"));
+        }
+        Ok(root)
     }
 }
 

@@ -181,6 +181,7 @@ impl Ground {
             groups: &[],
             default_user_image: false,
             workdir: None,
+            hardening: None,
             map: &self.map,
             helpers: self.host.helpers.as_ref(),
         }

@@ -30,6 +30,8 @@ pub struct CommitOptions {
     pub message: Option<String>,
     /// The command that made the layer.
     pub command: String,
+    /// When it is made, in RFC 3339; now if that is not said.
+    pub created: Option<String>,
     /// What it may cost.
     pub limits: Limits,
 }
@@ -119,7 +121,7 @@ fn configuration(base: &[u8], report: &LayerReport, options: &CommitOptions) -> 
     }
     let config = config.as_object_mut().ok_or_else(damaged)?;
     options.changes.iter().for_each(|change| change.apply(config));
-    let created = now();
+    let created = options.created.clone().unwrap_or_else(now);
     let mut step = json!({"created": created, "created_by": options.command});
     for (key, value) in [("author", &options.author), ("comment", &options.message)] {
         if let Some(value) = value {

@@ -31,6 +31,7 @@ mod faults;
 mod files;
 mod full_disk;
 mod handbook;
+mod harden;
 mod host_system;
 mod identity;
 mod inspect;

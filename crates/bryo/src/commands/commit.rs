@@ -50,6 +50,7 @@ impl Verb for Commit {
             author: self.author,
             message: self.message,
             command: String::new(),
+            created: None,
             limits: context.config()?.limits,
         };
         let image = engine.commit(&record, options, self.pause)?;

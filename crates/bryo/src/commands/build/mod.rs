@@ -4,7 +4,7 @@
 mod cache;
 mod files;
 mod output;
-mod values;
+pub(super) mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every kind of reason why an image wants root has an image that has it, and one that has not.
+
+use bryo_audit::reasons::{Asked, Cause, Reason, Remedy, drops, reasons};
+
+use super::images::image;
+
+/// An image whose entrypoint is a script.
+macro_rules! entry {
+    ($script:literal) => {
+        concat!("\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/sh~", $script)
+    };
+}
+
+/// A kind, who has to do something about it, an image in the form of the other cases that has it, and one that has not.
+type Case = (Cause, Remedy, &'static str, &'static str);
+
+const NUMBER: &str = r#""User":"5:5""#;
+
+const CASES: &[Case] = &[
+    (Cause::NoUser, Remedy::Harden, "", NUMBER),
+    (Cause::UserRoot, Remedy::Harden, r#""User":"0:0""#, NUMBER),
+    (
+        Cause::UserNamed,
+        Remedy::Harden,
+        "\"User\":\"app\"\n0644 0:0 etc/passwd = app:x:5:5::/:",
+        "\"User\":\"5\"\n0644 0:0 etc/passwd = app:x:5:5::/:",
+    ),
+    (Cause::UserNamed, Remedy::Author, "\"User\":\"app\"\n0644 0:0 etc/passwd = x:x:5:5::/:", NUMBER),
+    (Cause::GroupZero, Remedy::Harden, r#""User":"5:0""#, NUMBER),
+    (Cause::UserAmbiguous, Remedy::Author, r#""User":"4294967296""#, NUMBER),
+    (Cause::DropsPrivileges, Remedy::Harden, entry!("exec gosu app x"), entry!("exec x")),
+    (
+        Cause::DropsPrivileges,
+        Remedy::Nobody,
+        entry!("if [ $(id -u) = 0 ]; then~exec su-exec app x~fi"),
+        entry!("if [ $(id -u) = 0 ]; then~exec x~fi"),
+    ),
+    (Cause::DropsPrivileges, Remedy::Author, entry!("exec /sbin/su-exec app x"), entry!("exec /sbin/x")),
+    (Cause::GainsPrivileges, Remedy::Author, entry!("sudo x"), entry!("x sudo")),
+    (Cause::ChangesOwner, Remedy::Harden, entry!("chown -R app /data"), entry!("ls -R /data")),
+    (Cause::ChangesOwner, Remedy::Harden, entry!("find . -exec chown app '{}' +"), entry!("find . -exec ls '{}' +")),
+    (Cause::Privileged, Remedy::Author, entry!("useradd x"), entry!("x useradd")),
+    (Cause::Privileged, Remedy::Author, entry!("mount -t proc x /x"), entry!("x mount")),
+    (Cause::Installs, Remedy::Author, entry!("apk add curl"), entry!("apk info curl")),
+    (Cause::WritesOutside, Remedy::Author, entry!("echo x > /etc/app.conf"), entry!("echo x > /run/app.conf")),
+    (Cause::WritesOutside, Remedy::Author, entry!("cp a /usr/share/app"), entry!("cp /usr/share/app /tmp/b")),
+    (
+        Cause::UserDirective,
+        Remedy::Nobody,
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/nginx.conf = user www-data;",
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/nginx.conf = # user www-data;",
+    ),
+    (
+        Cause::UserDirective,
+        Remedy::Author,
+        "\"Cmd\":[\"supervisord\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
+        "\"Cmd\":[\"other\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
+    ),
+    (Cause::UserDirective, Remedy::Nobody, r#""Cmd":["memcached","-u","x"]"#, r#""Cmd":["memcached","-p","1"]"#),
+    (Cause::LowPort, Remedy::Harden, r#""ExposedPorts":{"80/tcp":{}}"#, r#""ExposedPorts":{"8080/tcp":{}}"#),
+    (
+        Cause::LowPort,
+        Remedy::Harden,
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:80 default_server;",
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:8080;",
+    ),
+    (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/lib/app", "\ndir 0755 65532:65532 var/lib/app"),
+    (
+        Cause::StateOwner,
+        Remedy::Harden,
+        "\"Volumes\":{\"/d\":{}}\ndir 0755 7:7 d",
+        "\"Volumes\":{\"/d\":{}}\ndir 0777 7:7 d",
+    ),
+    (Cause::StateOwner, Remedy::Harden, r#""WorkingDir":"/none""#, "\"WorkingDir\":\"/w\"\ndir 0777 0:0 w"),
+    (Cause::SetUid, Remedy::Nobody, "\n4755 0:0 usr/bin/su", "\n0755 0:0 usr/bin/su"),
+    (
+        Cause::SetUid,
+        Remedy::Author,
+        "\"Cmd\":[\"ping\"]\n4755 0:0 usr/bin/ping",
+        "\"Cmd\":[\"ping\"]\n0755 0:0 usr/bin/ping",
+    ),
+    (Cause::SetGid, Remedy::Nobody, "\n2755 0:42 usr/bin/chage", "\n0755 0:42 usr/bin/chage"),
+    (Cause::FileCapabilities, Remedy::Author, "\"Cmd\":[\"x\"]\n0755 0:0 bin/x cap", "\"Cmd\":[\"x\"]\n0755 0:0 bin/x"),
+];
+
+fn of(text: &str) -> Vec<Reason> {
+    reasons(&image(text), &Asked::default())
+}
+
+#[test]
+fn every_kind_is_found_where_it_is_and_nowhere_else() {
+    for (cause, by, with, without) in CASES {
+        let found = of(with);
+        assert!(found.iter().any(|r| r.cause == *cause && r.by == *by), "{cause:?} by {by:?} in {with}: {found:#?}");
+        let found = of(without);
+        assert!(found.iter().all(|r| r.cause != *cause), "{cause:?} in {without}: {found:#?}");
+    }
+}
+
+#[test]
+fn the_evidence_has_file_line_owner_mode_and_package() {
+    let text = "\"Entrypoint\":[\"entry.sh\"]\n\
+        0755 0:0 usr/local/bin/entry.sh = #!/bin/sh~set -e~~exec gosu app x\n\
+        4755 0:7 usr/bin/su\n\
+        0644 0:0 var/lib/dpkg/info/util-linux:amd64.list = /.~/bin/su\n\
+        0644 0:0 lib/apk/db/installed = P:other~F:usr/local/bin~R:entry.sh";
+    let found = of(text);
+    let drop = found.iter().find(|r| r.cause == Cause::DropsPrivileges).unwrap();
+    assert_eq!((drop.file.as_deref(), drop.line), (Some("/usr/local/bin/entry.sh"), Some(4)));
+    assert_eq!(drop.package.as_deref(), Some("other"));
+    let su = found.iter().find(|r| r.cause == Cause::SetUid).unwrap();
+    let shown = [&su.file, &su.owner, &su.mode, &su.package].map(|text| text.as_deref().unwrap());
+    assert_eq!(shown, ["/usr/bin/su", "0:7", "4755", "util-linux"]);
+}
+
+#[test]
+fn what_was_asked_of_a_container_counts_before_the_image() {
+    let image = image("\"User\":\"0\",\"Cmd\":[\"gosu\",\"a\",\"b\"]");
+    let asked = Asked { words: Some(vec!["x".into()]), user: Some("5:5".into()) };
+    let causes = |asked: &Asked| reasons(&image, asked).iter().map(|r| r.cause).collect::<Vec<_>>();
+    assert_eq!(causes(&Asked::default()), [Cause::UserRoot, Cause::DropsPrivileges]);
+    let many = of("\"Cmd\":[\"sudo\",\"x\"]\n4755 0:0 usr/bin/su");
+    assert!(many.is_sorted_by_key(|reason| reason.by) && many.len() > 2, "{many:?}");
+    assert_eq!(causes(&asked), []);
+}
+
+#[test]
+fn calls_say_how_they_are_called_and_whether_root_alone_comes_there() {
+    let image = image(entry!("if [ $(id -u) = 0 ]; then~gosu a b~fi~exec setpriv --reuid=a c"));
+    let calls: Vec<_> =
+        drops(&image).into_iter().map(|call| (call.program, call.guarded, call.at.unwrap().1)).collect();
+    assert_eq!(calls, [("gosu".to_owned(), true, 3), ("setpriv".to_owned(), false, 5)]);
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `harden`: the derived layer of a run, made a layer of an image for good.
+//!
+//! ```text
+//! base image ──▶ derive(): state, account, home ──▶ archive ──▶ base's layers and one more, USER uid:gid, labels
+//! ```
+//!
+//! Guarantees: the same image, user and time give the same digest, whatever the clock says; no file of the base but its
+//! account files and state changes hands, and no program of it is replaced. Nothing of the image is executed before it
+//! is compared: see [`proof`].
+
+mod documents;
+pub mod proof;
+mod shims;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use bryo_identity::rung::Rung;
+use bryo_image::archive::{self, Change, CommitOptions};
+use bryo_image::changes::{Layers, Manner, write_layer};
+use bryo_image::members::{self, Entry};
+use bryo_image::store::{Image, ImageRecord};
+use bryo_sys::check;
+use jiff::Timestamp;
+use rustix::pipe::PipeFlags;
+
+use crate::Engine;
+use crate::agent::{self, Place};
+use crate::changes::directory;
+use crate::derive::{self, Base, DeriveInput, Facts, Hardening};
+use crate::error::{Error, Kind, Result};
+
+pub use documents::{Told, dockerfile, kubernetes};
+
+/// The label with the paths that must stay writable, with commas between.
+pub const WRITABLE: &str = "dev.bryo.writable";
+
+/// The label with the manifest's digest of the image that was hardened.
+pub const BASE: &str = "dev.bryo.hardened-from";
+
+/// The label with the groups that the user needs besides its own, as numbers with commas between.
+pub const GROUPS: &str = "dev.bryo.groups";
+
+/// The largest file whose content is told in a Dockerfile, in bytes.
+const TOLD_MAX: u64 = 1 << 20;
+
+/// What kind of image is to be made.
+#[derive(Clone, Debug, Default)]
+pub struct HardenOptions {
+    /// The user, as `uid[:gid]` or a name of the image; else `nonroot`, or the image's own one that is not root.
+    pub user: Option<String>,
+    /// Programs that the start calls to become another user, without asking first whether it is root.
+    pub droppers: Vec<String>,
+    /// Leaves the group out of `USER`, so that engines look for the user's groups in the image's group file.
+    pub groups: bool,
+    /// When the image is made, in seconds since the epoch; else when its base was.
+    pub epoch: Option<u64>,
+}
+
+/// A member of the new layer.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it is.
+    pub entry: Entry,
+    /// Its content, of account files and programs that were added.
+    pub content: Option<Vec<u8>>,
+}
+
+/// An image that was made.
+#[derive(Debug)]
+pub struct Hardened {
+    /// Its entry; it has no name yet.
+    pub record: ImageRecord,
+    /// The image.
+    pub image: Image,
+    /// The value of `USER`.
+    pub user: String,
+    /// Who it runs as, and where it may write.
+    pub facts: Facts,
+    /// What is in the new layer.
+    pub members: Vec<Member>,
+    /// The programs that were added, absolute.
+    pub programs: Vec<PathBuf>,
+}
+
+impl Engine {
+    /// Makes a hardened image of another one, without a name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] where this host gives only one id, with which no owner can be told from another;
+    /// [`Kind::InvalidOption`] for a user that is root; what [`derive::derive`] and the store fail with.
+    pub fn harden(&self, base: &Image, options: &HardenOptions) -> Result<Hardened> {
+        if self.host.rung() == Rung::Single {
+            let why = "this host gives you a single id, in which all owners are one; bryo doctor says how to get more";
+            return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
+        }
+        let path = path_of(base);
+        let hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
+        let facts = self.hardened_facts(base, options, &hardening)?;
+        if facts.uid == 0 {
+            return Err(Error::new(Kind::InvalidOption, "--user: a hardened image is not root's"));
+        }
+        let created = created(base, options.epoch)?;
+        let user = if options.groups { facts.uid.to_string() } else { format!("{}:{}", facts.uid, facts.gid) };
+        let mut changes = vec![Change::User(user.clone())];
+        if !hardening.programs.is_empty() {
+            changes.push(Change::Env("PATH".to_owned(), format!("{}:{path}", shims::DIR)));
+        }
+        let state: Vec<String> = facts.state.iter().map(|path| path.display().to_string()).collect();
+        changes.push(Change::Label(WRITABLE.to_owned(), state.join(",")));
+        changes.push(Change::Label(BASE.to_owned(), base.manifest_digest.to_string()));
+        if !facts.groups.is_empty() {
+            let groups: Vec<String> = facts.groups.iter().map(u32::to_string).collect();
+            changes.push(Change::Label(GROUPS.to_owned(), groups.join(",")));
+        }
+        let commit = CommitOptions {
+            changes,
+            command: format!("bryo harden --user {}:{}", facts.uid, facts.gid),
+            created: Some(created.to_string()),
+            limits: self.policy.limits,
+            ..CommitOptions::default()
+        };
+        let record = self.commit_layer(base, &facts, newest(created), &commit)?;
+        let image = self.store.image(&record)?;
+        let members = self.members(&image)?;
+        let programs = hardening.programs.into_iter().map(|(path, _)| path).collect();
+        Ok(Hardened { record, image, user, facts, members, programs })
+    }
+
+    /// Makes the layer, as a run does.
+    fn hardened_facts(&self, base: &Image, options: &HardenOptions, hardening: &Hardening) -> Result<Facts> {
+        let user = options.user.as_deref();
+        let expected = derive::expected_ids(user, Base::Image(base), false)?;
+        let derive = |ids| {
+            let map = self.map_for(ids, false)?;
+            self.unpack_missing(base, &map)?;
+            derive::derive(&DeriveInput {
+                store: &self.store,
+                base: Base::Image(base),
+                layers: &self.store.layer_paths(base, map.ownership_key())?,
+                user,
+                groups: &[],
+                default_user_image: false,
+                workdir: None,
+                hardening: Some(hardening),
+                map: &map,
+                helpers: self.host.helpers.as_ref(),
+            })
+        };
+        let facts = derive(expected)?;
+        // A name stands for ids that only the image knows; the map is made again for them.
+        if facts.run_ids() == expected { Ok(facts) } else { derive(facts.run_ids()) }
+    }
+
+    /// Puts the derived layer on the base.
+    fn commit_layer(
+        &self,
+        base: &Image,
+        facts: &Facts,
+        newest: Option<u64>,
+        options: &CommitOptions,
+    ) -> Result<ImageRecord> {
+        let gone = || Error::new(Kind::Corrupt, "the layer that was made for the image is gone");
+        let own = facts.layer.clone().ok_or_else(gone)?;
+        // Files of different maps may differ in nothing but the run user's host id; the layer is in this one.
+        let map = self.map_for(facts.run_ids(), false)?;
+        let lowers: Vec<PathBuf> = self.store.layer_paths(base, map.ownership_key())?.into_iter().rev().collect();
+        let worker = self.worker()?;
+        let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+        let open = || {
+            let lowers = lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
+            Ok(Layers { own: directory(&own)?, lowers, mounted: MADE.map(PathBuf::from).to_vec() })
+        };
+        let place = Place::Own(&map, self.host.helpers.as_ref());
+        let agent = agent::start(place, [write], open, move |layers, [write]| {
+            Ok(write_layer(&layers, Manner { newest, ..Manner::default() }, File::from(write))?)
+        })?;
+        let mut failure = None;
+        let whole = || match agent.answer() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                failure = Some(error);
+                Err(bryo_image::Error::new(bryo_image::Kind::Io, "read the new layer"))
+            }
+        };
+        let made = archive::commit(&self.store, &worker, base, &mut File::from(read), whole, options);
+        // The agent's own words say more.
+        made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))
+    }
+
+    /// Reads what is in the topmost layer.
+    fn members(&self, image: &Image) -> Result<Vec<Member>> {
+        let Some(layer) = image.layers.last() else { return Ok(Vec::new()) };
+        let told = |entry: &Entry| {
+            let path = String::from_utf8_lossy(&entry.path);
+            let account = matches!(&*path, "etc/passwd" | "etc/group");
+            if account || Path::new("/").join(&*path).starts_with(shims::DIR) { TOLD_MAX } else { 0 }
+        };
+        let mut found = Vec::new();
+        members::read(&self.store, layer, &self.policy.limits, &told, &mut |entry, content| {
+            found.push(Member { entry, content });
+        })?;
+        Ok(found)
+    }
+}
+
+/// Places that a derived layer has for the mounts of a start: nothing of an image.
+const MADE: [&str; 6] = ["/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// Returns where an image looks for programs.
+fn path_of(image: &Image) -> String {
+    let env = image.config.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
+    let own = env.iter().rev().find_map(|pair| pair.strip_prefix("PATH="));
+    own.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_owned()
+}
+
+/// Decides when the image was made: what was said, else when its base was.
+fn created(base: &Image, epoch: Option<u64>) -> Result<Timestamp> {
+    let of_base = || base.config.created().as_deref().and_then(|text| text.parse().ok());
+    match epoch {
+        Some(epoch) => i64::try_from(epoch)
+            .ok()
+            .and_then(|epoch| Timestamp::from_second(epoch).ok())
+            .ok_or_else(|| Error::new(Kind::InvalidOption, format!("{epoch} seconds since 1970 are no time"))),
+        None => Ok(of_base().unwrap_or(Timestamp::UNIX_EPOCH)),
+    }
+}
+
+/// Returns the latest time in the layer, in seconds since the epoch. Directories of the layer are of now; a time that
+/// is yet to come would let that through.
+fn newest(created: Timestamp) -> Option<u64> {
+    let past = if created <= Timestamp::now() { created } else { Timestamp::UNIX_EPOCH };
+    Some(u64::try_from(past.as_second()).unwrap_or(0))
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a port answers: a question of its protocol, and the part of the answer that does not differ from start to start.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
+
+use super::ports::Listener;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long one who greets first may take.
+const GREETING: Duration = Duration::from_millis(700);
+
+/// How much of an answer is read, in bytes.
+const ANSWER_MAX: usize = 4096;
+
+/// How much of a line is shown.
+const SHOWN_MAX: usize = 100;
+
+/// Asks what listens.
+pub(super) fn ask(listener: &Listener) -> String {
+    let answer = if listener.udp { udp(listener) } else { tcp(listener) };
+    answer.unwrap_or_else(|error| format!("none: {}", error.kind()))
+}
+
+fn tcp(listener: &Listener) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&listener.reachable(), PATIENCE)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let question = question(listener.port);
+    if question.is_none() {
+        stream.set_read_timeout(Some(GREETING))?;
+        let greeting = read(&mut stream)?;
+        if !greeting.is_empty() {
+            return Ok(shape(listener.port, &greeting));
+        }
+    }
+    // Whoever says nothing first is asked as most of them can be.
+    stream.write_all(question.unwrap_or(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let answer = read(&mut stream)?;
+    Ok(if answer.is_empty() { "connects, and says nothing".to_owned() } else { shape(listener.port, &answer) })
+}
+
+/// Returns the question of a well-known port, if one has to be asked first and is not HTTP's.
+fn question(port: u16) -> Option<&'static [u8]> {
+    match port {
+        // A query for the address of `localhost`, with its length before it. Source: RFC 1035, 4.
+        53 => Some(b"\0\x1b\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01"),
+        80 | 8080 => Some(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"),
+        6379 | 6380 => Some(b"PING\r\n"),
+        11211 => Some(b"version\r\n"),
+        // SSLRequest. Source: PostgreSQL, "Message Formats".
+        5432 => Some(b"\0\0\0\x08\x04\xd2\x16\x2f"),
+        _ => None,
+    }
+}
+
+fn udp(listener: &Listener) -> std::io::Result<String> {
+    if listener.port != 53 {
+        return Ok("not asked".to_owned());
+    }
+    let target = listener.reachable();
+    let own = if target.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+    let socket = UdpSocket::bind(own)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(&question(53).unwrap_or_default()[2..], target)?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer)?;
+    Ok(dns(&answer[..length]))
+}
+
+/// Reads one answer: what comes until there is a pause.
+fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut answer = vec![0; ANSWER_MAX];
+    match stream.read(&mut answer) {
+        Ok(length) => {
+            answer.truncate(length);
+            Ok(answer)
+        }
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the part of an answer that every start of a service has.
+fn shape(port: u16, answer: &[u8]) -> String {
+    match port {
+        53 => return dns(answer.get(2..).unwrap_or_default()),
+        5432 => return format!("SSLRequest: {}", char::from(answer[0]).escape_debug()),
+        // The greeting of MySQL: a header of four bytes, the protocol, the version and a zero; then random bytes.
+        3306 if answer.get(4) == Some(&10) => {
+            let version = answer[5..].split(|byte| *byte == 0).next().unwrap_or_default();
+            return format!("MySQL {}", String::from_utf8_lossy(version).escape_debug());
+        }
+        _ => {}
+    }
+    let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(line);
+    if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return "binary".to_owned();
+    }
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+fn dns(answer: &[u8]) -> String {
+    match (answer.get(2), answer.get(3)) {
+        (Some(flags), Some(code)) if flags & 0x80 != 0 => format!("DNS code {}", code & 0x0f),
+        _ => "no DNS answer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn asked(port_of: impl Fn(TcpStream) + Send + 'static) -> String {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let thread = std::thread::spawn(move || port_of(server.accept().unwrap().0));
+        let answer = ask(&Listener { port: address.port(), udp: false, address: address.ip() });
+        thread.join().unwrap();
+        answer
+    }
+
+    #[test]
+    fn one_who_greets_is_heard_and_one_who_waits_is_asked() {
+        assert_eq!(asked(|mut s| s.write_all(b"220 host ready\r\n").unwrap()), "220 host ready");
+        let http = |mut stream: TcpStream| {
+            let mut question = [0; 4];
+            stream.read_exact(&mut question).unwrap();
+            assert_eq!(&question, b"GET ");
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\nDate: now\r\n\r\n").unwrap();
+        };
+        assert_eq!(asked(http), "HTTP/1.1 404 Not Found");
+        let closed = Listener { port: 1, udp: false, address: [127, 0, 0, 1].into() };
+        assert!(ask(&closed).starts_with("none: "), "{}", ask(&closed));
+    }
+
+    #[test]
+    fn what_is_random_is_left_out() {
+        let mysql = |salt: &[u8]| shape(3306, &[b"\x4a\0\0\0\x0a8.4.0\0", salt].concat());
+        assert_eq!(mysql(b"abc"), mysql(b"xyz"));
+        assert_eq!(mysql(b""), "MySQL 8.4.0");
+        assert_eq!(shape(5432, b"S"), "SSLRequest: S");
+        assert_eq!(shape(53, b"\0\x1b\x12\x34\x81\x83"), "DNS code 3");
+        assert_eq!(shape(1, b"\x01\x02"), "binary");
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Programs in the place of those that become another user: they run their command as who they are.
+//!
+//! `gosu` and its kin fail for whoever is not root. A start that calls one without asking first who it is gets another
+//! one of that name, in a directory of its own at the head of `PATH`: nothing of the image is replaced, and root, who
+//! may still be asked for, gets the image's own.
+
+use std::path::{Path, PathBuf};
+
+use crate::derive::Hardening;
+
+/// Where they lie.
+pub(super) const DIR: &str = "/usr/local/lib/bryo";
+
+/// How each takes its own words away from those of the command.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("gosu", USER_FIRST),
+    ("su-exec", USER_FIRST),
+    ("s6-setuidgid", USER_FIRST),
+    ("setpriv", FLAGS_ONLY),
+    ("chpst", VALUED_FLAGS),
+    ("runuser", RUNUSER),
+    ("sudo", VALUED_FLAGS),
+    ("su", RUNUSER),
+];
+
+/// The first word is the user.
+const USER_FIRST: &str = "shift\nexec \"$@\"\n";
+
+/// Flags with their values behind `=`, as all scripts that we know write them; some have theirs in the next word.
+const FLAGS_ONLY: &str = "while [ $# -gt 0 ]; do\n\tcase $1 in\n\t--) shift; break ;;\n\
+    \t--reuid | --regid | --ruid | --euid | --rgid | --egid | --groups | --inh-caps | --bounding-set | --ambient-caps) shift 2 ;;\n\
+    \t-*) shift ;;\n\t*) break ;;\n\tesac\ndone\nexec \"$@\"\n";
+
+/// `-u USER` and the like, then the command.
+const VALUED_FLAGS: &str = "while [ $# -gt 0 ]; do\n\tcase $1 in\n\t--) shift; break ;;\n\
+    \t-u | -U | -g | -b | -/ | -n | -l | -m | -d | -o | -p | -f | -c | -r | -t | -e) shift 2 ;;\n\
+    \t-*) shift ;;\n\t*) break ;;\n\tesac\ndone\nexec \"$@\"\n";
+
+/// `USER -c LINE`, `-u USER COMMAND`, or a shell.
+const RUNUSER: &str = "line= shell=/bin/sh seen=\nwhile [ $# -gt 0 ]; do\n\tcase $1 in\n\
+    \t--) shift; break ;;\n\t-c | --command) line=$2; shift 2 ;;\n\t-s | --shell) shell=$2; shift 2 ;;\n\
+    \t-u | --user) seen=1; shift 2 ;;\n\t-g | -G) shift 2 ;;\n\t-*) shift ;;\n\
+    \t*) [ \"$seen\" ] && break; seen=1; shift ;;\n\tesac\ndone\n\
+    [ \"$line\" ] && exec \"$shell\" -c \"$line\" \"$@\"\n[ $# -gt 0 ] && exec \"$@\"\nexec \"$shell\"\n";
+
+/// Makes what the calls need. A call by a path is none that could be answered here.
+pub(super) fn of(droppers: &[String]) -> Hardening {
+    let known = |name: &String| PROGRAMS.iter().find(|(program, _)| program == name);
+    let mut programs: Vec<(PathBuf, String)> =
+        droppers.iter().filter_map(known).map(|(name, body)| (Path::new(DIR).join(name), script(name, body))).collect();
+    programs.sort();
+    programs.dedup();
+    Hardening { programs, groups: false }
+}
+
+fn script(name: &str, body: &str) -> String {
+    format!(
+        "#!/bin/sh\n# Made by bryo harden: the user is nobody already, and {name} has nobody to become.\n\
+         if [ \"$(id -u)\" = 0 ]; then\n\tPATH=${{PATH#{DIR}:}}\n\texport PATH\n\texec {name} \"$@\"\nfi\n{body}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs a program of ours as nobody and returns what its command says.
+    fn said(dir: &Path, name: &str, arguments: &[&str]) -> String {
+        let hardening = of(&[name.to_owned()]);
+        // Whoever runs this may be root.
+        let text = hardening.programs[0].1.replace("$(id -u)", "7");
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new("sh").arg(path).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn each_runs_its_command() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, arguments) in [
+            ("gosu", &["app:app", "echo", "a", "b c"][..]),
+            ("su-exec", &["1000:1000", "echo", "a", "b c"]),
+            ("s6-setuidgid", &["app", "echo", "a", "b c"]),
+            ("setpriv", &["--reuid=app", "--regid", "app", "--clear-groups", "--", "echo", "a", "b c"]),
+            ("setpriv", &["--init-groups", "echo", "a", "b c"]),
+            ("chpst", &["-u", "app:app", "-P", "echo", "a", "b c"]),
+            ("runuser", &["-u", "app", "--", "echo", "a", "b c"]),
+            ("runuser", &["app", "-c", "echo a 'b c'"]),
+            ("su", &["-s", "/bin/sh", "app", "-c", "echo a 'b c'"]),
+            ("su", &["-", "app", "-c", "echo a 'b c'"]),
+            ("sudo", &["-E", "-u", "app", "echo", "a", "b c"]),
+        ] {
+            assert_eq!(said(dir.path(), name, arguments), "a b c\n", "{name} {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn only_names_that_are_known_get_one_and_each_one() {
+        let names = ["gosu", "gosu", "/usr/sbin/gosu", "other", "chpst"].map(str::to_owned);
+        let made: Vec<PathBuf> = of(&names).programs.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(made, ["/usr/local/lib/bryo/chpst", "/usr/local/lib/bryo/gosu"].map(PathBuf::from));
+    }
+}

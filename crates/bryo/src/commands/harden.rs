@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bryo harden`: an image that is nobody's by its own word, and the proof that it does what it did.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bryo_audit::reasons::{self, Call};
+use bryo_engine::Engine;
+use bryo_engine::events::Event;
+use bryo_engine::harden::proof::{Proof, ProofOptions};
+use bryo_engine::harden::{HardenOptions, Hardened, Told, dockerfile, kubernetes};
+use bryo_image::reference::Reference;
+use bryo_image::store::Image;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::Verb;
+use crate::commands::build::values;
+use crate::commands::why_root;
+use crate::context::Context;
+use crate::errors::{Error, Result, USAGE};
+use crate::output;
+
+/// Make an image that does not want root, and prove that it does the same
+///
+/// The new image has one more layer: state directories and the data in them belong to a numeric USER, which is in its
+/// account files. No program of the image is changed; one that the start calls to become another user gets another one
+/// of that name before it on PATH. The same image gives the same digest: it is as old as its base, or as
+/// SOURCE_DATE_EPOCH says.
+///
+/// Then both images run side by side without a network: the old one as root with a writable root, the new one as its
+/// user with a read-only root. State, health, ports, answers and logs are compared. Only if nothing differs does the new
+/// image get its name.
+///
+/// Ends with 0 if it is proven, with 1 if not, and with 125 if no image could be made.
+#[derive(Debug, Args)]
+pub struct Harden {
+    /// The new image's name
+    #[arg(short, long, value_name = "NAME")]
+    tag: Reference,
+    /// The user: UID, UID:GID or a name of the image; else 65532, or the image's own one that is not root
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Leave the group out of USER, so that engines give the user the groups that its services have
+    #[arg(long)]
+    groups: bool,
+    /// Write a Dockerfile to FILE that makes the same
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    dockerfile: Option<PathBuf>,
+    /// Write a pod for Kubernetes to FILE that runs it, with its security context and volumes
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    kubernetes: Option<PathBuf>,
+    /// Set a variable in both containers of the proof
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// How many seconds both have to start
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    settle: u64,
+    /// How to print the report
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+    /// Pull quietly
+    #[arg(short, long)]
+    quiet: bool,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// A command in place of the images' own, for the proof
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// The forms of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// Everything
+    Json,
+}
+
+/// What a program is told.
+#[derive(Serialize)]
+struct Report<'a> {
+    image: String,
+    digest: String,
+    /// The name, if it got it.
+    name: Option<String>,
+    base: String,
+    user: &'a str,
+    groups: &'a [u32],
+    writable: &'a [PathBuf],
+    programs: &'a [PathBuf],
+    notes: &'a [String],
+    proven: bool,
+    proof: &'a Proof,
+}
+
+impl Verb for Harden {
+    const NAME: &'static str = "harden";
+    const ABOUT: &'static str = "Make an image that does not want root, and prove that it does the same";
+    const FAILURE: u8 = USAGE;
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.tag.digest().is_some() {
+            return Err(Error::message(format!("{}: a digest is not given, it follows from the content", self.tag)));
+        }
+        let engine = context.engine()?;
+        let base = why_root::stored(context, &engine, &self.image, self.quiet)?;
+        let calls = reasons::drops(&why_root::read(&engine, &base)?);
+        let hardened = engine.harden(&base, &self.options(&calls)?)?;
+        let asked = ProofOptions {
+            settle: Duration::from_secs(self.settle),
+            env: self.env.clone(),
+            command: self.command.clone(),
+        };
+        let proof = engine.prove(&base, &hardened.image, &asked)?;
+        if proof.holds() {
+            self.publish(&engine, &hardened, &proof)?;
+        }
+        let notes = self.notes(&hardened, &calls);
+        output::print(&match self.format {
+            Format::Table => self.table(&hardened, &proof, &notes),
+            Format::Json => output::json(&self.report(&base, &hardened, &proof, &notes))? + "\n",
+        })?;
+        Ok(ExitCode::from(u8::from(!proof.holds())))
+    }
+}
+
+impl Harden {
+    fn options(&self, calls: &[Call]) -> Result<HardenOptions> {
+        let bare = calls.iter().filter(|call| !call.guarded && !call.program.contains('/'));
+        Ok(HardenOptions {
+            user: self.user.clone(),
+            droppers: bare.map(|call| call.program.clone()).collect(),
+            groups: self.groups,
+            epoch: epoch()?,
+        })
+    }
+
+    /// Names the image, and writes the documents about it.
+    fn publish(&self, engine: &Engine, hardened: &Hardened, proof: &Proof) -> Result<()> {
+        let name = self.tag.to_string();
+        engine.store().tag(&hardened.record, &name)?;
+        engine.journal().write(&[Event::of_image(&hardened.record, "tag").with("name", name.clone())]);
+        let told = Told { base_name: &self.image, name: &name, written: &proof.written };
+        if let Some(file) = &self.dockerfile {
+            write(file, &dockerfile(hardened, &told))?;
+        }
+        if let Some(file) = &self.kubernetes {
+            write(file, &kubernetes(hardened, &told))?;
+        }
+        Ok(())
+    }
+
+    fn report<'a>(&self, base: &Image, hardened: &'a Hardened, proof: &'a Proof, notes: &'a [String]) -> Report<'a> {
+        Report {
+            image: hardened.record.id().to_string(),
+            digest: hardened.record.manifest.to_string(),
+            name: proof.holds().then(|| self.tag.to_string()),
+            base: base.manifest_digest.to_string(),
+            user: &hardened.user,
+            groups: &hardened.facts.groups,
+            writable: &hardened.facts.state,
+            programs: &hardened.programs,
+            notes,
+            proven: proof.holds(),
+            proof,
+        }
+    }
+
+    fn table(&self, hardened: &Hardened, proof: &Proof, notes: &[String]) -> String {
+        let row = |item: &bryo_engine::harden::proof::Item| {
+            vec![item.what.clone(), item.verdict.as_str().to_owned(), item.old.clone(), item.new.clone()]
+        };
+        let mut text = output::table(&["COMPARED", "VERDICT", "AS IT WAS", "HARDENED"], proof.items.iter().map(row));
+        text.push('\n');
+        for note in notes {
+            text += &format!("note: {}\n", output::line(note));
+        }
+        let id = hardened.record.id();
+        text + &match proof.holds() {
+            true => format!("{}: {id}, USER {}: does the same\n", self.tag, hardened.user),
+            false => format!("not proven: image {id}, USER {}, gets no name\n", hardened.user),
+        }
+    }
+
+    /// Says what is left to do.
+    fn notes(&self, hardened: &Hardened, calls: &[Call]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for call in calls.iter().filter(|call| !call.guarded && call.program.contains('/')) {
+            let place = call.at.as_ref().map_or_else(String::new, |(file, line)| format!("{file}:{line}: "));
+            notes.push(format!("{place}{} is called by its path and fails without root", call.program));
+        }
+        if !hardened.facts.groups.is_empty() && !self.groups {
+            let groups: Vec<String> = hardened.facts.groups.iter().map(u32::to_string).collect();
+            let groups = groups.join(", ");
+            notes
+                .push(format!("the groups {groups}, which bryo run gives the user, are not given here: --groups does"));
+        }
+        notes
+    }
+}
+
+/// Reads the time of a reproducible result from the environment.
+fn epoch() -> Result<Option<u64>> {
+    let said = std::env::var(values::EPOCH).ok();
+    values::epoch(&said.into_iter().map(|text| (values::EPOCH.to_owned(), text)).collect())
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).map_err(|error| Error::io(format!("write {}", file.display()), &error))
+}
