@@ -360,17 +360,31 @@ impl Drop for Unpacked {
 
 impl Temporary {
     fn create(parent: &Path) -> Result<Self> {
+        /// How often somebody else may take a directory that was just made for one that was left behind.
+        const TRIES: u32 = 16;
         let fail = |error: io::Error| Error::io(format!("create a directory in {}", parent.display()), error);
+        for _ in 1..TRIES {
+            match Self::try_create(parent) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && parent.exists() => (),
+                made => return made.map_err(fail),
+            }
+        }
+        Self::try_create(parent).map_err(fail)
+    }
+
+    /// Makes and locks it; between the two it may be removed, by whoever sweeps what has no lock.
+    fn try_create(parent: &Path) -> io::Result<Self> {
         let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| fail(error.into()))?;
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(random));
         let path = parent.join(&name);
-        DirBuilder::new().mode(0o700).create(&path).map_err(fail)?;
-        let dir = File::open(&path).map_err(fail)?;
-        rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(|error| fail(error.into()))?;
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let dir = File::open(&path)?;
+        rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
         // The worker is another user on the host; the store around this directory is closed to all others.
-        dir.set_permissions(fs::Permissions::from_mode(0o777)).map_err(fail)?;
+        dir.set_permissions(fs::Permissions::from_mode(0o777))?;
+        // Whoever had the lock before may have removed it.
+        fs::symlink_metadata(&path)?;
         Ok(Self { path, name, dir })
     }
 
