@@ -139,13 +139,7 @@ impl Builder<'_> {
         }
         self.engine.make_cache(directory, mode, owner)?;
         let Some(piece) = filled else { return Ok(self.engine.finish_cache(directory)?) };
-        let destination = Destination {
-            path: "/".to_owned(),
-            owner: (0, 0),
-            single_id: self.single_id(),
-            own: None,
-            unpacked: false,
-        };
+        let destination = self.tree_of_its_own();
         let (read, write) = pipe()?;
         let placing =
             self.engine.in_cache(directory, [read], move |root, [read]| place(root, &destination, File::from(read)))?;
@@ -205,14 +199,13 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Returns where a piece is placed that is all there is.
+    fn tree_of_its_own(&self) -> Destination {
+        Destination { path: "/".to_owned(), owner: (0, 0), single_id: self.single_id(), own: None, unpacked: false }
+    }
+
     fn copy_for(&self, piece: &Piece, scratch: &Scratch) -> Result<(Placed, PathBuf)> {
-        let destination = Destination {
-            path: "/".to_owned(),
-            owner: (0, 0),
-            single_id: self.single_id(),
-            own: None,
-            unpacked: false,
-        };
+        let destination = self.tree_of_its_own();
         let (read, write) = pipe()?;
         let (placing, directory) =
             self.engine.in_copy(scratch, [read], move |root, [read]| place(root, &destination, File::from(read)))?;
