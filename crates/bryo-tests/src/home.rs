@@ -10,8 +10,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::presence::Presence;
-use crate::program::{Output, Running};
-use crate::user::User;
+use crate::program::{Output, Running, tool};
+use crate::user::{Rung, User, is_root};
 use crate::{dirs, images};
 
 /// A fresh home, mode 0700, of one user. It is removed when dropped, whoever owns what is in it.
@@ -90,6 +90,17 @@ impl Home {
         let mut command = self.user.command(&self.path, program);
         command.args(args);
         Running::start(command, false).wait_for(Duration::from_secs(300))
+    }
+
+    /// Runs a program that may read and change every file of this home, those of its containers' users too, and
+    /// asserts that it succeeded. When the tests are not root it is root of a user namespace that has all ids of the
+    /// caller.
+    #[track_caller]
+    pub fn tool_as_owner(&self, program: &str, args: &[&str]) -> String {
+        if is_root() || self.user.rung != Rung::Subordinate {
+            return tool(program, args);
+        }
+        tool("unshare", &[&["--map-auto", "--map-root-user", "--", program], args].concat())
     }
 
     /// Loads an image archive of the tests under its own name.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -109,12 +110,22 @@ impl Process {
 
     /// Lists its open descriptors and what they are.
     pub fn descriptors(self) -> BTreeMap<u32, String> {
-        let Ok(entries) = fs::read_dir(self.path("fd")) else { return BTreeMap::new() };
+        let Ok(entries) = fs::read_dir(self.path("fd")) else { return self.descriptors_as_its_root() };
         let one = |e: fs::DirEntry| {
             let number = e.file_name().to_str()?.parse().ok()?;
             Some((number, fs::read_link(e.path()).ok()?.display().to_string()))
         };
         entries.filter_map(|e| one(e.ok()?)).collect()
+    }
+
+    /// Lists its open descriptors as root of its own user namespace, whom its id on the host does not keep out.
+    fn descriptors_as_its_root(self) -> BTreeMap<u32, String> {
+        let mut command = Command::new("nsenter");
+        command.args(["-U", "-S", "0", "-G", "0", "-t", &self.0.to_string(), "find"]).arg(self.path("fd"));
+        let Ok(listed) = command.args(["-type", "l", "-printf", "%f %l\\0"]).output() else { return BTreeMap::new() };
+        let text = String::from_utf8_lossy(&listed.stdout);
+        let one = |line: &str| line.split_once(' ').and_then(|(n, what)| Some((n.parse().ok()?, what.to_owned())));
+        text.split('\0').filter_map(one).collect()
     }
 
     /// Lists its children, if it has one thread.

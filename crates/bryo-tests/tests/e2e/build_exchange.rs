@@ -6,7 +6,6 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use bryo_tests::images::{self, BUSYBOX};
-use bryo_tests::program::tool;
 use bryo_tests::registry::Registry;
 use bryo_tests::tar::Tar;
 use bryo_tests::{Home, Output, User, skip};
@@ -55,7 +54,7 @@ fn steps_of_one_store_are_found_in_another() {
         let kept = format!("type=local,dest={}", one.path.join("kept").display());
         build(&one, &dockerfile, &["--cache-to", &kept]).ok();
         assert!(!one.bryo(&["images"]).ok().contains("cache"), "the image of steps is nobody's");
-        tool("chmod", &["-R", "a+rX", &one.path.display().to_string()]);
+        one.tool_as_owner("chmod", &["-R", "a+rX", &one.path.display().to_string()]);
         let from = format!("type=local,src={}", one.path.join("kept").display());
         let said = build(&other, &dockerfile, &["--cache-from", &from]);
         said.ok();
@@ -172,7 +171,7 @@ fn several_platforms_become_one_index_that_is_pushed_whole() {
     assert_eq!(other.bryo(&["inspect", &target]).json()[0]["Architecture"], "arm64");
     let archive = home.path.join("all.tar").display().to_string();
     home.bryo(&["save", "--format", "oci-archive", "-o", &archive, "localhost/built"]).ok();
-    tool("chmod", &["-R", "a+rX", &home.path.display().to_string()]);
+    home.tool_as_owner("chmod", &["-R", "a+rX", &home.path.display().to_string()]);
     other.bryo(&["load", "-i", &archive]).ok();
     let foreign = format!("FROM {BUSYBOX}\nRUN true\n");
     build(&home, &foreign, &["--platform", "linux/s390x"]).fails(1, &["pull localhost/busybox"]);

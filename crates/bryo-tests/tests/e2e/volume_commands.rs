@@ -149,12 +149,9 @@ fn a_volume_of_many_owners_is_removed() {
     let share = format!("{}:/w:me", home.path.join("w").display());
     home.run(&["-v", "v:/v", "--user", "root", BUSYBOX, "sh", "-c", "chmod 777 /v; mkdir -m 777 /v/a"]).ok();
     home.run(&["-v", &share, "-v", "v:/v", BUSYBOX, "sh", "-c", "mkdir -m 700 /v/a/b && echo x > /v/a/b/c"]).ok();
-    assert_eq!(
-        bryo_tests::program::tool("find", &[home.store().to_str().unwrap(), "-name", "b", "-user", &user.name])
-            .lines()
-            .count(),
-        1
-    );
+    let volumes = home.store().join("volumes").display().to_string();
+    let of_caller = bryo_tests::program::tool("find", &[&volumes, "-name", "b", "-user", &user.name]);
+    assert_eq!(of_caller.lines().count(), 1);
     home.run(&["-v", "v:/v", "--user", "root", BUSYBOX, "mkdir", "-m", "700", "/v/z"]).ok();
     home.bryo(&["volume", "ls", "--format", "{{.Size}}"]).ok();
     home.bryo(&["volume", "rm", "v"]).ok();
