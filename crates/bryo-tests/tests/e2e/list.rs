@@ -157,8 +157,9 @@ fn what_was_to_go_away_is_not_listed() {
     let home = home(&user);
     let mark = mark();
     let run = home.start(&["run", "--rm", "--name", "gone", "--network", "none", BUSYBOX, "sleep", &mark]);
+    // Whoever has begun is told as running a moment later.
+    eventually("it is listed", || (names(&home, &[]) == ["gone"]).then_some(()));
     Process::with_args(&["sleep", &mark]);
-    assert_eq!(names(&home, &[]), ["gone"]);
     run.signal(Signal::KILL);
     drop(run);
     eventually("nobody holds it", || names(&home, &["-a"]).is_empty().then_some(()));

@@ -147,7 +147,7 @@ fn a_monitor_stays_small_whatever_the_container_says() {
         let start = Instant::now();
         while !home.bryo(&["logs", "--tail", "1", &container.name]).ok().ends_with("end") {
             most = most.max(memory());
-            assert!(start.elapsed() < Duration::from_secs(100), "it never ends");
+            assert!(start.elapsed() < Duration::from_secs(300), "it never ends");
         }
         assert!(most < before + 1024, "{before} KiB, and then {most} KiB");
         assert!(home.bryo(&["logs", &container.name]).stdout.len() <= 2 << 20);
