@@ -16,6 +16,7 @@ mod commands;
 mod context;
 mod errors;
 mod output;
+mod pages;
 mod paths;
 mod progress;
 

@@ -2,12 +2,16 @@
 //! The audit as a page: who runs and who that is on the host, what an escapee reaches, and the findings.
 
 use super::Counts;
-use super::html::{Choice, Page, escape};
+use super::drawing::Drawing;
+use super::html::{Choice, Page, Row, escape};
 use crate::audit::{Card, Outcome};
 use crate::model::{Finding, Severity};
 
 /// How many cards are drawn.
 const CARDS_MAX: usize = 200;
+
+/// What the rings are, from within.
+const RINGS: [Severity; 4] = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
 
 /// How many findings are on the page.
 const ROWS_MAX: usize = 20_000;
@@ -67,43 +71,18 @@ fn tone(verdict: &str) -> &'static str {
     }
 }
 
-/// Cuts a text to what fits into a drawing.
-fn fitting(text: &str, chars: usize) -> String {
-    if text.chars().count() <= chars {
-        return escape(text);
-    }
-    escape(&text.chars().take(chars - 1).chain(['…']).collect::<String>())
-}
-
-/// Draws the ids inside and outside, and rings of what is reached around them: the worse, the further out.
+/// Draws one that runs, with the worst of what it reaches.
 fn drawn(outcome: &Outcome, card: &Card) -> String {
-    let tone = tone(card.verdict);
-    let worst = card.reach.first().map_or("good", |reach| reach.severity.as_str());
-    let mut svg = String::from("<svg viewBox=\"0 0 520 150\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">");
-    let label = format!("{}: {} inside, {} on the host", card.verdict, card.inside, card.host);
-    svg += &format!("<title>{}</title>", escape(&label));
-    svg += "<rect class=\"frame\" x=\"4\" y=\"30\" width=\"150\" height=\"66\" rx=\"8\"/><text x=\"14\" y=\"22\" class=\"small\">inside</text>";
-    svg += &format!("<g class=\"{tone}\"><circle class=\"dot\" cx=\"20\" cy=\"54\" r=\"6\"/></g>");
-    svg += &format!("<text x=\"34\" y=\"58\">{}</text>", fitting(card.verdict, 16));
-    svg += &format!("<text x=\"14\" y=\"82\" class=\"small\">{}</text>", fitting(&card.inside, 24));
-    svg += "<path class=\"arrow\" d=\"M158 63h32m-7-5 7 5-7 5\"/>";
-    svg += "<rect class=\"frame\" x=\"196\" y=\"30\" width=\"150\" height=\"66\" rx=\"8\"/><text x=\"206\" y=\"22\" class=\"small\">on the host</text>";
-    svg += &format!("<text x=\"206\" y=\"67\" class=\"small\">{}</text>", fitting(&card.host, 25));
-    svg += "<path class=\"arrow\" d=\"M350 63h32m-7-5 7 5-7 5\"/>";
-    for (radius, severity) in
-        [(16, Severity::Low), (30, Severity::Medium), (44, Severity::High), (58, Severity::Critical)]
-    {
-        let count = card.reach.iter().filter(|reach| reach.severity == severity).count();
-        let faint = if count == 0 { " opacity=\"0.15\"" } else { "" };
-        let class = severity.as_str();
-        svg += &format!("<g class=\"{class}\"{faint}><circle class=\"ring\" cx=\"450\" cy=\"76\" r=\"{radius}\"/></g>");
-        if count > 0 {
-            svg +=
-                &format!("<g class=\"{class}\"><circle class=\"dot\" cx=\"{}\" cy=\"76\" r=\"4\"/></g>", 450 + radius);
-        }
+    let count = |severity| card.reach.iter().filter(|reach| reach.severity == severity).count();
+    let svg = Drawing {
+        tone: tone(card.verdict),
+        verdict: card.verdict,
+        inside: &card.inside,
+        host: &card.host,
+        rings: RINGS.map(|severity| (severity.as_str(), count(severity))),
+        note: &format!("{} within reach", card.reach.len()),
     }
-    svg += &format!("<g class=\"{worst}\"><circle class=\"dot\" cx=\"450\" cy=\"76\" r=\"6\"/></g>");
-    svg += &format!("<text x=\"14\" y=\"130\" class=\"small\">{} within reach</text></svg>", card.reach.len());
+    .svg();
     let level = card
         .level
         .map_or_else(String::new, |level| format!(" <span class=\"soft\">Pod Security Standards: {level}</span>"));
@@ -147,32 +126,24 @@ fn findings(page: &mut Page, outcomes: &[Outcome], counts: &Counts) {
     }
     let rows = outcomes.iter().flat_map(|o| o.findings.iter().map(move |finding| (o, finding)));
     for (outcome, finding) in rows.take(ROWS_MAX) {
-        page.raw(&row(outcome, finding));
+        page.row(&row(outcome, finding));
     }
     if all.len() > ROWS_MAX {
         page.paragraph(&format!("{} more are in the other formats.", all.len() - ROWS_MAX));
     }
 }
 
-fn row(outcome: &Outcome, finding: &Finding) -> String {
+fn row(outcome: &Outcome, finding: &Finding) -> Row {
     let severity = finding.severity.as_str();
     let others: Vec<&str> = finding.rule.mappings().map(|(_, id)| id).collect();
     // An accepted finding is of its own class, not of its severity's.
-    let (class, accepted) = match &finding.accepted {
-        Some(reason) => ("accepted", format!("<span class=\"wide\">accepted: {}</span>", escape(reason))),
-        None => (severity, String::new()),
-    };
-    format!(
-        "<div class=\"row of {class} is-{}\"><span class=\"tag\">{severity}</span><b>{}</b>\
-         <code class=\"soft\">{}</code><span class=\"place\">{} <span class=\"soft\">{}</span></span>\
-         <span class=\"wide\">{}</span>{accepted}<span class=\"wide soft\">Fix: {}</span><span class=\"wide soft\">{}</span></div>\n",
-        outcome.kind.as_str().replace(' ', "-"),
-        escape(finding.rule.title),
-        finding.rule.id,
-        escape(&finding.place.to_string()),
-        escape(&finding.subject),
-        escape(&finding.evidence),
-        escape(finding.rule.fix),
-        escape(&others.join(" ")),
-    )
+    let class = if finding.accepted.is_some() { "accepted" } else { severity };
+    let mut row = Row::new(&format!("of {class} is-{}", outcome.kind.as_str().replace(' ', "-")), severity);
+    row.title(finding.rule.title).code(finding.rule.id);
+    row.place(&finding.place.to_string(), &finding.subject).line(&finding.evidence);
+    if let Some(reason) = &finding.accepted {
+        row.line(&format!("accepted: {reason}"));
+    }
+    row.soft(&format!("Fix: {}", finding.rule.fix)).soft(&others.join(" "));
+    row
 }

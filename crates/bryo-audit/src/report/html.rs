@@ -43,6 +43,58 @@ pub struct Choice<'a> {
     pub count: usize,
 }
 
+/// A row of a page: a tag at its left, and lines beside it. Lines that are empty are left out.
+#[derive(Debug)]
+pub struct Row {
+    head: String,
+    rest: String,
+}
+
+impl Row {
+    /// Begins a row with its classes, which filters look for, and its tag.
+    pub fn new(classes: &str, tag: &str) -> Self {
+        let head = format!("<div class=\"row {classes}\"><span class=\"tag\">{}</span>", escape(tag));
+        Self { head, rest: String::new() }
+    }
+
+    /// Adds what it is about.
+    pub fn title(&mut self, text: &str) -> &mut Self {
+        self.add("<b>", text, "</b>")
+    }
+
+    /// Adds its number or name, below the tag.
+    pub fn code(&mut self, text: &str) -> &mut Self {
+        self.add("<code class=\"soft\">", text, "</code>")
+    }
+
+    /// Adds where it is, and in what.
+    pub fn place(&mut self, place: &str, within: &str) -> &mut Self {
+        let within =
+            if within.is_empty() { String::new() } else { format!(" <span class=\"soft\">{}</span>", escape(within)) };
+        self.rest.push_str(&format!("<span class=\"place wide\">{}{within}</span>", escape(place)));
+        self
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, text: &str) -> &mut Self {
+        self.add("<span class=\"wide\">", text, "</span>")
+    }
+
+    /// Adds a line that is less important.
+    pub fn soft(&mut self, text: &str) -> &mut Self {
+        self.add("<span class=\"wide soft\">", text, "</span>")
+    }
+
+    fn add(&mut self, before: &str, text: &str, after: &str) -> &mut Self {
+        if !text.is_empty() {
+            self.rest.push_str(before);
+            self.rest.push_str(&escape(text));
+            self.rest.push_str(after);
+        }
+        self
+    }
+}
+
 impl Page {
     /// Begins a page.
     pub fn new(title: &str) -> Self {
@@ -66,6 +118,30 @@ impl Page {
     /// Adds a paragraph.
     pub fn paragraph(&mut self, text: &str) {
         self.body.push_str(&format!("<p>{}</p>\n", escape(text)));
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, row: &Row) {
+        self.body.push_str(&row.head);
+        self.body.push_str(&row.rest);
+        self.body.push_str("</div>\n");
+    }
+
+    /// Adds a table: titles, and for each line its cells.
+    pub fn table(&mut self, titles: &[&str], lines: impl IntoIterator<Item = Vec<String>>) {
+        self.body.push_str("<div class=\"scroll\"><table><thead><tr>");
+        for title in titles {
+            self.body.push_str(&format!("<th scope=\"col\">{}</th>", escape(title)));
+        }
+        self.body.push_str("</tr></thead><tbody>\n");
+        for line in lines {
+            self.body.push_str("<tr>");
+            for cell in line {
+                self.body.push_str(&format!("<td>{}</td>", escape(&cell)));
+            }
+            self.body.push_str("</tr>\n");
+        }
+        self.body.push_str("</tbody></table></div>\n");
     }
 
     /// Adds what is HTML already. The caller has escaped what is not its own.
@@ -144,6 +220,9 @@ code, .place { font-family: ui-monospace, monospace; font-size: .9em; overflow-w
 .card { border: 1px solid var(--line); border-radius: .5rem; background: var(--box); padding: .7rem; margin: 0; }
 .card figcaption { font-weight: 600; overflow-wrap: anywhere; } .card ul { margin: .3rem 0 0; padding-left: 1.2rem; }
 .card li { overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: top; }
+th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; min-width: 5rem; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .frame { fill: var(--paper); stroke: var(--line); } svg .ring { fill: none; stroke: var(--tone); stroke-width: 2; }
 svg .dot { fill: var(--tone); } svg .arrow { stroke: var(--soft); stroke-width: 1.5; fill: none; }
@@ -166,9 +245,13 @@ mod tests {
         page.paragraph("<p>");
         page.numbers(&[("<n>", 1, "high")]);
         page.section("<s>");
+        page.table(&["<h>"], [vec!["<d>".to_owned()]]);
+        page.row(Row::new("high", "<g>").title("<b1>").code("<k>").place("<l>", "<w>").line("<e>").soft("<f>"));
         page.filter("f", &[Choice { label: "<c>", class: "", count: 0 }]);
         let page = page.finish();
-        for tag in ["<t>", "<n>", "<s>", "<c>", "<p><p>"] {
+        for tag in
+            ["<t>", "<n>", "<s>", "<c>", "<p><p>", "<h>", "<d>", "<g>", "<b1>", "<k>", "<l>", "<w>", "<e>", "<f>"]
+        {
             assert!(!page.contains(tag), "{tag}");
         }
     }

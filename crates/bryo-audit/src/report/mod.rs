@@ -2,6 +2,7 @@
 //! Reports for machines (JSON, SARIF, JUnit) and as a page of HTML.
 
 pub mod audit_page;
+pub mod drawing;
 pub mod html;
 mod junit;
 mod sarif;

@@ -68,6 +68,11 @@ impl Group {
         ("device", Self::Device),
         ("kernel", Self::Kernel),
     ];
+
+    /// Returns its word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, group)| *group == self).map_or("", |(word, _)| word)
+    }
 }
 
 impl Reach {

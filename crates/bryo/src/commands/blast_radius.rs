@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo blast-radius`: what an escaped process of a container could do on this host.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use bryo_engine::error::Error as EngineError;
 use bryo_engine::options::RunOptions;
 use bryo_engine::radius::{Authority, Bounds, Category, Findings, Group, Rival, Who};
 use bryo_systemd::words;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
 use serde::Serialize;
 
 use crate::args::{Environment, RunArgs};
@@ -17,7 +18,7 @@ use crate::cli::Verb;
 use crate::commands::run;
 use crate::context::Context;
 use crate::errors::{Error, Result};
-use crate::output;
+use crate::{output, pages};
 
 /// The command line of `bryo blast-radius`: that of `run`, without a command.
 #[derive(Debug)]
@@ -25,12 +26,13 @@ pub struct BlastRadius {
     run: RunArgs,
     compare: Vec<String>,
     fail_on: Vec<Group>,
+    html: Option<PathBuf>,
     json: bool,
     bounds: Bounds,
 }
 
 /// Flags that `run` does not have.
-const OWN: &[&str] = &["--json", "--fail-on", "--examples", "--seconds", "--entries", "--compare"];
+const OWN: &[&str] = &["--json", "--fail-on", "--examples", "--seconds", "--entries", "--compare", "--html"];
 
 impl Args for BlastRadius {
     fn augment_args(command: Command) -> Command {
@@ -88,6 +90,14 @@ impl Args for BlastRadius {
                     .default_value("2000000")
                     .help("At how many files is looked, for each setting"),
             )
+            .arg(
+                Arg::new("html")
+                    .long("html")
+                    .value_name("FILE")
+                    .value_hint(ValueHint::FilePath)
+                    .value_parser(value_parser!(PathBuf))
+                    .help("Writes a page of HTML to FILE too, which needs nothing else"),
+            )
             .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON"))
             .override_usage("bryo blast-radius [OPTIONS] IMAGE|CONTAINER")
     }
@@ -116,7 +126,8 @@ impl FromArgMatches for BlastRadius {
             let why = format!("{own} is taken for a setting to compare with: put it before --compare\n");
             return Err(clap::Error::raw(clap::error::ErrorKind::InvalidValue, why));
         }
-        Ok(Self { run, compare, fail_on, json: matches.get_flag("json"), bounds })
+        let html = matches.get_one("html").cloned();
+        Ok(Self { run, compare, fail_on, html, json: matches.get_flag("json"), bounds })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
@@ -155,6 +166,7 @@ impl Verb for BlastRadius {
         let found = settings.first().and_then(|setting| setting.findings.as_ref());
         let failed = self.fail_on.iter().any(|group| found.is_some_and(|found| found.gained(*group) > 0));
         let report = Report { settings };
+        pages::write(self.html.as_deref(), || pages::blast_radius::page(&report))?;
         output::print(&if self.json { output::json(&report)? } else { render(&report) })?;
         Ok(ExitCode::from(u8::from(failed)))
     }
@@ -168,20 +180,20 @@ fn options(args: RunArgs) -> Result<RunOptions> {
 
 /// What was found, setting by setting: the one that was asked for, and those it is compared with.
 #[derive(Debug, Serialize)]
-struct Report {
-    settings: Vec<Setting>,
+pub(crate) struct Report {
+    pub settings: Vec<Setting>,
 }
 
 #[derive(Debug, Serialize)]
-struct Setting {
-    setting: String,
+pub(crate) struct Setting {
+    pub setting: String,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    who: Option<Who>,
+    pub who: Option<Who>,
     capabilities: Vec<String>,
     filter: bool,
-    findings: Option<Findings>,
+    pub findings: Option<Findings>,
     /// Why there are no findings.
-    not_measured: Option<String>,
+    pub not_measured: Option<String>,
 }
 
 impl Setting {
@@ -249,7 +261,13 @@ fn render(report: &Report) -> String {
     }
     if report.settings.len() > 1 {
         text += "\n";
-        text += &comparison(&report.settings);
+        let (titles, rows) = comparison(&report.settings);
+        text += &output::table(&titles.iter().map(String::as_str).collect::<Vec<_>>(), rows);
+        for setting in &report.settings {
+            if let Some(why) = &setting.not_measured {
+                text += &format!("{}: {}\n", output::line(&setting.setting), output::line(why));
+            }
+        }
     }
     text
 }
@@ -284,7 +302,7 @@ fn confined(category: &Category) -> String {
     category.confined.map_or_else(|| "-".into(), |count| count.to_string())
 }
 
-fn summary(setting: &Setting, findings: &Findings, who: &Who) -> String {
+pub(crate) fn summary(setting: &Setting, findings: &Findings, who: &Who) -> String {
     let id = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     let you = if who.is_caller { " (you)" } else { "" };
     let capabilities = match setting.capabilities.len() {
@@ -314,10 +332,10 @@ fn summary(setting: &Setting, findings: &Findings, who: &Who) -> String {
     text + &format!("{}\n", output::line(&who.escapee))
 }
 
-fn comparison(settings: &[Setting]) -> String {
-    let names: Vec<String> = settings.iter().map(|setting| setting.setting.clone()).collect();
-    let mut titles = vec!["BEYOND EVERYBODY"];
-    titles.extend(names.iter().map(String::as_str));
+/// Returns the titles and lines of a table: what is beyond everybody, setting by setting.
+pub(crate) fn comparison(settings: &[Setting]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut titles = vec!["BEYOND EVERYBODY".to_owned()];
+    titles.extend(settings.iter().map(|setting| setting.setting.clone()));
     let cell = |setting: &Setting, get: &dyn Fn(&Findings, &Who) -> String| match (&setting.findings, &setting.who) {
         (Some(findings), Some(who)) => get(findings, who),
         _ => "not measured".to_owned(),
@@ -338,13 +356,7 @@ fn comparison(settings: &[Setting]) -> String {
         let count = |findings: &Findings, _: &Who| findings.of(kind).map_or(0, Category::gained).to_string();
         rows.push(row(kind.title(), &count));
     }
-    let mut text = output::table(&titles, rows);
-    for setting in settings {
-        if let Some(why) = &setting.not_measured {
-            text += &format!("{}: {}\n", output::line(&setting.setting), output::line(why));
-        }
-    }
-    text
+    (titles, rows)
 }
 
 #[cfg(test)]

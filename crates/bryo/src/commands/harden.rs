@@ -9,7 +9,7 @@ use bryo_audit::reasons::{self, Call};
 use bryo_engine::Engine;
 use bryo_engine::events::Event;
 use bryo_engine::harden::proof::{Proof, ProofOptions};
-use bryo_engine::harden::{HardenOptions, Hardened, Told, dockerfile, kubernetes};
+use bryo_engine::harden::{self, HardenOptions, Hardened, dockerfile, kubernetes};
 use bryo_image::reference::Reference;
 use bryo_image::store::Image;
 use clap::Args;
@@ -20,7 +20,8 @@ use crate::commands::build::values;
 use crate::commands::why_root;
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
-use crate::output;
+use crate::pages::harden::Told;
+use crate::{output, pages};
 
 /// Make an image that does not want root, and prove that it does the same
 ///
@@ -60,6 +61,9 @@ pub struct Harden {
     /// How to print the report
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: Format,
+    /// Write a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
     /// Pull quietly
     #[arg(short, long)]
     quiet: bool,
@@ -120,6 +124,12 @@ impl Verb for Harden {
             self.publish(&engine, &hardened, &proof)?;
         }
         let notes = self.notes(&hardened, &calls);
+        pages::write(self.html.as_deref(), || {
+            let name = self.tag.to_string();
+            let writable = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
+            let told = Told { name: &name, base: &self.image, user: &hardened.user, writable, notes: &notes };
+            pages::harden::page(&told, &proof)
+        })?;
         output::print(&match self.format {
             Format::Table => self.table(&hardened, &proof, &notes),
             Format::Json => output::json(&self.report(&base, &hardened, &proof, &notes))? + "\n",
@@ -144,7 +154,7 @@ impl Harden {
         let name = self.tag.to_string();
         engine.store().tag(&hardened.record, &name)?;
         engine.journal().write(&[Event::of_image(&hardened.record, "tag").with("name", name.clone())]);
-        let told = Told { base_name: &self.image, name: &name, written: &proof.written };
+        let told = harden::Told { base_name: &self.image, name: &name, written: &proof.written };
         if let Some(file) = &self.dockerfile {
             write(file, &dockerfile(hardened, &told))?;
         }

@@ -21,6 +21,7 @@ use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output::{self, template};
+use crate::pages;
 
 pub(super) use summary::summaries;
 
@@ -39,6 +40,9 @@ pub struct Vulns {
     /// Formats as json, by a template such as '{{.ID}} {{.Package}}', or as a table by 'table TEMPLATE'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+    /// Writes a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "all")]
+    html: Option<PathBuf>,
     /// Says that advisories are stale after so many days
     #[arg(long, value_name = "DAYS", default_value_t = MAX_AGE)]
     max_age: u32,
@@ -99,17 +103,18 @@ impl Vulns {
         }
         let inventories: Vec<&Inventory> = looked.iter().map(|(_, _, inventory)| inventory).collect();
         let knowledge = know(context, &inventories, documents(&self.vex)?, self.max_age)?;
-        let mut rows = Vec::new();
-        let mut worst = None;
+        let mut found = Vec::new();
         for (name, target, inventory) in &looked {
-            let found = knowledge.matches(inventory, &target.names());
-            tell(name, &found);
-            let shown = found.all.iter().filter(|m| self.shows(m.state));
-            rows.extend(shown.map(|m| row(name, m)));
-            worst = worst.max(found.all.iter().filter(|m| m.state != State::NotAffected).map(|m| m.severity).max());
+            let matches = knowledge.matches(inventory, &target.names());
+            tell(name, &matches);
+            found.extend(matches.all.into_iter().map(|m| (name.as_str(), m)));
         }
+        let shown: Vec<(&str, &Match)> =
+            found.iter().filter(|(_, m)| self.shows(m.state)).map(|(name, m)| (*name, m)).collect();
+        pages::write(self.html.as_deref(), || pages::vulns::page(&shown))?;
+        let rows: Vec<Value> = shown.iter().map(|(name, m)| row(name, m)).collect();
         output::print(&self.written(&rows, &knowledge)?)?;
-        Ok(worst)
+        Ok(found.iter().filter(|(_, m)| m.state != State::NotAffected).map(|(_, m)| m.severity).max())
     }
 
     /// Shows for each running container what it has, and returns how bad the worst is.

@@ -2,6 +2,7 @@
 //! `bryo why-root`: every reason for which an image wants root.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bryo_audit::facts::image::Image as Facts;
@@ -17,7 +18,7 @@ use crate::cli::Verb;
 use crate::commands::run;
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
-use crate::output;
+use crate::{output, pages};
 
 /// Say why an image wants root: every reason with its evidence and its remedy
 ///
@@ -28,6 +29,9 @@ pub struct WhyRoot {
     /// How to print the reasons
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     format: Format,
+    /// Write a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
     /// Pull quietly
     #[arg(short, long)]
     quiet: bool,
@@ -64,6 +68,7 @@ impl Verb for WhyRoot {
         let engine = context.engine()?;
         let (image, asked) = self.find(context, &engine)?;
         let found = reasons::reasons(&read(&engine, &image)?, &asked);
+        pages::write(self.html.as_deref(), || pages::why_root::page(&self.target, &found))?;
         let text = match self.format {
             Format::Table => table(&self.target, &found),
             Format::Json => {

@@ -13,7 +13,7 @@ use bryo_audit::{Auditor, Level, Outcome, Setting, Severity, suppress};
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
-use crate::output;
+use crate::{output, pages};
 
 /// The longest file of acceptances, in bytes.
 const ALLOWS_MAX: u64 = 1 << 20;
@@ -113,10 +113,7 @@ impl Verb for Audit {
         if self.all {
             outcomes.extend(targets.running());
         }
-        if let Some(file) = &self.html {
-            std::fs::write(file, audit_page::page(&outcomes))
-                .map_err(|error| Error::io(format!("write {}", file.display()), &error))?;
-        }
+        pages::write(self.html.as_deref(), || audit_page::page(&outcomes))?;
         output::print(&self.report(&outcomes)?)?;
         Ok(self.code(&outcomes))
     }
