@@ -15,10 +15,13 @@ use bryo_tests::{Home, Running, User};
 use serde_json::Value;
 
 /// More than there are of anything that is asked for by name.
-const ALL: &str = "20000";
+const ALL: &str = "1000000";
 
 /// Enough for what is looked at first: `/etc` and homes.
 const ENTRIES: &str = "50000";
+
+/// The same where the home is that of somebody who works there.
+const ENTRIES_OF_A_PERSON: &str = "5000000";
 
 /// What a user has: a key and a file that is writable for him alone, in his login home, and a process.
 struct Victim {
@@ -76,7 +79,9 @@ impl Drop for Victim {
 }
 
 fn radius(home: &Home, args: &[&str]) -> Value {
-    home.bryo(&[&["blast-radius", "--json", "--examples", ALL, "--entries", ENTRIES], args].concat()).json()
+    let entries = if bryo_tests::user::is_root() { ENTRIES } else { ENTRIES_OF_A_PERSON };
+    let bounds = ["--examples", ALL, "--entries", entries, "--seconds", "600"];
+    home.bryo(&[&["blast-radius", "--json"], &bounds[..], args].concat()).json()
 }
 
 /// What was found of one kind.
