@@ -79,7 +79,7 @@ fn drawn(outcome: &Outcome, card: &Card) -> String {
         verdict: card.verdict,
         inside: &card.inside,
         host: &card.host,
-        rings: RINGS.map(|severity| (severity.as_str(), count(severity))),
+        rings: Some(RINGS.map(|severity| (severity.as_str(), count(severity)))),
         note: &format!("{} within reach", card.reach.len()),
     }
     .svg();

@@ -17,8 +17,8 @@ pub struct Drawing<'a> {
     pub inside: &'a str,
     /// Who it is on the host.
     pub host: &'a str,
-    /// A class and a count for each ring: the worse, the further out.
-    pub rings: [(&'a str, usize); 4],
+    /// A class and a count for each ring: the worse, the further out. None where nothing was looked at.
+    pub rings: Option<[(&'a str, usize); 4]>,
     /// What stands below.
     pub note: &'a str,
 }
@@ -36,14 +36,18 @@ impl Drawing<'_> {
         svg += "<path class=\"arrow\" d=\"M158 63h32m-7-5 7 5-7 5\"/>";
         svg += &frame(196, "on the host");
         svg += &format!("<text x=\"206\" y=\"67\" class=\"small\">{}</text>", fitting(self.host, 25));
-        svg += "<path class=\"arrow\" d=\"M350 63h32m-7-5 7 5-7 5\"/>";
-        for (radius, (class, count)) in RADII.into_iter().zip(self.rings) {
-            svg += &ring(radius, class, count);
-        }
-        let worst = self.rings.iter().rev().find(|(_, count)| *count > 0).map_or("good", |(class, _)| class);
-        svg += &format!("<g class=\"{worst}\"><circle class=\"dot\" cx=\"450\" cy=\"76\" r=\"6\"/></g>");
+        svg += &self.rings.map_or_else(String::new, rings);
         svg + &format!("<text x=\"14\" y=\"130\" class=\"small\">{}</text></svg>", escape(self.note))
     }
+}
+
+fn rings(rings: [(&str, usize); 4]) -> String {
+    let mut svg = String::from("<path class=\"arrow\" d=\"M350 63h32m-7-5 7 5-7 5\"/>");
+    for (radius, (class, count)) in RADII.into_iter().zip(rings) {
+        svg += &ring(radius, class, count);
+    }
+    let worst = rings.iter().rev().find(|(_, count)| *count > 0).map_or("good", |(class, _)| class);
+    svg + &format!("<g class=\"{worst}\"><circle class=\"dot\" cx=\"450\" cy=\"76\" r=\"6\"/></g>")
 }
 
 fn frame(x: u32, title: &str) -> String {
@@ -82,10 +86,11 @@ mod tests {
     fn a_name_that_is_too_long_or_no_text_stays_in_the_picture() {
         assert_eq!(fitting("<user>", 6), "&lt;user&gt;");
         assert_eq!(fitting("a long name", 6), "a lon…");
-        let rings = [("low", 0), ("medium", 1), ("high", 0), ("critical", 0)];
+        let rings = Some([("low", 0), ("medium", 1), ("high", 0), ("critical", 0)]);
         let drawing = Drawing { tone: "good", verdict: "not root", inside: "<1>", host: "100001", rings, note: "<n>" };
         let svg = drawing.svg();
         assert!(!svg.contains("<1>") && !svg.contains("<n>"), "{svg}");
         assert_eq!(svg.matches("opacity").count(), 3);
+        assert!(!Drawing { rings: None, ..drawing }.svg().contains("ring"));
     }
 }

@@ -77,6 +77,31 @@ fn standard_input_remarks_and_reports() {
     assert!(junit.contains("<failure"), "{junit}");
 }
 
+/// A page can be looked at where there is no network, and by somebody who lets nothing run.
+#[test]
+fn every_report_is_a_page_that_needs_nothing() {
+    let Some(user) = User::ordinary() else { return };
+    let home = Home::shared(&user);
+    let page = home.path.join("w/page.html");
+    let file = page.display().to_string();
+    for (words, says) in [
+        (&["audit", "--fail-on", "critical", BUSYBOX][..], "Findings"),
+        (&["why-root", BUSYBOX], "the image sets no USER"),
+        (&["blast-radius", "--entries", "100", "host:"], "on the host"),
+        (&["harden", "-t", "localhost/paged", BUSYBOX, "true"], "Stays writable"),
+    ] {
+        home.bryo(&[&words[..1], &["--html", &file], &words[1..]].concat()).ok();
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.contains(says), "{words:?}: {text}");
+        assert!(text.contains("default-src 'none'") && text.contains("prefers-color-scheme: dark"));
+        for needs in ["<script", " src=", "<link", "@import", "url("] {
+            assert!(!text.contains(needs), "{words:?} needs {needs}");
+        }
+        std::fs::remove_file(&page).unwrap();
+    }
+    home.bryo(&["why-root", "--html", "/none/page.html", BUSYBOX]).fails(125, &["/none/page.html"]);
+}
+
 #[test]
 fn an_image_is_the_same_by_every_way() {
     let Some(user) = User::with_range() else { return };

@@ -54,11 +54,17 @@ fn card(setting: &Setting) -> String {
     let count = |groups: &[Group]| groups.iter().map(|group| findings.gained(*group)).sum::<u64>();
     let rings = RINGS.map(|(class, groups)| (class, usize::try_from(count(groups)).unwrap_or(usize::MAX)));
     let (tone, verdict) = if who.uid == 0 { ("high", "root") } else { ("good", "not root") };
-    let inside = format!("user {}, group {}", who.uid, who.gid);
+    let inside = format!("user {}:{}", who.uid, who.gid);
     let all = rings.iter().map(|(_, count)| count).sum::<usize>();
-    let svg =
-        Drawing { tone, verdict, inside: &inside, host: &on_host(who), rings, note: &format!("{all} within reach") }
-            .svg();
+    let svg = Drawing {
+        tone,
+        verdict,
+        inside: &inside,
+        host: &on_host(who),
+        rings: Some(rings),
+        note: &format!("{all} within reach"),
+    }
+    .svg();
     let items: String = findings
         .categories
         .iter()

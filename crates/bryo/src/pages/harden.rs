@@ -33,9 +33,14 @@ pub fn page(told: &Told<'_>, proof: &Proof) -> String {
     page.numbers(&VERDICTS.map(|(verdict, class)| (verdict.as_str(), of(verdict), class)));
     page.section("Who runs");
     page.raw("<div class=\"cards\">\n");
-    let rings = [("low", 0), ("medium", 0), ("high", 0), ("critical", 0)];
-    let before =
-        Drawing { tone: "high", verdict: "root", inside: "USER root", host: "as the engine maps it", rings, note: "" };
+    let before = Drawing {
+        tone: "high",
+        verdict: "root",
+        inside: "USER root",
+        host: "as the engine maps it",
+        rings: None,
+        note: "",
+    };
     let inside = format!("USER {}", told.user);
     let after = Drawing { tone: "good", verdict: "not root", inside: &inside, ..before };
     for (title, drawing) in [("As it was", before), ("Hardened", after)] {
