@@ -22,6 +22,7 @@ pub mod reference;
 pub mod registry;
 pub mod squash;
 pub mod store;
+pub mod temporary;
 pub mod unpack;
 
 pub use digest::Digest;
