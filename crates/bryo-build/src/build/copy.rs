@@ -221,8 +221,7 @@ impl Builder<'_> {
         if !heredoc.expand {
             return Ok(text);
         }
-        let lookup = |name: &str| state.variable(name);
-        substitute::text(&text, &lookup, self.request.dockerfile.escape).map_err(wrong)
+        self.expand_by(&|name| state.variable(name), |lookup, escape| substitute::text(&text, lookup, escape))
     }
 
     /// Opens a file of the context that is an archive.

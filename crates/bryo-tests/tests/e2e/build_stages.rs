@@ -94,3 +94,23 @@ fn an_interruption_ends_all_stages() {
         before.assert_nothing_left(&home);
     }
 }
+
+/// As BuildKit has it: a name is that of the last stage before whoever says it.
+#[test]
+fn of_stages_with_one_name_the_last_before_counts() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let stage = |what: &str| format!("FROM {BUSYBOX} AS a\nRUN echo {what} > /f\n");
+    let text = stage("1")
+        + "FROM a AS b\n"
+        + &stage("2")
+        + &format!("FROM {BUSYBOX}\nCOPY --from=a /f /of-a\nCOPY --from=b /f /of-b\n");
+    let said = build(&home, &text, &[]);
+    said.ok();
+    assert!(said.stderr.contains("Dockerfile:4: DuplicateStageName"), "{}", said.stderr);
+    assert_eq!(inside(&home, "cat /of-b /of-a"), "1\n2");
+    build(&home, &text, &["--target", "a"]).ok();
+    assert_eq!(inside(&home, "cat /f"), "2");
+    build(&home, &(text.clone() + "# check=error=true\n"), &[]).ok();
+    build(&home, &("# check=error=true\n".to_owned() + &text), &[]).fails(1, &["Dockerfile:5", "DuplicateStageName"]);
+}
