@@ -8,10 +8,10 @@
 pub mod archive;
 pub mod carry;
 pub mod changes;
+mod compress;
 mod copy;
 pub mod digest;
 pub mod error;
-mod gzip;
 mod jobs;
 pub mod members;
 pub mod progress;
