@@ -8,6 +8,7 @@
 pub mod build;
 pub mod context;
 pub mod dockerfile;
+mod environment;
 pub mod error;
 pub mod files;
 pub mod git;

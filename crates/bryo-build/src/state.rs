@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a stage has become: its layers and its configuration.
 
+use std::collections::BTreeSet;
+
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, Layer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::environment::Environment;
 use crate::error::{Result, wrong};
 
 /// Where programs are found when nobody says. Source: Docker's default.
@@ -18,6 +21,8 @@ pub struct State {
     pub layers: Vec<Layer>,
     /// The image's configuration, with all that was in the base's and is not known here.
     document: Map<String, Value>,
+    /// The environment, which the configuration gets in the end.
+    env: Environment,
     /// The steps that made it.
     history: Vec<Value>,
     /// How many layers and steps are those of the image below.
@@ -67,6 +72,8 @@ impl State {
         if !document.get("config").is_some_and(Value::is_object) {
             document.insert("config".to_owned(), json!({}));
         }
+        let env = document.get_mut("config").and_then(|config| config.as_object_mut()?.remove("Env"));
+        let env = env.and_then(|env| serde_json::from_value::<Vec<String>>(env).ok()).unwrap_or_default();
         // What Docker once wrote about the container that an image came from would be about another one.
         for stale in ["container", "container_config", "docker_version"] {
             document.remove(stale);
@@ -75,6 +82,7 @@ impl State {
             below: (layers.len(), history.len()),
             layers,
             document,
+            env: env.into(),
             history,
             created,
             args: Vec::new(),
@@ -137,42 +145,33 @@ impl State {
         self.document.insert(key.to_owned(), value);
     }
 
-    /// Returns the environment.
-    pub fn env(&self) -> Vec<(String, String)> {
-        let pair = |entry: String| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-        self.list("Env").into_iter().filter_map(pair).collect()
+    /// Returns the environment, as a configuration has it.
+    pub fn env(&self) -> &[String] {
+        self.env.entries()
     }
 
     /// Sets a variable of the environment.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        let mut env = self.env();
-        match env.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => env.push((name.to_owned(), value.to_owned())),
-        }
-        let entries: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        self.set("Env", json!(entries));
+        self.env.set(name, value);
     }
 
     /// Looks a variable up: what `ENV` says is stronger than an argument.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let env = self.env().into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let env = self.env.get(name).map(str::to_owned);
         env.or_else(|| self.args.iter().rev().find(|(known, _)| known == name)?.1.clone())
     }
 
-    /// Returns the arguments that commands see: those with a value that `ENV` does not replace.
+    /// Returns the arguments that commands see: those with a value that `ENV` does not replace, each once, in the order in
+    /// which they were said last.
     pub fn visible_args(&self) -> Vec<(String, String)> {
-        let env = self.env();
-        let mut seen: Vec<(String, String)> = Vec::new();
-        for (name, value) in &self.args {
-            let Some(value) = value else { continue };
-            if env.iter().any(|(known, _)| known == name) {
-                continue;
-            }
-            seen.retain(|(known, _)| known != name);
-            seen.push((name.clone(), value.clone()));
-        }
-        seen
+        let mut seen = BTreeSet::new();
+        let with_value = self.args.iter().rev().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let mut visible: Vec<(String, String)> = with_value
+            .filter(|(name, _)| self.env.get(name).is_none() && seen.insert(name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        visible.reverse();
+        visible
     }
 
     /// Returns the working directory.
@@ -226,6 +225,11 @@ impl State {
     /// Returns the image's configuration; `now` is when it was made if no layer says so.
     pub fn configuration(&self, now: &str) -> Value {
         let mut document = self.document.clone();
+        if let Some(Value::Object(config)) = document.get_mut("config")
+            && !self.env().is_empty()
+        {
+            config.insert("Env".to_owned(), json!(self.env()));
+        }
         let diff_ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
         document.insert("rootfs".to_owned(), json!({"type": "layers", "diff_ids": diff_ids}));
         document.insert("history".to_owned(), json!(self.history));
@@ -242,7 +246,7 @@ impl State {
     pub fn fingerprint(&self) -> Value {
         json!({
             "layers": self.content(),
-            "env": self.list("Env"),
+            "env": self.env(),
             "args": self.visible_args(),
             "user": self.text("User"),
             "workdir": self.workdir(),
@@ -266,6 +270,13 @@ mod tests {
         state.args.push(("B".into(), None));
         assert_eq!(state.variable("A").as_deref(), Some("arg"));
         assert_eq!(state.visible_args(), [("A".to_owned(), "arg".to_owned())]);
+        state.args.push(("C".into(), Some("1".into())));
+        state.args.push(("A".into(), Some("again".into())));
+        assert_eq!(
+            state.visible_args().iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>(),
+            ["C=1", "A=again"]
+        );
+        state.args.truncate(2);
         state.set_env("A", "env");
         state.set_env("A", "env=2");
         assert_eq!(state.variable("A").as_deref(), Some("env=2"));

@@ -8,10 +8,10 @@
 pub mod archive;
 pub mod carry;
 pub mod changes;
+mod compress;
 mod copy;
 pub mod digest;
 pub mod error;
-mod gzip;
 mod jobs;
 pub mod members;
 pub mod progress;
@@ -22,6 +22,7 @@ pub mod reference;
 pub mod registry;
 pub mod squash;
 pub mod store;
+pub mod temporary;
 pub mod unpack;
 
 pub use digest::Digest;

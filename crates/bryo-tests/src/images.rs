@@ -22,6 +22,12 @@ pub const PROBE: &str = "localhost/probe:latest";
 /// The name of the Debian image.
 pub const DEBIAN: &str = "localhost/debian:bookworm";
 
+/// The name of the Debian image with package managers.
+pub const PACKAGES: &str = "localhost/packages:latest";
+
+/// What npm consists of where this machine has it from its makers, below the root.
+const NPM: [&str; 3] = ["usr/bin/node", "usr/bin/npm", "usr/lib/node_modules/npm"];
+
 /// A busybox image that declares nothing, with users `app` (1000) and `other` (1001).
 pub fn busybox() -> PathBuf {
     cached("busybox-3", |file| {
@@ -46,6 +52,34 @@ pub fn debian() -> Option<PathBuf> {
     Some(cached("debian-1", |file| {
         let layer = fs::read(&rootfs).unwrap();
         Image::new(DEBIAN, vec![layer], json!({"Cmd": ["bash"], "Env": [path()]})).archive(file);
+    }))
+}
+
+/// Tells whether [`packages`] has npm, and skips the test when it has not.
+pub fn has_npm() -> bool {
+    let found = machine_has_npm();
+    if !found {
+        skip::skip("npm is not installed as its makers pack it");
+    }
+    found
+}
+
+fn machine_has_npm() -> bool {
+    NPM.iter().all(|path| Path::new("/").join(path).exists())
+}
+
+/// Debian with pip and dnf, what makes packages for them, and this machine's own npm if it has one. `None` (and a skip)
+/// where it cannot be made.
+pub fn packages() -> Option<PathBuf> {
+    let rootfs = rootfs("packages", &["python3-pip", "dnf", "rpm", "createrepo-c"])?;
+    Some(cached("packages-1", |file| {
+        let mut layers = vec![fs::read(&rootfs).unwrap()];
+        if machine_has_npm() {
+            let archive = Command::new("tar").args(["-C", "/", "-c"]).args(NPM).output().unwrap();
+            assert!(archive.status.success(), "{archive:?}");
+            layers.push(archive.stdout);
+        }
+        Image::new(PACKAGES, layers, json!({"Cmd": ["bash"], "Env": [path()]})).archive(file);
     }))
 }
 

@@ -59,7 +59,9 @@ struct Plan {
 impl Builder<'_> {
     pub(super) fn copy(&mut self, state: &mut State, index: usize, copy: &Copy, text: &str, name: &str) -> Result<()> {
         let plan = self.plan_copy(state, index, copy)?;
-        let mut inputs = json!({"step": "COPY", "copy": plan.inputs, "below": state.content()});
+        // A linked layer is made above nothing, and so is the same above everything.
+        let below = if copy.link { Value::Null } else { state.content() };
+        let mut inputs = json!({"step": "COPY", "copy": plan.inputs, "below": below});
         let known_as = inputs.clone();
         let staged = plan.pieces.iter().any(|piece| matches!(piece, Piece::Stage(..)));
         if staged && !self.is_known(&inputs) {
@@ -69,7 +71,7 @@ impl Builder<'_> {
                 plan.pieces.iter().map(|piece| self.content(piece)).collect::<Result<Vec<_>>>()?.into();
         }
         let entry = self.cached(&inputs, name, |builder, _| {
-            let layers = builder.layers(state)?;
+            let layers = if copy.link { Vec::new() } else { builder.layers(state)? };
             let scratch = builder.engine.scratch()?;
             let done =
                 plan.pieces.iter().try_for_each(|piece| builder.carry(piece, &layers, &scratch, &plan.destination));
@@ -221,8 +223,7 @@ impl Builder<'_> {
         if !heredoc.expand {
             return Ok(text);
         }
-        let lookup = |name: &str| state.variable(name);
-        substitute::text(&text, &lookup, self.request.dockerfile.escape).map_err(wrong)
+        self.expand_by(&|name| state.variable(name), |lookup, escape| substitute::text(&text, lookup, escape))
     }
 
     /// Opens a file of the context that is an archive.

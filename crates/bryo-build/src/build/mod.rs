@@ -50,7 +50,7 @@ pub type Fetch<'a> = &'a dyn Fn(&str, bool, &Path) -> bryo_engine::error::Result
 /// The argument that stands for the directive `check`.
 const CHECK: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
-/// The most that may come out of the variables of a build, in bytes: each could double what the one before it says.
+/// The most that the variables of a build may say, in bytes: each could double what the one before it says.
 const EXPANDED_MAX: usize = 64 << 20;
 
 /// What is to be built, and of what.
@@ -297,12 +297,24 @@ impl<'a> Builder<'a> {
 
     /// Replaces the variables of a word in a stage.
     fn expand(&self, word: &str, state: &State) -> Result<String> {
-        let lookup = |name: &str| state.variable(name);
-        let text = substitute::word(word, &lookup, self.request.dockerfile.escape).map_err(wrong)?;
-        self.expanded.set(self.expanded.get() + text.len());
+        self.expand_by(&|name| state.variable(name), |lookup, escape| substitute::word(word, lookup, escape))
+    }
+
+    /// Replaces variables, as long as it is not too much that they say in all.
+    fn expand_by<T>(
+        &self,
+        known: substitute::Lookup<'_>,
+        replace: impl FnOnce(substitute::Lookup<'_>, char) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        let lookup = |name: &str| {
+            let value = known(name)?;
+            self.expanded.set(self.expanded.get() + value.len());
+            Some(value)
+        };
+        let replaced = replace(&lookup, self.request.dockerfile.escape).map_err(wrong)?;
         if self.expanded.get() > EXPANDED_MAX {
             return Err(wrong("what the variables of all instructions say is too long"));
         }
-        Ok(text)
+        Ok(replaced)
     }
 }

@@ -90,7 +90,7 @@ impl Builder<'_> {
         let accounts = self.accounts(state)?;
         let visible = self.proxies().into_iter().chain(state.visible_args());
         let mut env: Vec<String> = visible.map(|(name, value)| format!("{name}={value}")).collect();
-        env.extend(state.list("Env"));
+        env.extend(state.env().iter().cloned());
         env.extend(mounts.env.iter().cloned());
         let network = run.network.and_then(|network| match network {
             RunNetwork::None => Some(Network::None),

@@ -83,9 +83,10 @@ impl Builder<'_> {
     }
 
     fn expose(&self, state: &mut State, ports: &[String]) -> Result<()> {
-        let lookup = |name: &str| state.variable(name);
-        let expanded = ports.iter().map(|port| substitute::words(port, &lookup, self.request.dockerfile.escape));
-        let expanded: Vec<Vec<String>> = expanded.collect::<std::result::Result<_, _>>().map_err(wrong)?;
+        let expand = |port| {
+            self.expand_by(&|name| state.variable(name), |lookup, escape| substitute::words(port, lookup, escape))
+        };
+        let expanded = ports.iter().map(|port| expand(port)).collect::<Result<Vec<Vec<String>>>>()?;
         for port in expanded.into_iter().flatten() {
             for port in exposed(&port).ok_or_else(|| wrong(format!("EXPOSE {port}: this is no port")))? {
                 state.set_in("ExposedPorts", &port, json!({}));

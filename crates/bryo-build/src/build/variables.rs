@@ -5,7 +5,7 @@ use bryo_image::registry::Platform;
 
 use super::Builder;
 use crate::dockerfile::{Argument, substitute};
-use crate::error::{Result, wrong};
+use crate::error::Result;
 use crate::state::State;
 
 /// Arguments that commands get without asking, and that change nothing in the result. Source: the Dockerfile reference,
@@ -66,7 +66,7 @@ impl Builder<'_> {
 
     /// Replaces the variables of a word outside of stages.
     pub(super) fn expand_global(&self, word: &str) -> Result<String> {
-        substitute::word(word, &|name| self.global(name), self.request.dockerfile.escape).map_err(wrong)
+        self.expand_by(&|name| self.global(name), |lookup, escape| substitute::word(word, lookup, escape))
     }
 
     fn global(&self, name: &str) -> Option<String> {

@@ -67,9 +67,13 @@ impl Checks {
 ///
 /// The first that is found, if the directive makes mistakes of them.
 pub fn check(dockerfile: &Dockerfile, checks: &Checks) -> Result<Vec<Finding>, Mistake> {
-    let mut found = Vec::new();
+    let (mut found, mut names) = (Vec::new(), BTreeSet::new());
     for stage in &dockerfile.stages {
         of_from(stage, &mut found);
+        if let Some(name) = stage.name.as_deref().filter(|name| !names.insert(*name)) {
+            let why = format!("stage {name:?} hides the one before it of the same name from whatever follows");
+            found.push(finding("DuplicateStageName", stage.place, why));
+        }
         of_commands(stage, &mut found);
         of_steps(stage, &mut found);
     }
@@ -215,6 +219,7 @@ mod tests {
             ("FROM x AS a\nCMD [\"x\"]\nWORKDIR /x\nWORKDIR y\nENV A=b\nARG PUBLIC_KEY\n", &[][..]),
             ("FROM x as a\n", &[("FromAsCasing", 1)]),
             ("FROM x AS Ab\n", &[("StageNameCasing", 1)]),
+            ("FROM x AS a\nFROM y AS b\nFROM z AS a\n", &[("DuplicateStageName", 3)]),
             ("FROM --platform=linux/arm64 x\n", &[("FromPlatformFlagConstDisallowed", 1)]),
             ("FROM --platform=$BUILDPLATFORM x\n", &[]),
             ("FROM --platform=$TARGETPLATFORM x\n", &[("RedundantTargetPlatform", 1)]),

@@ -10,6 +10,7 @@ mod healthcheck;
 mod heredoc;
 pub mod mount;
 mod read;
+mod shape;
 pub mod substitute;
 #[cfg(test)]
 mod tests;

@@ -44,10 +44,12 @@ fn read(text: &str, foreign: Option<&RefCell<Vec<Mistake>>>) -> Result<Dockerfil
     let wrong = |(at, message)| Mistake { place: place(&lines, at, at), message };
     let Directives { escape, checks } = Directives::read(text).map_err(wrong)?;
     let masked = heredoc::mask(text, escape).map_err(wrong)?;
-    let parsed = parser::parse(&masked.text).map_err(|error| Mistake {
-        place: Place { line: error.line(), column: error.column(), last_line: error.line() },
-        message: format!("{error:#}"),
-    })?;
+    // As a whole it would refuse two stages of one name.
+    let parsed =
+        parser::parse_iter(&masked.text).and_then(Iterator::collect).map_err(|error: parser::Error| Mistake {
+            place: Place { line: error.line(), column: error.column(), last_line: error.line() },
+            message: format!("{error:#}"),
+        })?;
     let reader = Reader { text, lines: &lines, masked: &masked, escape, foreign };
     Ok(Dockerfile { checks, ..reader.dockerfile(parsed)? })
 }
@@ -121,10 +123,10 @@ struct Reader<'a> {
 type Wrong = (usize, String);
 
 impl Reader<'_> {
-    fn dockerfile(&self, parsed: parser::Dockerfile<'_>) -> Result<Dockerfile, Mistake> {
+    fn dockerfile(&self, parsed: Vec<parser::Instruction<'_>>) -> Result<Dockerfile, Mistake> {
         let mut dockerfile =
             Dockerfile { escape: self.escape, checks: Checks::default(), globals: Vec::new(), stages: Vec::new() };
-        for instruction in parsed.instructions {
+        for instruction in parsed {
             let start = instruction_start(&instruction);
             let end = end_of(&self.masked.text, start, self.escape);
             let all = &self.masked.heredocs;

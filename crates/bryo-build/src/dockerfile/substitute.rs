@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Variables and quotes in the words of a Dockerfile. Source: the Dockerfile reference, "Environment replacement".
 //!
-//! Guarantees: ends in time that is polynomial in the length of the word, whatever is in it, and uses a bounded stack.
+//! Guarantees: ends in time that is linear in the length of the word and of what it looks up, but for patterns, whose work
+//! is bounded; and uses a bounded stack.
 
 use std::iter::Peekable;
 use std::str::Chars;
+
+use super::shape::{Shape, WORK_MAX};
 
 /// How deep substitutions may stand in each other.
 const DEPTH_MAX: usize = 32;
@@ -56,6 +59,8 @@ struct Reader<'a> {
     /// Quotes are characters like others.
     raw: bool,
     depth: usize,
+    /// How much patterns have been compared.
+    work: usize,
     words: Words,
 }
 
@@ -103,7 +108,7 @@ impl Words {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str, lookup: Lookup<'a>, escape: char) -> Self {
-        Self { chars: text.chars().peekable(), lookup, escape, raw: false, depth: 0, words: Words::default() }
+        Self { chars: text.chars().peekable(), lookup, escape, raw: false, depth: 0, work: 0, words: Words::default() }
     }
 
     /// Reads up to a character, which is taken, or to the end.
@@ -219,30 +224,27 @@ impl<'a> Reader<'a> {
 
     fn trimmed(&mut self, value: String, operator: char) -> Result<String, String> {
         let longest = self.chars.next_if_eq(&operator).is_some();
-        let pattern = Pattern::new(&self.operand('}', true)?, self.escape);
-        let value: Vec<char> = value.chars().collect();
-        let all = 0..=value.len();
-        let matches = |at: &usize| pattern.matches(if operator == '#' { &value[..*at] } else { &value[*at..] });
-        // Of a beginning the shortest ends first; of an end the shortest begins last.
-        let from_the_left = (operator == '#') != longest;
-        let cut = if from_the_left { all.clone().find(matches) } else { all.clone().rev().find(matches) };
-        let kept = match cut {
-            Some(at) if operator == '#' => &value[at..],
-            Some(at) => &value[..at],
-            None => &value[..],
-        };
-        Ok(kept.iter().collect())
+        let shape = Shape::new(&self.operand('}', true)?, self.escape);
+        let mut value: Vec<char> = value.chars().collect();
+        if operator == '#' {
+            let cut = self.ends(&shape, &value, longest)?[0].unwrap_or(0);
+            return Ok(value[cut..].iter().collect());
+        }
+        // An end is a beginning of what is read backwards.
+        value.reverse();
+        let cut = self.ends(&shape.reversed(), &value, longest)?[0].unwrap_or(0);
+        Ok(value[cut..].iter().rev().collect())
     }
 
     fn replaced(&mut self, value: String) -> Result<String, String> {
         let all = self.chars.next_if_eq(&'/').is_some();
-        let pattern = Pattern::new(&self.operand('/', true)?, self.escape);
+        let shape = Shape::new(&self.operand('/', true)?, self.escape);
         let by = self.operand('}', false)?;
         let value: Vec<char> = value.chars().collect();
+        let ends = self.ends(&shape, &value, true)?;
         let (mut result, mut at, mut more) = (String::new(), 0, true);
         while at < value.len() {
-            let longest = || (at + 1..=value.len()).rev().find(|end| pattern.matches(&value[at..*end]));
-            match if more { longest() } else { None } {
+            match ends[at].filter(|end| more && *end > at) {
                 Some(end) => {
                     result.push_str(&by);
                     at = end;
@@ -258,6 +260,15 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(result)
+    }
+
+    /// Finds where a pattern fits, if that is not too much to do.
+    fn ends(&mut self, shape: &Shape, value: &[char], longest: bool) -> Result<Vec<Option<usize>>, String> {
+        self.work = self.work.saturating_add(shape.work(value));
+        if self.work > WORK_MAX {
+            return Err("a pattern is too long for what it is compared with".to_owned());
+        }
+        Ok(shape.ends(value, longest))
     }
 
     /// Reads what stands behind an operator, in which there may be variables too. With `keep_escapes` an escaped
@@ -326,59 +337,6 @@ fn unknown(name: &str, operator: Option<char>) -> String {
     }
 }
 
-/// A shell's pattern with `*` and `?`.
-struct Pattern(Vec<Piece>);
-
-#[derive(Clone, Copy, PartialEq)]
-enum Piece {
-    Any,
-    One,
-    Char(char),
-}
-
-impl Pattern {
-    fn new(text: &str, escape: char) -> Self {
-        let mut pieces = Vec::new();
-        let mut chars = text.chars();
-        while let Some(c) = chars.next() {
-            pieces.push(match c {
-                '*' => Piece::Any,
-                '?' => Piece::One,
-                c if c == escape => Piece::Char(chars.next().unwrap_or(c)),
-                c => Piece::Char(c),
-            });
-        }
-        pieces.dedup_by(|a, b| *a == Piece::Any && *b == Piece::Any);
-        Self(pieces)
-    }
-
-    /// Tells whether all of a text fits. Only the last star is ever gone back to.
-    fn matches(&self, text: &[char]) -> bool {
-        let (mut at, mut piece) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while at < text.len() {
-            match self.0.get(piece) {
-                Some(Piece::Any) => {
-                    star = Some((piece, at));
-                    piece += 1;
-                    continue;
-                }
-                Some(Piece::One) => (),
-                Some(Piece::Char(c)) if *c == text[at] => (),
-                _ => {
-                    let Some((place, taken)) = star else { return false };
-                    star = Some((place, taken + 1));
-                    (piece, at) = (place + 1, taken + 1);
-                    continue;
-                }
-            }
-            piece += 1;
-            at += 1;
-        }
-        self.0[piece..].iter().all(|piece| *piece == Piece::Any)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,6 +399,12 @@ mod tests {
             ("${FILE/b?c/X}", "a/X.tar.gz"),
             (r"${FILE//\//-}", "a-b-c.tar.gz"),
             ("${FILE/.*/}", "a/b/c"),
+            ("${FILE%*}", "a/b/c.tar.gz"),
+            ("${FILE%%*}", ""),
+            ("${FILE#a*b?}", "c.tar.gz"),
+            ("${FILE##*/*.}", "gz"),
+            ("${FILE%/*.*z}", "a/b"),
+            ("${EMPTY//*/x}", ""),
         ] {
             assert_eq!(expand(text).as_deref(), Ok(expected), "{text}");
         }
@@ -472,6 +436,19 @@ mod tests {
         assert_eq!(expand("${NONE:?say it}").unwrap_err(), "NONE: say it");
         let deep = format!("{}{}", "${X:-".repeat(10_000), "}".repeat(10_000));
         assert!(expand(&deep).is_err());
+    }
+
+    #[test]
+    fn patterns_end_in_time_or_are_refused() {
+        let begun = std::time::Instant::now();
+        let long = |_: &str| Some("ab".repeat(LENGTH_MAX / 2));
+        let stars = |n: usize, end: &str| format!("${{A//{}{end}/}}", "*a".repeat(n));
+        assert_eq!(word(&stars(3, "*c"), &long, '\\').unwrap().len(), LENGTH_MAX);
+        assert_eq!(word(&stars(3, "*b"), &long, '\\').as_deref(), Ok(""));
+        for text in [stars(100, "c"), format!("${{A##{}}}", "*a".repeat(100)), stars(10, "c").repeat(10)] {
+            assert!(word(&text, &long, '\\').unwrap_err().contains("too long"), "{text}");
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -220,7 +220,6 @@ fn what_is_no_dockerfile_is_refused_with_its_place() {
         ("FROM x AS\n", 1, 8),
         ("FROM x AS 1a\n", 1, 11),
         ("FROM x AS a b\n", 1, 13),
-        ("FROM x AS a\nFROM x AS a\n", 2, 11),
         ("FROM --x=y z\n", 1, 8),
         ("FROM x\nRUN <<E\na\n", 2, 5),
         ("FROM x\nSHELL a\n", 2, 7),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use bryo_identity::map::render;
 use bryo_identity::userns::{Inside, Request, spawn};
 use bryo_image::Digest;
+use bryo_image::temporary::Temporary;
 use bryo_sys::check;
 use bryo_sys::clone::Namespaces;
 use bryo_sys::root::Root;
@@ -103,10 +104,12 @@ impl Slot {
         if let Some(facts) = self.read() {
             return Ok(facts);
         }
-        let temporary = Temporary::create(&self.layers)?;
+        let temporary =
+            Temporary::create(&self.layers).map_err(|e| Error::io("create a directory in", &self.layers, e))?;
         let facts = match self.fill(input, &temporary) {
             Ok(facts) => facts,
             Err(e) => {
+                // The child has emptied it.
                 temporary.discard();
                 return Err(e);
             }
@@ -120,7 +123,7 @@ impl Slot {
         let job = Job {
             layers: input.layers,
             foreign: matches!(input.base, Base::Directory(_)),
-            target: &temporary.path,
+            target: temporary.path(),
             wanted: &wanted,
             groups: input.groups,
             workdir: input.workdir(),
@@ -135,7 +138,7 @@ impl Slot {
         let mut text = Vec::new();
         let read = File::from(ours).take(ANSWER_MAX).read_to_end(&mut text);
         let code = child.wait()?;
-        read.map_err(|e| Error::io("read the facts about", &temporary.path, e))?;
+        read.map_err(|e| Error::io("read the facts about", temporary.path(), e))?;
         match serde_json::from_slice(&text) {
             Ok(Answer::Made(facts)) => Ok(facts),
             Ok(Answer::Failed { cause, message }) => Err(Error::new(cause.kind(), message)),
@@ -146,51 +149,20 @@ impl Slot {
     /// Puts the finished layer in its place: the name says that all of it is there.
     fn put(&self, temporary: &Temporary, facts: &Facts) -> Result<()> {
         let write = |name: &str, text: &[u8]| {
-            let path = temporary.path.join(name);
+            let path = temporary.path().join(name);
             std::fs::write(&path, text).map_err(|e| Error::io("write", &path, e))
         };
-        let text = serde_json::to_vec(facts).map_err(|e| Error::io("render", &temporary.path, e.into()))?;
+        let text = serde_json::to_vec(facts).map_err(|e| Error::io("render", temporary.path(), e.into()))?;
         write("image", self.base.as_bytes())?;
         write(FACTS, &text)?;
-        let closed = temporary.lock.set_permissions(Permissions::from_mode(0o755));
-        closed.map_err(|e| Error::io("close", &temporary.path, e))?;
+        temporary.close().map_err(|e| Error::io("close", temporary.path(), e))?;
         if std::fs::symlink_metadata(&self.directory).is_ok() {
             // It was there and could not be read. Under such a name the next worker sweeps it.
-            let away = self.layers.join(temporary_name()?);
+            let away = self.layers.join(Temporary::new_name().map_err(|e| Error::io("name", &self.directory, e))?);
             std::fs::rename(&self.directory, &away).map_err(|e| Error::io("rename", &self.directory, e))?;
         }
-        std::fs::rename(&temporary.path, &self.directory).map_err(|e| Error::io("rename", &temporary.path, e))
+        std::fs::rename(temporary.path(), &self.directory).map_err(|e| Error::io("rename", temporary.path(), e))
     }
-}
-
-/// A directory that the child fills. Its lock says that somebody is at it; whatever is not locked gets swept.
-struct Temporary {
-    path: PathBuf,
-    lock: File,
-}
-
-impl Temporary {
-    fn create(layers: &Path) -> Result<Self> {
-        let path = layers.join(temporary_name()?);
-        DirBuilder::new().mode(0o700).create(&path).map_err(|e| Error::io("create", &path, e))?;
-        let lock = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-        lock_exclusively(&lock, &path)?;
-        // The child is another user on the host; the store around this directory is closed to everybody else.
-        lock.set_permissions(Permissions::from_mode(0o777)).map_err(|e| Error::io("open up", &path, e))?;
-        Ok(Self { path, lock })
-    }
-
-    /// Removes it; the child has emptied it. If it has not, the next worker will.
-    fn discard(self) {
-        std::fs::remove_dir(&self.path).unwrap_or_default();
-    }
-}
-
-fn temporary_name() -> Result<String> {
-    let mut random = [0; 8];
-    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    check("getrandom", String::new, filled)?;
-    Ok(format!(".tmp-{:016x}", u64::from_ne_bytes(random)))
 }
 
 fn lock_exclusively(file: &File, path: &Path) -> Result<()> {

@@ -69,8 +69,7 @@ impl Engine {
         let compression = form.compression;
         let unpacking = worker.unpack(self.job(Compression::None, None), input)?;
         let archive = Forked { input: File::from(read), output: Some(File::from(output)) };
-        let stored =
-            compression.compress(archive).and_then(|mut from| self.store.put_blob_of_unknown_digest(&mut from));
+        let stored = self.store.put_blob_of_unknown_digest(&mut compression.compress(archive));
         // Its own words say more than the end of a pipe.
         let carried = agent.answer()?;
         let (digest, size) = stored?;
@@ -90,7 +89,7 @@ impl Engine {
     /// [`NoSpace`](crate::error::Kind::NoSpace), [`Io`](crate::error::Kind::Io); when one is gone or damaged.
     pub fn squash(&self, worker: &Worker, layers: &[Layer], compression: Compression) -> Result<Layer> {
         let archive = bryo_image::squash::squash_layers(&self.store, layers)?;
-        let stored = self.store.put_blob_of_unknown_digest(&mut compression.compress(archive)?)?;
+        let stored = self.store.put_blob_of_unknown_digest(&mut compression.compress(archive))?;
         self.keep(worker, stored, compression)
     }
 

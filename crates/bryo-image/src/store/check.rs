@@ -126,7 +126,7 @@ impl Store {
         let trees = list(self.root.join("layers")).flat_map(list);
         let unfinished = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-            name.starts_with(b".tmp-") && !is_locked(path)
+            name.starts_with(crate::temporary::PREFIX.as_bytes()) && !is_locked(path)
         };
         let mut all: Vec<PathBuf> = partial.filter(|path| !is_locked(path)).chain(trees.filter(unfinished)).collect();
         all.extend(self.put_aside());

@@ -48,6 +48,7 @@ pub(crate) use tar::{Member, MemberKind, TarReader};
 pub(crate) use tree::{names, stat};
 pub(crate) use writer::{ArchiveWriter, attributes, is_record};
 
+use crate::compress::{Compressed, Form};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 
@@ -133,18 +134,12 @@ impl Compression {
     }
 
     /// Compresses what is read.
-    ///
-    /// # Errors
-    /// [`Kind::Io`] if the compressor cannot be had.
-    pub fn compress<'a>(self, input: impl std::io::Read + 'a) -> Result<Box<dyn std::io::Read + 'a>> {
-        Ok(match self {
+    pub fn compress<'a>(self, input: impl std::io::Read + 'a) -> Box<dyn std::io::Read + 'a> {
+        match self {
             Self::None => Box::new(input),
-            Self::Gzip => Box::new(crate::gzip::Gzip::new(input)),
-            Self::Zstd => {
-                let encoder = zstd::stream::read::Encoder::new(input, zstd::DEFAULT_COMPRESSION_LEVEL);
-                Box::new(encoder.map_err(|error| Error::io("begin to compress a layer", error))?)
-            }
-        })
+            Self::Gzip => Box::new(Compressed::new(Form::Gzip, input)),
+            Self::Zstd => Box::new(Compressed::new(Form::Zstd, input)),
+        }
     }
 }
 

@@ -5,10 +5,10 @@
 //! a caller that was single-threaded stays so.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,8 +25,7 @@ use super::{LayerReport, UnpackJob};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-
-const TEMPORARY: &str = ".tmp-";
+use crate::temporary::{self, Temporary};
 
 /// A process that unpacks, counts, exports and removes trees as root of an id map. Dropping the last
 /// handle ends it.
@@ -67,14 +66,6 @@ pub struct Unpacked {
     shared: Arc<Shared>,
     temporary: Option<Temporary>,
     report: LayerReport,
-}
-
-/// A directory `.tmp-…` whose lock says that its maker lives.
-#[derive(Debug)]
-struct Temporary {
-    path: PathBuf,
-    name: String,
-    dir: File,
 }
 
 impl Worker {
@@ -127,9 +118,9 @@ impl Worker {
     /// # Errors
     /// [`Kind::NoSpace`], or [`Kind::Io`] if the worker is gone.
     pub fn unpack(&self, job: UnpackJob, input: OwnedFd) -> Result<UnpackHandle> {
-        let temporary = Temporary::create(&self.shared.dir)?;
+        let temporary = self.shared.temporary()?;
         let task = Task::Unpack {
-            dir: temporary.name.clone(),
+            dir: temporary.name().to_owned(),
             diff_id: job.diff_id,
             compression: job.compression,
             blob_size: job.blob_size,
@@ -179,12 +170,12 @@ impl Worker {
 
     /// Takes an unpacked layer away. It disappears at once, its content right after.
     pub(crate) fn remove_layer(&self, name: &str) -> Result<()> {
-        let temporary = Temporary::create(&self.shared.dir)?;
+        let temporary = self.shared.temporary()?;
         let from = self.shared.dir.join(name);
         // Renamed first, so that nobody finds a layer with half of its content.
-        fs::rename(&from, temporary.path.join("layer"))
+        fs::rename(&from, temporary.path().join("layer"))
             .map_err(|error| Error::io(format!("rename {}", from.display()), error))?;
-        let inner = self.shared.remove_tree(&temporary.path.join("layer"));
+        let inner = self.shared.remove_tree(&temporary.path().join("layer"));
         temporary.discard();
         inner
     }
@@ -195,7 +186,7 @@ impl Worker {
         let mut swept = 0;
         for entry in fs::read_dir(&self.shared.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(temporary::PREFIX.as_bytes()) {
                 swept += u64::from(self.sweep_one(&entry.path())?);
             }
         }
@@ -222,6 +213,11 @@ impl Worker {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn temporary(&self) -> Result<Temporary> {
+        let fail = |error| Error::io(format!("create a directory in {}", self.dir.display()), error);
+        Temporary::create(&self.dir).map_err(fail)
     }
 
     fn request(&self, task: Task, fds: &[BorrowedFd<'_>]) -> Result<u64> {
@@ -330,11 +326,8 @@ impl Unpacked {
         let target = self.shared.dir.join(self.report.diff_id.hex());
         let what = || format!("put layer {} in place", self.report.diff_id);
         if fs::symlink_metadata(&target).is_err() {
-            temporary
-                .dir
-                .set_permissions(fs::Permissions::from_mode(0o755))
-                .map_err(|error| Error::io(what(), error))?;
-            match fs::rename(&temporary.path, &target) {
+            temporary.close().map_err(|error| Error::io(what(), error))?;
+            match fs::rename(temporary.path(), &target) {
                 Ok(()) => return Ok(self.report.clone()),
                 // Somebody else was faster: theirs is as good.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
@@ -353,45 +346,8 @@ impl Drop for Unpacked {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What cannot be removed now is collected by the next worker.
-            self.shared.remove_tree(&temporary.path).unwrap_or_default();
+            self.shared.remove_tree(temporary.path()).unwrap_or_default();
         }
-    }
-}
-
-impl Temporary {
-    fn create(parent: &Path) -> Result<Self> {
-        /// How often somebody else may take a directory that was just made for one that was left behind.
-        const TRIES: u32 = 16;
-        let fail = |error: io::Error| Error::io(format!("create a directory in {}", parent.display()), error);
-        for _ in 1..TRIES {
-            match Self::try_create(parent) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && parent.exists() => (),
-                made => return made.map_err(fail),
-            }
-        }
-        Self::try_create(parent).map_err(fail)
-    }
-
-    /// Makes and locks it; between the two it may be removed, by whoever sweeps what has no lock.
-    fn try_create(parent: &Path) -> io::Result<Self> {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(random));
-        let path = parent.join(&name);
-        DirBuilder::new().mode(0o700).create(&path)?;
-        let dir = File::open(&path)?;
-        rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
-        // The worker is another user on the host; the store around this directory is closed to all others.
-        dir.set_permissions(fs::Permissions::from_mode(0o777))?;
-        // Whoever had the lock before may have removed it.
-        fs::symlink_metadata(&path)?;
-        Ok(Self { path, name, dir })
-    }
-
-    /// Removes the directory once the worker has emptied it.
-    fn discard(self) {
-        // If it is not empty, the next worker sweeps it: the lock goes with this value.
-        fs::remove_dir(&self.path).unwrap_or_default();
     }
 }
 

@@ -35,10 +35,14 @@ fn ten_thousand_instructions_are_read_or_refused() {
     build(&home, &(from.clone() + "ENV A=aaaa\n" + &many(&|_| "ENV A=$A$A\n".to_owned())), &[]).fails(1, &["too long"]);
     let stages = many(&|n| format!("FROM {BUSYBOX} AS s{n}\nRUN false\n"));
     build(&home, &(stages + &from + "CMD [\"true\"]\n"), &[]).ok();
-    build(&home, &(from + &many(&|n| format!("LABEL l{n}=x\n"))), &[]).ok();
+    build(&home, &(from.clone() + &many(&|n| format!("LABEL l{n}=x\n"))), &[]).ok();
     let labels = home.bryo(&["inspect", "localhost/built"]).json()[0]["Config"]["Labels"].clone();
     assert_eq!(labels["l9999"], "x");
     build(&home, &"#\n".repeat(3 << 20), &[]).fails(1, &["Dockerfile"]);
+    // What is looked up is found as fast among thousands as among a few.
+    let begun = std::time::Instant::now();
+    build(&home, &(from.clone() + &many(&|n| format!("ENV E{n}=${{E{}}}x\n", n / 2))), &[]).ok();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -57,7 +61,6 @@ fn stages_in_a_circle_are_told() {
     );
     told(&format!("FROM {BUSYBOX} AS a\nRUN --mount=from=a,target=/x true\n"), &["Dockerfile:2", "cannot use itself"]);
     no_image(&home);
-    told(&format!("FROM {BUSYBOX} AS a\nFROM {BUSYBOX} AS a\n"), &["Dockerfile:2:", "duplicate stage name"]);
     // A stage may have the name of the image that it stands on.
     home.bryo(&["tag", BUSYBOX, "base"]).ok();
     build(&home, "FROM base AS base\nRUN echo 1 > /x\nFROM base\nRUN echo 2 >> /x\n", &[]).ok();

@@ -94,3 +94,50 @@ fn an_interruption_ends_all_stages() {
         before.assert_nothing_left(&home);
     }
 }
+
+/// As BuildKit has it: a name is that of the last stage before whoever says it.
+#[test]
+fn of_stages_with_one_name_the_last_before_counts() {
+    let Some(user) = User::ordinary() else { return };
+    let home = ground(&user);
+    let stage = |what: &str| format!("FROM {BUSYBOX} AS a\nRUN echo {what} > /f\n");
+    let text = stage("1")
+        + "FROM a AS b\n"
+        + &stage("2")
+        + &format!("FROM {BUSYBOX}\nCOPY --from=a /f /of-a\nCOPY --from=b /f /of-b\n");
+    let said = build(&home, &text, &[]);
+    said.ok();
+    assert!(said.stderr.contains("Dockerfile:4: DuplicateStageName"), "{}", said.stderr);
+    assert_eq!(inside(&home, "cat /of-b /of-a"), "1\n2");
+    build(&home, &text, &["--target", "a"]).ok();
+    assert_eq!(inside(&home, "cat /f"), "2");
+    build(&home, &(text.clone() + "# check=error=true\n"), &[]).ok();
+    build(&home, &("# check=error=true\n".to_owned() + &text), &[]).fails(1, &["Dockerfile:5", "DuplicateStageName"]);
+}
+
+/// As BuildKit has it: what is linked is a layer of its own, whatever is below.
+#[test]
+fn a_linked_copy_depends_on_nothing_below_it() {
+    for user in User::all() {
+        let home = ground(&user);
+        let text = |base: &str, flag: &str| {
+            format!(
+                "FROM {BUSYBOX}\nRUN mkdir /real && ln -s real /way && echo {base} > /base\n\
+                 COPY {flag} --chown=5:6 a.txt /way/a\nADD {flag} dir /more/\n"
+            )
+        };
+        build(&home, &text("1", "--link"), &["--no-cache"]).ok();
+        let look = "cat /base /way/a /more/c.txt; test -h /way; echo $?; ls /real | wc -l; stat -c %u:%g /way/a";
+        let owner = if user.rung == bryo_tests::user::Rung::Single { "0:0" } else { "5:6" };
+        let inside_a = |base: &str| format!("{base}\na\nc\n1\n0\n{owner}");
+        assert_eq!(inside(&home, look), inside_a("1"), "{user:?}");
+        let said = build(&home, &text("2", "--link"), &[]);
+        said.ok();
+        assert_eq!(said.stderr.matches("CACHED").count(), 2, "another base is no reason to make it anew: {said}");
+        assert_eq!(inside(&home, look), inside_a("2"), "{user:?}");
+        // Without the flag links are followed and what is below counts.
+        build(&home, &text("1", ""), &[]).ok();
+        assert_eq!(inside(&home, "cat /real/a; test -h /way && echo link"), "a\nlink", "{user:?}");
+        assert_eq!(build(&home, &text("2", ""), &[]).stderr.matches("CACHED").count(), 1, "{user:?}");
+    }
+}
