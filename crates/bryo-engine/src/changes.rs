@@ -19,9 +19,9 @@ const MADE: [&str; 4] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/de
 /// Where the layers of a container are.
 #[derive(Debug)]
 pub(crate) struct Paths {
-    own: PathBuf,
-    lowers: Vec<PathBuf>,
-    mounted: Vec<PathBuf>,
+    pub own: PathBuf,
+    pub lowers: Vec<PathBuf>,
+    pub mounted: Vec<PathBuf>,
 }
 
 impl Engine {

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod df;
 pub mod diff;
 pub mod doctor;
+pub mod drift;
 pub mod each;
 pub mod events;
 pub mod exec;
