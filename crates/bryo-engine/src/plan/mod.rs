@@ -147,6 +147,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         stored_as: None,
         helpers: input.helpers,
         files: files.files,
+        executable: if input.options.exec_state { state.clone() } else { input.facts.executable.clone() },
         state,
         volumes,
         interactive: input.options.interactive,
@@ -184,6 +185,7 @@ fn relaxed(options: &RunOptions, uid: u32) -> Vec<String> {
     };
     let flags = [
         (options.writable, "--writable"),
+        (options.exec_state, "--exec-state"),
         (security.new_privileges, "--security-opt no-new-privileges=false"),
         (security.landlock == Some(false), "--security-opt landlock=off"),
         (security.unmask_all || !security.unmask.is_empty(), "--security-opt unmask"),

@@ -265,6 +265,9 @@ pub(super) struct Files {
     /// Make the whole root writable, not only the state directories
     #[arg(long)]
     writable: bool,
+    /// Let programs be executed in every state directory, not only in those where the image has some
+    #[arg(long)]
+    exec_state: bool,
     /// Make the state directories read-only as well; --read-only=false is --writable
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true)]
@@ -290,6 +293,7 @@ impl Files {
         }
         options.writable = self.writable || self.read_only == Some(false);
         options.strict_read_only = self.read_only == Some(true);
+        options.exec_state = self.exec_state;
         Ok(())
     }
 }

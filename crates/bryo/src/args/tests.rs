@@ -99,7 +99,8 @@ fn flags_of_files_have_dockers_meaning() {
         (&["--shm-size", "1g"], |o| o.shm_size == Some(1 << 30)),
         (&["--shm-size", "0"], |o| o.shm_size.is_none()),
         (&[], |o| !o.writable && !o.strict_read_only),
-        (&["--writable"], |o| o.writable),
+        (&["--writable"], |o| o.writable && !o.exec_state),
+        (&["--exec-state"], |o| o.exec_state && !o.writable),
         (&["--read-only"], |o| o.strict_read_only && !o.writable),
         (&["--read-only=false"], |o| o.writable && !o.strict_read_only),
     ]);

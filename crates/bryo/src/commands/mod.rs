@@ -28,6 +28,7 @@ pub mod images;
 pub mod import;
 pub mod info;
 pub mod inspect;
+mod installs;
 pub mod load;
 pub mod login;
 pub mod logs;
