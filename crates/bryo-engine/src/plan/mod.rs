@@ -129,6 +129,11 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         return Err(Error::new(Kind::Unsupported, why));
     }
     let capabilities = capabilities::of(input.options, input.facts.uid);
+    if input.options.immutable && (capabilities.mounts() || matches!(input.root, RootFs::Empty { .. })) {
+        let why = "--immutable: nobody can promise that of a payload that may mount (CAP_SYS_ADMIN, --privileged), nor of \
+            host:, which has no root of its own; leave one of them out";
+        return Err(Error::new(Kind::Unsupported, why));
+    }
     let files = files::generate(&input);
     let (mounts, volumes) = mounts::of(&input)?;
     let process = process::of(&input, &capabilities)?;

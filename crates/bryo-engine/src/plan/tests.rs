@@ -194,6 +194,8 @@ fn the_default_relaxes_nothing_and_filters() {
     assert!(linux.namespaces().iter().flatten().all(|n| n.path().is_none()));
     assert_eq!(planned.plan.state, [PathBuf::from("/var"), "/run".into()]);
     assert_eq!(planned.plan.executable, [PathBuf::from("/run")]);
+    let mounts = RunOptions { immutable: true, cap_add: vec![Capability::SysAdmin], ..RunOptions::default() };
+    assert!(Case::new(mounts).plan().is_err());
     let asked = Case::new(RunOptions { exec_state: true, ..RunOptions::default() }).done();
     assert_eq!(asked.plan.executable, asked.plan.state);
     assert!(asked.relaxed.contains(&"--exec-state".to_owned()), "{:?}", asked.relaxed);

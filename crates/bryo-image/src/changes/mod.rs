@@ -9,6 +9,7 @@
 
 mod layer;
 mod merged;
+mod root;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
 pub use layer::{Manner, write_layer};
+pub use root::{Roots, roots};
 
 use crate::error::Result;
 

@@ -19,7 +19,7 @@ use crate::record;
 use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
 
 /// How many names a layer may have that is compared.
-const NAMES_MAX: u64 = 20_000_000;
+pub(super) const NAMES_MAX: u64 = 20_000_000;
 
 pub(super) fn walk(layers: &Layers) -> Result<Vec<Detail>> {
     let places = places(layers)?;
@@ -201,7 +201,7 @@ fn opened(own: &OwnedFd, name: &[u8]) -> Result<Option<OwnedFd>> {
 }
 
 /// Opens a regular file; nothing for what is none any more.
-fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
+pub(super) fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),

@@ -68,8 +68,9 @@ const DATABASES: [&str; 7] = [
 
 /// Tells whether a directory is one that has a distribution's database, or one above it.
 pub fn leads_to_database(path: &[u8]) -> bool {
-    let below = |database: &&str| database.as_bytes().strip_prefix(path).is_some_and(|r| matches!(r, [] | [b'/', ..]));
-    DATABASES.iter().any(|database| below(database))
+    DATABASES
+        .iter()
+        .any(|database| database.as_bytes().strip_prefix(path).is_some_and(|rest| matches!(rest, [] | [b'/', ..])))
 }
 
 /// What one file says.

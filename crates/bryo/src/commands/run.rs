@@ -68,6 +68,9 @@ impl Verb for RunArgs {
         }
         let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
         let outcome = engine.run(&request, image)?;
+        if let Some(root) = outcome.root.filter(|root| root.digest == root.image && output::draws()) {
+            note(&format!("the root is as it was in the image: {}", root.digest));
+        }
         if outcome.code != 0 && output::draws() {
             for line in words(outcome.hints, outcome.code, &options) {
                 note(&line);
