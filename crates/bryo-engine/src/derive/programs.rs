@@ -42,10 +42,10 @@ fn has_program(tree: &Tree, top: &Path, left_out: &BTreeSet<PathBuf>) -> bool {
             let Ok(Some((_, stat))) = tree.look(&path) else { continue };
             match kind(&stat) {
                 FileType::Directory if !left_out.contains(&path) => left.push(path),
-                FileType::RegularFile if stat.st_mode & 0o111 != 0 || is_library(name) => {
-                    if begins_as_program(tree, &path) {
-                        return true;
-                    }
+                FileType::RegularFile
+                    if (stat.st_mode & 0o111 != 0 || is_library(name)) && begins_as_program(tree, &path) =>
+                {
+                    return true;
                 }
                 _ => (),
             }

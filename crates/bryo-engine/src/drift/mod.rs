@@ -15,8 +15,10 @@
 //! Databases of packages in the container are its own word: a package that is said to have come is told of, and accounts
 //! for files that are new; for files of the image only another version of a package accounts.
 
+mod foreign;
 mod judge;
 mod programs;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -33,8 +35,10 @@ use crate::changes::{Paths, directory};
 use crate::container::Record;
 use crate::error::{Error, Kind, Result};
 use crate::processes::Everybody;
+pub use foreign::Foreign;
 use judge::{Base, Case};
 use programs::Program;
+pub use watch::Watch;
 
 /// How many containers one agent looks at: so many descriptors it has.
 const AT_ONCE: usize = 128;
@@ -202,19 +206,25 @@ impl Engine {
     pub fn drift(&self, records: &[Record]) -> Vec<Result<Drift>> {
         let everybody = Everybody::look();
         let mut bases = Bases::default();
-        let mut subjects = Vec::new();
+        let subjects = records.iter().map(|record| self.subject(record, &everybody, &mut bases)).collect();
+        self.looked(subjects, &bases)
+    }
+
+    /// Lets agents look at what was gathered, each at those that have the same map.
+    fn looked(&self, subjects: Vec<Result<Option<Subject>>>, bases: &Bases) -> Vec<Result<Drift>> {
+        let mut gathered = Vec::new();
         let mut answers: Vec<Option<Result<Drift>>> = Vec::new();
-        for record in records {
-            match self.subject(record, &everybody, &mut bases) {
+        for subject in subjects {
+            match subject {
                 Ok(Some(subject)) => {
-                    subjects.push((answers.len(), subject));
+                    gathered.push((answers.len(), subject));
                     answers.push(None);
                 }
                 Ok(None) => answers.push(Some(Ok(Drift::default()))),
                 Err(e) => answers.push(Some(Err(e))),
             }
         }
-        self.judge_all(&subjects, &bases, &mut answers);
+        self.judge_all(&gathered, bases, &mut answers);
         let lost = || Err(Error::new(Kind::Io, "look for drift: nothing was answered"));
         answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
     }

@@ -134,7 +134,10 @@ fn executed(maps: &str) -> impl Iterator<Item = String> {
         };
         let (_, rights) = (next(), next());
         let executable = rights.as_bytes().get(2) == Some(&b'x');
-        (next(), next(), next());
+        // The offset, the device and the inode.
+        for _ in 0..3 {
+            next();
+        }
         let path = rest.trim_start_matches(' ');
         // Memory that a process shares with itself, and segments of System V: no file that anybody has put there.
         let nameless = path.starts_with("/dev/zero") || path.starts_with("/SYSV");

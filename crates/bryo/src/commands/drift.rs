@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo drift`: what of a container is not as its image has it.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use bryo_audit::engines;
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
-use bryo_engine::drift::{Drift as Found, Finding};
+use bryo_engine::drift::{Drift as Found, Finding, Foreign, Watch};
 use bryo_engine::error::Kind;
 use bryo_engine::list::Listing;
 use clap::Args;
@@ -21,16 +25,30 @@ const FOUND: u8 = 1;
 /// The exit code when that could not be found out.
 const FAILED: u8 = 125;
 
-/// Flags of `bryo drift`.
+/// How long `--watch` waits for a change of files before it looks at the processes again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Show what of containers is not as in their images: packages, programs, configuration, processes
+///
+/// Without a format there is a line for each finding: what it is about (package, executable, configuration, setuid, file,
+/// process, unreadable), what happened, the object and more of it. Logs, caches and other data are no drift.
+///
+/// Ends with 0 if there is nothing, with 1 if there is something, and with 125 if a container could not be looked at.
 #[derive(Debug, Args)]
 pub struct Drift {
-    /// Looks at every container, whether it runs or not
+    /// Looks at every container, whether it runs or not, and at those of Docker and Podman that run
     #[arg(short, long, conflicts_with = "names", required_unless_present = "names")]
     all: bool,
     /// Formats as json, by a template such as '{{.Kind}} {{.What}}', or as a table by 'table TEMPLATE'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Name, id, or beginning of an id
+    /// The address of Docker's or Podman's socket
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    socket: Option<PathBuf>,
+    /// Goes on, and prints what is new as it comes, until it is interrupted; with --format json a line for each
+    #[arg(short, long)]
+    watch: bool,
+    /// Name, id, or beginning of an id; docker:NAME or podman:NAME for one of another engine
     #[arg(value_name = "CONTAINER")]
     names: Vec<String>,
 }
@@ -42,7 +60,10 @@ impl Verb for Drift {
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let looked = self.look(&engine)?;
+        if self.watch {
+            return self.follow(&engine);
+        }
+        let looked = self.look(&engine, &mut |text| output::complain(text))?;
         let rows: Vec<Value> = looked.found.iter().flat_map(rows).collect();
         output::print(&self.written(&rows)?)?;
         Ok(looked.code())
@@ -50,6 +71,7 @@ impl Verb for Drift {
 }
 
 /// What was found out of containers.
+#[derive(Default)]
 struct Looked {
     found: Vec<(Named, Found)>,
     failed: bool,
@@ -74,29 +96,109 @@ impl Looked {
 }
 
 impl Drift {
-    fn look(&self, engine: &Engine) -> Result<Looked> {
+    fn look(&self, engine: &Engine, complain: &mut dyn FnMut(&str)) -> Result<Looked> {
+        let mut looked = Looked::default();
+        let (others, own): (Vec<_>, Vec<_>) = self.names.iter().partition(|name| other(name).is_some());
         let records = if self.all {
             engine.list(&Listing { all: true, ..Listing::default() })?
         } else {
-            self.names.iter().map(|name| engine.containers().find(name)).collect::<std::result::Result<_, _>>()?
+            own.into_iter().map(|name| engine.containers().find(name)).collect::<std::result::Result<_, _>>()?
         };
-        let mut looked = Looked { found: Vec::new(), failed: false };
         for (record, found) in records.iter().zip(engine.drift(&records)) {
             match found {
                 Ok(found) => {
-                    tell(&record.name, &found);
+                    if found.left_out > 0 {
+                        let more = format!("there are {} more that are not shown", found.left_out);
+                        complain(&told(&record.name, &more));
+                    }
                     looked.found.push((Named::of(record), found));
                 }
                 // Gone meanwhile, or never had files of its own: nothing that could be otherwise.
                 Err(_) if self.all && engine.containers().find(record.id.as_str()).is_err() => (),
                 Err(error) => {
                     looked.failed |= !(self.all && error.kind() == Kind::Unsupported);
-                    let text = Error::from(error).text().unwrap_or_default();
-                    output::complain(&format!("{}\n", output::line(&format!("bryo: {}: {text}", record.name))));
+                    complain(&told(&record.name, &Error::from(error).text().unwrap_or_default()));
                 }
             }
         }
+        let mut others: Vec<(&str, &str)> = others.into_iter().filter_map(|name| other(name)).collect();
+        if self.all {
+            others.extend(ENGINES.iter().filter(|name| self.socket_of(name).is_some()).map(|name| (*name, "")));
+        }
+        for (name, container) in others {
+            if let Err(error) = self.look_elsewhere(engine, name, container, &mut looked, complain) {
+                looked.failed = true;
+                complain(&told(name, &error.text().unwrap_or_default()));
+            }
+        }
         Ok(looked)
+    }
+
+    fn socket_of(&self, engine: &str) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| crate::paths::engine_socket(engine))
+    }
+
+    /// Looks at one container of another engine, or at all of its that run.
+    fn look_elsewhere(
+        &self,
+        engine: &Engine,
+        name: &'static str,
+        container: &str,
+        looked: &mut Looked,
+        complain: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        let none = || Error::message("it has no socket here").hint("podman system service, or --socket PATH");
+        let asked = engines::Engine { name, socket: self.socket_of(name).ok_or_else(none)? };
+        let all = match container {
+            "" => asked.containers().map_err(Error::message)?,
+            one => vec![(one.to_owned(), one.to_owned())],
+        };
+        for (id, shown) in all {
+            let inspected = asked.inspect(&id).map_err(Error::message)?;
+            let value: Value = serde_json::from_str(&inspected).unwrap_or_default();
+            let shown = format!("{name}:{shown}");
+            let found = Foreign::parse(&value).and_then(|one| engine.drift_of_others(&[one]).remove(0));
+            match found {
+                Ok(found) => looked.found.push((Named::elsewhere(&shown, &value), found)),
+                Err(error) => {
+                    looked.failed = true;
+                    complain(&told(&shown, &Error::from(error).text().unwrap_or_default()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints what is new, as it comes.
+    fn follow(&self, engine: &Engine) -> Result<ExitCode> {
+        let watch = Watch::new()?;
+        let mut known = BTreeSet::new();
+        let mut told = BTreeSet::new();
+        loop {
+            for record in self.watched(engine) {
+                // Without watches it is looked at after the pause.
+                let _ = engine.watch_layer(&record, &watch);
+            }
+            let looked = self.look(engine, &mut |text| {
+                if told.insert(text.to_owned()) {
+                    output::complain(text);
+                }
+            })?;
+            let rows: Vec<Value> = looked.found.iter().flat_map(rows).collect();
+            let now: BTreeSet<String> = rows.iter().map(Value::to_string).collect();
+            let fresh: Vec<Value> = rows.into_iter().filter(|row| !known.contains(&row.to_string())).collect();
+            let line = "{{.Container}} {{.Kind}} {{.Change}} {{.What}} {{.Detail}}";
+            output::print(&template::list(self.format.as_deref().unwrap_or(line), &fresh, &[])?)?;
+            known = now;
+            watch.wait(PAUSE)?;
+        }
+    }
+
+    fn watched(&self, engine: &Engine) -> Vec<Record> {
+        if self.all {
+            return engine.list(&Listing { all: true, ..Listing::default() }).unwrap_or_default();
+        }
+        self.names.iter().filter_map(|name| engine.containers().find(name).ok()).collect()
     }
 
     fn written(&self, rows: &[Value]) -> Result<String> {
@@ -112,7 +214,26 @@ impl Drift {
     }
 }
 
+/// The engines whose containers are looked at besides one's own.
+const ENGINES: [&str; 2] = ["docker", "podman"];
+
+/// Takes a name of a container of another engine apart.
+fn other(name: &str) -> Option<(&'static str, &str)> {
+    let (engine, container) = name.split_once(':')?;
+    ENGINES.iter().find(|known| **known == engine).map(|known| (*known, container))
+}
+
+fn told(name: &str, text: &str) -> String {
+    format!("{}\n", output::line(&format!("bryo: {name}: {text}")))
+}
+
 impl Named {
+    fn elsewhere(name: &str, inspected: &Value) -> Self {
+        let id: String = inspected["Id"].as_str().unwrap_or_default().chars().take(12).collect();
+        let image = inspected["Config"]["Image"].as_str().unwrap_or_default().to_owned();
+        Self { id, name: name.to_owned(), image }
+    }
+
     fn of(record: &Record) -> Self {
         Self { id: record.id.short().to_owned(), name: record.name.clone(), image: record.image.clone() }
     }
@@ -144,12 +265,4 @@ fn rows((named, found): &(Named, Found)) -> Vec<Value> {
         })
     });
     found.findings.iter().map(|finding| named.row(finding)).chain(unread).collect()
-}
-
-/// Says what was left out.
-fn tell(name: &str, found: &Found) {
-    if found.left_out > 0 {
-        let text = format!("bryo: {name}: there are {} more that are not shown", found.left_out);
-        output::complain(&format!("{}\n", output::line(&text)));
-    }
 }

@@ -8,9 +8,9 @@ use bryo_launch::relay::Installer;
 pub(super) fn line(command: &[String], said: Option<Installer>) -> Option<String> {
     let commands = commands_of(command);
     let fetched = commands.iter().zip(commands.iter().skip(1));
-    let piped = fetched.filter(|(from, to)| from.piped && is_fetcher(from) && is_shell(to)).map(|(from, _)| from);
+    let mut piped = fetched.filter(|(from, to)| from.piped && is_fetcher(from) && is_shell(to)).map(|(from, _)| from);
     let found = commands.iter().find_map(of);
-    found.or_else(|| piped.last().map(through_shell)).or_else(|| commands.iter().find_map(program)).or_else(|| {
+    found.or_else(|| piped.next().map(through_shell)).or_else(|| commands.iter().find_map(program)).or_else(|| {
         // In a shell at a terminal only the words of who was refused tell.
         Some(match said? {
             Installer::Apt => run(&apt("PACKAGE")),
