@@ -41,7 +41,7 @@ use programs::Program;
 pub use watch::Watch;
 
 /// How many containers one agent looks at: so many descriptors it has.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 64;
 
 /// What a finding is about, in the order in which findings are told.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]

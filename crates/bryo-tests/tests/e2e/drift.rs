@@ -19,6 +19,10 @@ const IMAGE: &str = "localhost/app:1";
 
 const STATUS: &str = "Package: libssl3\nStatus: install ok installed\nArchitecture: amd64\nVersion: 3.0.11-1\n";
 
+/// What apt says when it may not install, and its code: the image has nothing else of Debian.
+const APT: &[u8] = b"#!/bin/sh\n\
+    echo 'E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)'\nexit 100\n";
+
 /// A home with an image of one package, one setting and one file to delete.
 fn home(user: &User) -> Home {
     let home = Home::new(user);
@@ -28,6 +32,9 @@ fn home(user: &User) -> Home {
         .file("etc/app.conf", 0o644, b"a=1\n")
         .file("etc/gone", 0o644, b"x")
         .file("probe", 0o755, &probe)
+        .dir("usr/", 0o755)
+        .dir("usr/bin/", 0o755)
+        .file("usr/bin/apt-get", 0o755, APT)
         .dir("app/", 0o777)
         .file("app/tool", 0o755, b"#!/bin/sh\necho tool\n")
         .dir("var/", 0o755)
@@ -267,7 +274,7 @@ fn all_containers_are_in_one_list_and_the_exit_code_says_whether_there_is_someth
     home.bryo(&["exec", "other", "cp", "/bin/busybox", "/evil"]).ok();
     let table = home.bryo(&["drift", "--all"]).code(1);
     assert!(table.starts_with("CONTAINER") && table.contains("/evil") && !table.contains("same"), "{table}");
-    home.bryo(&["drift"]).fails(125, &["CONTAINER"]);
+    home.bryo(&["drift"]).fails(125, &["--all"]);
 }
 
 #[test]
@@ -303,7 +310,7 @@ fn state_is_not_executed_unless_it_is_asked_for_or_the_image_does() {
             assert_eq!(home.run(&["--exec-state", IMAGE, "sh", "-c", script, place]).ok(), "ran", "{place}");
         }
         // Not by way of a loader or a mapping either; the control maps what the image has.
-        let mapped = |file: &str| format!("cp /bin/busybox /tmp/lib.so; timeout 2 /probe map {file}");
+        let mapped = |file: &str| format!("cp /bin/busybox /tmp/lib.so; timeout 2 /probe map {file}; true");
         assert_eq!(home.run(&[IMAGE, "sh", "-c", &mapped("/tmp/lib.so")]).ok(), "map EPERM");
         let control = home.run(&[IMAGE, "sh", "-c", &mapped("/bin/busybox")]);
         assert!(control.text().contains("map ok"), "{control:?}");
@@ -360,17 +367,13 @@ fn a_root_that_was_changed_after_all_is_told() {
 fn who_is_refused_at_a_terminal_is_told_the_line_of_the_dockerfile() {
     let Some(user) = User::ordinary() else { return };
     let home = home(&user);
-    let bryo = dirs::bryo().display().to_string();
     let screen = |words: &[&str]| {
-        let mut command = home.user.command(&home.path, "env");
-        command.args([&["TERM=xterm", &bryo, "run", "--rm", "--network", "none", "-t", IMAGE], words].concat());
+        let command = home.command(&[&["run", "--rm", "--network", "none", "-t", IMAGE], words].concat());
         let mut terminal = Terminal::start(&command);
         terminal.wait();
         terminal.screen()
     };
-    // What apt says, and its code, with busybox in its place: the image has no apt.
-    let apt = "apt-get() { echo 'E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)'; \
-        return 100; }; apt-get install -y curl";
+    let apt = "apt-get install -y curl";
     let said = screen(&["sh", "-c", apt]);
     assert!(said.contains("RUN apt-get update && apt-get install -y --no-install-recommends curl"), "{said}");
     let said = screen(&["sh", "-c", "cp /bin/busybox /tmp/x; /tmp/x true"]);
@@ -407,4 +410,61 @@ fn real_package_managers_are_refused_by_default() {
             home.run(&control).ok();
         }
     }
+}
+
+/// Podman's storage is read with the caller's ids, whether the container runs or not.
+#[test]
+fn a_container_of_podman_is_read_from_its_storage() {
+    if !skip::have("podman") {
+        return;
+    }
+    let Some(user) = User::ordinary() else { return };
+    if user.rung == Rung::Single {
+        return;
+    }
+    let home = home(&user);
+    home.write(".config/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n");
+    let layer = Tar::default()
+        .dir("etc/", 0o755)
+        .file("etc/gone", 0o644, b"x")
+        .file("etc/app.conf", 0o644, b"a=1\n")
+        .dir("var/", 0o755)
+        .dir("var/lib/", 0o755)
+        .dir("var/lib/dpkg/", 0o755)
+        .file("var/lib/dpkg/status", 0o644, STATUS.as_bytes())
+        .finish();
+    let tar = home.write("root.tar", layer).display().to_string();
+    let podman = |args: &[&str]| home.tool("podman", args).ok();
+    podman(&["import", "-q", &tar, "localhost/p:1"]);
+    podman(&["create", "--name", "c", "localhost/p:1", "/x"]);
+    let socket = home.path.join("podman.sock").display().to_string();
+    let mut service = home.user.command(&home.path, "podman");
+    service.args(["system", "service", "-t", "120", &format!("unix://{socket}")]);
+    let service = bryo_tests::program::Running::start(service, false);
+    eventually("podman listens", || fs::symlink_metadata(&socket).ok());
+    let look = |code| {
+        let format = ["drift", "--socket", &socket, "--format", "{{.Kind}} {{.Change}} {{.What}}", "podman:c"];
+        home.bryo(&format).code(code).lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(look(0), set(&[]), "the control: nothing has been done");
+    let own = podman(&["inspect", "c", "--format", "{{.GraphDriver.Data.UpperDir}}"]);
+    let script = format!(
+        "cd {own} && mkdir -p etc var/lib/dpkg && cp /bin/true evil && chmod 700 evil && mknod etc/gone c 0 0 && \
+         echo b=2 > etc/app.conf && printf '{}\nPackage: new\nStatus: install ok installed\nVersion: 1\n' > \
+         var/lib/dpkg/status",
+        STATUS.replace('\n', "\\n")
+    );
+    podman(&["unshare", "sh", "-c", &script]);
+    let expected = [
+        "package added new",
+        "executable added /evil",
+        "configuration changed /etc/app.conf",
+        "file deleted /etc/gone",
+    ];
+    assert_eq!(look(1), set(&expected));
+    let missing = ["drift", "--socket", &socket, "podman:none"];
+    home.bryo(&missing).fails(125, &["podman", "none"]);
+    service.signal(rustix::process::Signal::TERM);
+    service.wait();
+    podman(&["system", "reset", "-f"]);
 }
