@@ -4,24 +4,27 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bryo_image::changes::{Change, Layers, changes};
+use bryo_image::changes::{Change, Layers, Roots, changes, roots};
 use bryo_sys::check;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::Engine;
 use crate::agent::{self, Place};
-use crate::container::Record;
-use crate::error::Result;
+use crate::container::{Record, RootDigest};
+use crate::error::{Error, Kind, Result};
 
 /// The files that are made for every container, and mounted.
 const MADE: [&str; 4] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev"];
 
+/// The exit code of a container that is not what it should be: that of a failure of the engine.
+const NOT_PROVEN: i32 = 125;
+
 /// Where the layers of a container are.
 #[derive(Debug)]
 pub(crate) struct Paths {
-    own: PathBuf,
-    lowers: Vec<PathBuf>,
-    mounted: Vec<PathBuf>,
+    pub own: PathBuf,
+    pub lowers: Vec<PathBuf>,
+    pub mounted: Vec<PathBuf>,
 }
 
 impl Engine {
@@ -35,6 +38,46 @@ impl Engine {
         let map = self.map_of_files(Some(record))?;
         let place = Place::Own(&map, self.host.helpers.as_ref());
         agent::run(place, || paths.open(), |layers| Ok(changes(&layers)?))
+    }
+
+    /// Proves of an immutable container that has ended that its root is still what it stands on, and returns the exit code:
+    /// the payload's own, or [`NOT_PROVEN`].
+    pub(crate) fn prove_immutable(&self, record: &mut Record, code: i32) -> i32 {
+        if !record.options.immutable {
+            return code;
+        }
+        let proven = self.digest_roots(record).and_then(|found| {
+            let changed = found.digest != found.image;
+            record.state.root = Some(found);
+            if !changed {
+                return Ok(());
+            }
+            let why = "the root file system has changed, though it is immutable: bryo diff";
+            Err(Error::new(Kind::Corrupt, why))
+        });
+        match proven {
+            Ok(()) => code,
+            Err(e) => {
+                record.state.error = e.to_string();
+                NOT_PROVEN
+            }
+        }
+    }
+
+    fn digest_roots(&self, record: &Record) -> Result<RootDigest> {
+        let Some(paths) = self.layer_paths_of(record)? else {
+            return Err(Error::new(Kind::Unsupported, "the container has no root of its own"));
+        };
+        let map = self.map_of_files(Some(record))?;
+        let place = Place::Own(&map, self.host.helpers.as_ref());
+        agent::run(
+            place,
+            || paths.open(),
+            |layers| {
+                let Roots { now, before } = roots(&layers)?;
+                Ok(RootDigest { digest: now.to_string(), image: before.to_string() })
+            },
+        )
     }
 
     /// Says where the layers of a container are; nothing when it has never had one of its own.

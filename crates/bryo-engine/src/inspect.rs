@@ -132,6 +132,9 @@ fn state(record: &Record) -> Value {
     if let Some(health) = state.health.clone().or(starting) {
         described["Health"] = json!(health);
     }
+    if let Some(root) = &state.root {
+        described["Root"] = json!(root);
+    }
     described
 }
 

@@ -13,6 +13,7 @@ pub mod copy;
 pub mod demo;
 pub mod derive;
 pub mod doctor;
+pub mod drift;
 mod ending;
 mod engine;
 pub mod error;

@@ -102,14 +102,23 @@ impl Engine {
 
     /// Lists what is installed in the layers that a container stands on.
     fn packages_of_layers(&self, record: &Record) -> Result<Inventory> {
+        Ok(inventory::merge(&self.scans_of_layers(record)?))
+    }
+
+    /// Returns what was found in each of the layers that a container stands on, the lowest first.
+    pub(crate) fn scans_of_layers(&self, record: &Record) -> Result<Vec<Scan>> {
         let cache = Cache::new(self.dirs.data.join(CACHE));
         let names: Vec<String> = record.layers.iter().rev().cloned().collect();
         let known = names.iter().map(|name| cache.get(name)).collect();
-        self.layers(&names, known, &cache)
+        self.scans(&names, known, &cache)
+    }
+
+    fn layers(&self, names: &[String], known: Vec<Option<Scan>>, cache: &Cache) -> Result<Inventory> {
+        Ok(inventory::merge(&self.scans(names, known, cache)?))
     }
 
     /// Looks at layers, the lowest first, that nothing is known of yet.
-    fn layers(&self, names: &[String], mut known: Vec<Option<Scan>>, cache: &Cache) -> Result<Inventory> {
+    fn scans(&self, names: &[String], mut known: Vec<Option<Scan>>, cache: &Cache) -> Result<Vec<Scan>> {
         let missing: Vec<usize> = (0..names.len()).filter(|n| known[*n].is_none()).collect();
         if !missing.is_empty() {
             let map = self.store_map()?;
@@ -128,7 +137,7 @@ impl Engine {
                 known[n] = Some(scan);
             }
         }
-        Ok(inventory::merge(&known.into_iter().flatten().collect::<Vec<_>>()))
+        Ok(known.into_iter().flatten().collect())
     }
 
     /// Looks at layers, the lowest first, as the one tree that they make up.
@@ -150,7 +159,7 @@ impl Engine {
 }
 
 /// Opens a place as a directory that can be listed.
-fn readable(place: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn readable(place: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(bryo_sys::check("openat", || ".".into(), rustix::fs::openat(place, c".", flags, Mode::empty()))?)
 }

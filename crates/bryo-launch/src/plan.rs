@@ -29,6 +29,8 @@ pub struct Plan {
     /// Directories (paths inside) that stay writable while the root is read-only, with no set-user-id and no devices.
     /// What is written there goes to the container's own layer. A path that does not exist is passed over.
     pub state: Vec<PathBuf>,
+    /// Those of them in which programs and libraries may be executed; in the others nothing is (`noexec`, `mount(8)`).
+    pub executable: Vec<PathBuf>,
     /// Named volumes; they are mounted after the mounts of the spec.
     pub volumes: Vec<Volume>,
     /// Passes the caller's standard input on; without it the payload reads `/dev/null`.

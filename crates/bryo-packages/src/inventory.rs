@@ -4,6 +4,7 @@
 //! A layer's findings depend on nothing but its content, so that they are kept by its digest (see [`crate::cache`]). What
 //! an upper layer hides is told by the names that it has.
 
+mod difference;
 mod relate;
 
 use std::collections::{HashMap, HashSet};
@@ -11,9 +12,11 @@ use std::collections::{HashMap, HashSet};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
+pub use difference::{Claims, Difference, Step, add_files, difference};
+
 use crate::error::{Error, Kind, Result};
 use crate::package::{Distro, Package, Type};
-use crate::readers::{self, Form, dpkg};
+use crate::readers::{self, Form, dpkg, pip};
 use crate::tree::{Entry, Tree, Visit};
 
 /// How many problems of one tree are told one by one.
@@ -131,9 +134,39 @@ pub fn scan(tree: &Tree, files: bool) -> Result<Scan> {
     scan.entries = walked.entries;
     scan.names.sort_unstable();
     if files {
-        scan.findings.iter_mut().for_each(|finding| dpkg::add_files(tree, &mut finding.packages));
+        scan.findings.iter_mut().for_each(|finding| list_files(tree, finding));
     }
     Ok(scan)
+}
+
+/// Reads the databases of distributions and nothing else, with the files of their packages.
+///
+/// # Errors
+///
+/// [`Kind::Io`] when the tree's root cannot be read.
+pub fn databases(tree: &Tree) -> Result<Scan> {
+    let mut scan = Scan::default();
+    tree.walk(&mut |entry| {
+        if entry.kind == FileType::Directory {
+            return if readers::leads_to_database(entry.path) { Visit::Enter } else { Visit::Skip };
+        }
+        if let Some(form) = readers::form(entry.path).filter(|form| form.is_database()) {
+            match readers::read(form, entry, tree.limits(), true) {
+                Ok(said) => scan.take(entry, said),
+                Err(e) => scan.problem(&entry.text(), &e),
+            }
+        }
+        Visit::Skip
+    })?;
+    scan.findings.iter_mut().for_each(|finding| list_files(tree, finding));
+    Ok(scan)
+}
+
+fn list_files(tree: &Tree, finding: &mut Finding) {
+    dpkg::add_files(tree, &mut finding.packages);
+    for package in finding.packages.iter_mut().filter(|package| package.kind == Type::Pypi) {
+        pip::add_files(tree, &finding.path, package);
+    }
 }
 
 /// Looks for packages in a tree that stands alone.
@@ -212,6 +245,12 @@ fn hidden_by(entry: &Entry<'_>) -> u64 {
 fn number(path: &[u8], mark: Mark) -> u64 {
     let add = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     path.iter().chain([&(mark as u8)]).fold(0xcbf2_9ce4_8422_2325, add)
+}
+
+/// Tells whether a layer changes what those below it tell of packages, or may.
+pub fn matters(layer: &Scan, below: &[Scan]) -> bool {
+    let hides = |finding: &Finding| layer.hides(&finding.path);
+    !layer.findings.is_empty() || below.iter().flat_map(|scan| &scan.findings).any(hides)
 }
 
 /// Puts layers together, the lowest first.

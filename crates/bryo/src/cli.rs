@@ -92,6 +92,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<events::Events>(),
     Entry::of::<cp::Cp>(),
     Entry::of::<diff::Diff>(),
+    Entry::of::<drift::Drift>(),
     Entry::of::<commit::Commit>(),
     Entry::of::<rename::Rename>(),
     Entry::of::<rm::Rm>(),

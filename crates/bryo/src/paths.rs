@@ -72,6 +72,17 @@ pub fn session() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
 }
 
+/// Returns where another engine listens, as it says by default, if it does.
+pub fn engine_socket(engine: &str) -> Option<PathBuf> {
+    let session = session();
+    let below = |name: &str| session.as_ref().map(|dir| dir.join(name));
+    let all = match engine {
+        "docker" => [below("docker.sock"), Some("/run/docker.sock".into())],
+        _ => [below("podman/podman.sock"), Some("/run/podman/podman.sock".into())],
+    };
+    all.into_iter().flatten().find(|path| path.exists())
+}
+
 /// Returns the directories that are read instead of those of Quadlet files, by Podman's name for it.
 pub fn quadlet_dirs() -> Option<Vec<PathBuf>> {
     let dirs = env::var_os("QUADLET_UNIT_DIRS").filter(|dirs| !dirs.is_empty())?;

@@ -80,6 +80,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "events",
         "cp",
         "diff",
+        "drift",
         "commit",
         "rename",
         "rm",

@@ -19,6 +19,8 @@ pub use id::{Id, generated_name};
 pub use marks::Waiting;
 pub use ports::{Bindings, HostBinding};
 pub use process::ProcessId;
-pub use record::{Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, Status};
+pub use record::{
+    Confinement, EndpointState, Health, HealthResult, Identity, MappingRecord, Record, RootDigest, Status,
+};
 pub use registry::{Containers, Held};
 pub use remove::{Namespace, remove_layer, remove_trees};

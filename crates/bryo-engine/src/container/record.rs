@@ -153,6 +153,9 @@ pub struct Status {
     pub ports: Bindings,
     /// How often it was started again by its policy.
     pub restart_count: u32,
+    /// The digest of its root when it last ended, of one that is immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootDigest>,
     /// How it feels, where that is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -162,6 +165,16 @@ pub struct Status {
     /// Why it could not be started, when it could not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
+}
+
+/// What the root of an immutable container was when it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RootDigest {
+    /// Its digest.
+    pub digest: String,
+    /// The digest of what it stands on.
+    pub image: String,
 }
 
 /// What a container has in a network. Source: Docker's API, `NetworkSettings.Networks`.
@@ -252,6 +265,7 @@ impl Status {
         self.started_at = Some(now());
         (self.exit_code, self.finished_at, self.oom_killed) = (None, None, false);
         self.error.clear();
+        self.root = None;
     }
 
     /// Nobody reaches it any more.

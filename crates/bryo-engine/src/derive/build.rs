@@ -25,7 +25,7 @@ use super::adopt::{Adoption, Rule, SERVICES};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
 use super::tree::{Tree, kind};
-use super::{Hardening, entries, implied, places};
+use super::{Hardening, entries, implied, places, programs};
 use crate::error::{Error, Kind, Result};
 use crate::users::{self, Accounts, User, Wanted};
 
@@ -150,11 +150,13 @@ impl Builder<'_> {
             files.join(self.tree, &mut self.layer, &user, &accounts)?;
         }
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
+        let state = self.state(&user);
         Ok(Facts {
             uid: user.uid.get(),
             gid: user.gid.get(),
             groups: user.groups.iter().map(|gid| gid.get()).collect(),
-            state: self.state(&user),
+            executable: programs::among(self.tree, &state),
+            state,
             name: user.name,
             home: user.home,
             shell,

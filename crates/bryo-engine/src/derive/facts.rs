@@ -24,6 +24,8 @@ pub struct Facts {
     pub shell: PathBuf,
     /// Directories that stay writable below a read-only root; no one of them lies in another.
     pub state: Vec<PathBuf>,
+    /// Those of them in which the image has something that is executed, and in which it is.
+    pub executable: Vec<PathBuf>,
     /// The layer that goes on top of the image's own, on the host. Set when the facts are read.
     #[serde(skip)]
     pub layer: Option<PathBuf>,

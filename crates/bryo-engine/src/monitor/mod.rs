@@ -324,6 +324,7 @@ impl<'a> Monitor<'a> {
         };
         let asked = relay::run(pidfd.as_fd(), streams, self.log.as_mut(), &mut ears, &mut rounds, ending)?;
         let (code, namespace) = live.wait(&mut self.record.state)?;
+        let code = self.engine.prove_immutable(&mut self.record, code);
         Ok((code, namespace, asked))
     }
 

@@ -62,6 +62,12 @@ pub struct RunOptions {
     pub writable: bool,
     /// With a read-only root, leaves the state directories read-only too, as Docker's `--read-only` does.
     pub strict_read_only: bool,
+    /// Refuses every write but to mounts, and proves at the end that the root is still the image's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub immutable: bool,
+    /// Lets programs be executed in every state directory. Relaxes: only in those where the image has some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exec_state: bool,
     /// Capabilities to add. Relaxes: none without root inside, few with it.
     pub cap_add: Vec<Capability>,
     /// Adds all capabilities.

@@ -93,7 +93,8 @@ pub(super) fn mounts(input: &Input<'_>) -> Result<Vec<Mount>> {
     }
     let owner = [format!("uid={}", input.facts.uid), format!("gid={}", input.facts.gid)];
     let writable = |mode: &str| {
-        let fixed = ["nosuid", "nodev"].map(str::to_owned).into_iter().chain([format!("mode={mode}")]);
+        let no_exec = (!input.options.exec_state).then(|| "noexec".to_owned());
+        let fixed = ["nosuid", "nodev"].map(str::to_owned).into_iter().chain(no_exec).chain([format!("mode={mode}")]);
         fixed.chain(owner.clone())
     };
     mounts.push(new("/tmp", "tmpfs", writable("1777"))?);
@@ -211,6 +212,7 @@ mod tests {
             home: home.into(),
             shell: "/bin/sh".into(),
             state: Vec::new(),
+            executable: Vec::new(),
             layer: None,
         }
     }

@@ -129,6 +129,11 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         return Err(Error::new(Kind::Unsupported, why));
     }
     let capabilities = capabilities::of(input.options, input.facts.uid);
+    if input.options.immutable && (capabilities.mounts() || matches!(input.root, RootFs::Empty { .. })) {
+        let why = "--immutable: nobody can promise that of a payload that may mount (CAP_SYS_ADMIN, --privileged), nor of \
+            host:, which has no root of its own; leave one of them out";
+        return Err(Error::new(Kind::Unsupported, why));
+    }
     let files = files::generate(&input);
     let (mounts, volumes) = mounts::of(&input)?;
     let process = process::of(&input, &capabilities)?;
@@ -147,6 +152,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         stored_as: None,
         helpers: input.helpers,
         files: files.files,
+        executable: if input.options.exec_state { state.clone() } else { input.facts.executable.clone() },
         state,
         volumes,
         interactive: input.options.interactive,
@@ -184,6 +190,7 @@ fn relaxed(options: &RunOptions, uid: u32) -> Vec<String> {
     };
     let flags = [
         (options.writable, "--writable"),
+        (options.exec_state, "--exec-state"),
         (security.new_privileges, "--security-opt no-new-privileges=false"),
         (security.landlock == Some(false), "--security-opt landlock=off"),
         (security.unmask_all || !security.unmask.is_empty(), "--security-opt unmask"),

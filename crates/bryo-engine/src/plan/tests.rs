@@ -38,6 +38,7 @@ impl Case {
             home: "/home/nonroot".into(),
             shell: "/bin/sh".into(),
             state: vec!["/var".into(), "/run".into()],
+            executable: vec!["/run".into()],
             layer: None,
         };
         let config = ConfigBuilder::default().cmd(vec!["serve".to_owned()]).build().unwrap();
@@ -192,6 +193,12 @@ fn the_default_relaxes_nothing_and_filters() {
     assert_eq!(own.len(), 7);
     assert!(linux.namespaces().iter().flatten().all(|n| n.path().is_none()));
     assert_eq!(planned.plan.state, [PathBuf::from("/var"), "/run".into()]);
+    assert_eq!(planned.plan.executable, [PathBuf::from("/run")]);
+    let mounts = RunOptions { immutable: true, cap_add: vec![Capability::SysAdmin], ..RunOptions::default() };
+    assert!(Case::new(mounts).plan().is_err());
+    let asked = Case::new(RunOptions { exec_state: true, ..RunOptions::default() }).done();
+    assert_eq!(asked.plan.executable, asked.plan.state);
+    assert!(asked.relaxed.contains(&"--exec-state".to_owned()), "{:?}", asked.relaxed);
     assert_eq!(spec.hostname().as_deref(), Some("abababababab"));
     assert_eq!(linux.sysctl().as_ref().unwrap()["net.ipv4.ip_unprivileged_port_start"], "0");
 }

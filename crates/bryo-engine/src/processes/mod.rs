@@ -88,16 +88,41 @@ impl Engine {
 
 /// Returns the numbers of the processes in a container's pid namespace.
 fn members(record: &Record) -> Vec<i32> {
-    let first = record.state.pid;
-    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let Some(own): Option<PathBuf> = [first].into_iter().chain(children(first)).find_map(namespace) else {
-        return vec![first];
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut pids: Vec<i32> = all.filter(|pid| *pid == first || namespace(*pid).as_ref() == Some(&own)).collect();
-    pids.sort_unstable();
-    pids
+    Everybody::look().with(record.state.pid)
+}
+
+/// The processes of the machine that may be asked, by their pid namespaces.
+#[derive(Debug)]
+pub(crate) struct Everybody(BTreeMap<PathBuf, Vec<i32>>);
+
+impl Everybody {
+    /// Looks once, for as many containers as there are.
+    pub fn look() -> Self {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut found: BTreeMap<PathBuf, Vec<i32>> = BTreeMap::new();
+        for pid in all {
+            if let Some(own) = namespace(pid) {
+                found.entry(own).or_default().push(pid);
+            }
+        }
+        Self(found)
+    }
+
+    /// Returns the numbers of those in the pid namespace of a container's first process, and that one, in order.
+    pub fn with(&self, first: i32) -> Vec<i32> {
+        let own = [first].into_iter().chain(children(first)).find_map(namespace);
+        let mut pids = own.and_then(|own| self.0.get(&own).cloned()).unwrap_or_default();
+        pids.push(first);
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}
+
+/// Names the pid namespace of a process; nothing for one that is gone or may not be asked.
+pub(crate) fn namespace(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
 /// When this machine was booted, and how long ago.

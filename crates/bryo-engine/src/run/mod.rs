@@ -21,7 +21,9 @@ use bryo_launch::plan::RootFs;
 use bryo_launch::relay::Caller;
 
 use crate::Engine;
-use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
+use crate::container::{
+    Confinement, Held, Id, Identity, Namespace, Record, RootDigest, Status, generated_name, remove_layer,
+};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
@@ -79,6 +81,8 @@ pub struct Outcome {
     pub code: i32,
     /// What the payload was refused, as far as its words on the terminal tell.
     pub hints: Hints,
+    /// What the root of an immutable container was at the end.
+    pub root: Option<RootDigest>,
 }
 
 impl Engine {
@@ -151,6 +155,10 @@ impl Engine {
         let hints = supervise::relay(&mut life, streams, request, inbox, (door.as_ref(), control.as_ref()), log)?;
         let Life { live, mut record, planned, .. } = life;
         let (code, namespace) = live.wait(&mut record.state)?;
+        let code = self.prove_immutable(&mut record, code);
+        if !record.state.error.is_empty() {
+            (request.note)(&record.state.error);
+        }
         drop(slot);
         request.tell(Notifier::stopping);
         Ok(Ended { code, hints, namespace, record, planned })
@@ -191,6 +199,7 @@ impl Engine {
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
         let Ended { code, hints, namespace, mut record, planned } = ended;
+        let root = record.state.root.clone();
         if remove && !self.containers.is_kept(&record.id) {
             held.tell_waiting(code);
             self.tell_removed(&record, Some(code), || self.remove_ended(held, namespace, &planned))?;
@@ -200,7 +209,7 @@ impl Engine {
             held.write_state(&record.state)?;
             self.tell_end(&record, code);
         }
-        Ok(Outcome { code, hints })
+        Ok(Outcome { code, hints, root })
     }
 
     /// Removes a container whose run has just ended, with the help of its own namespace where its files are its ids'.

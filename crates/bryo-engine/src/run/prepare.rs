@@ -338,6 +338,7 @@ fn host_facts(options: &RunOptions, accounts: &HostAccounts) -> Result<Facts> {
         name: user.name,
         shell: user.shell.unwrap_or_else(|| "/bin/sh".into()),
         state: Vec::new(),
+        executable: Vec::new(),
         layer: None,
     })
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bryo_launch::Streams;
-use bryo_launch::relay::{self, Aside, Seen, Source};
+use bryo_launch::relay::{self, Aside, Installer, Seen, Source};
 use bryo_sys::check;
 
 use super::{Control, Life, Request};
@@ -20,11 +20,15 @@ pub struct Hints {
     pub read_only: bool,
     /// It was not permitted something.
     pub not_permitted: bool,
+    /// A library may not be executed.
+    pub unloaded: bool,
+    /// The package manager that could not install something.
+    pub installer: Option<Installer>,
 }
 
 impl From<Seen> for Hints {
-    fn from(Seen { read_only, not_permitted, .. }: Seen) -> Self {
-        Self { read_only, not_permitted }
+    fn from(Seen { read_only, not_permitted, unloaded, installer, .. }: Seen) -> Self {
+        Self { read_only, not_permitted, unloaded, installer }
     }
 }
 

@@ -312,6 +312,7 @@ fn step_facts(process: &StepProcess<'_>) -> Result<Facts> {
         home: user.home,
         shell: user.shell.unwrap_or_else(|| "/bin/sh".into()),
         state: Vec::new(),
+        executable: Vec::new(),
         layer: None,
     })
 }

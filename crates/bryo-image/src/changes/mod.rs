@@ -9,15 +9,18 @@
 
 mod layer;
 mod merged;
+mod root;
 mod walk;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
 pub use layer::{Manner, write_layer};
+pub use root::{Roots, roots};
 
 use crate::error::Result;
 
@@ -41,6 +44,39 @@ pub struct Change {
     pub path: PathBuf,
 }
 
+/// What is written down about a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct File {
+    /// Its type and permission bits, as in `st_mode`.
+    pub mode: u32,
+    /// Its user id, as the kernel shows it to whoever compares.
+    pub uid: u32,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl File {
+    fn of(stat: &Stat) -> Self {
+        Self { mode: stat.st_mode, uid: stat.st_uid, size: u64::try_from(stat.st_size).unwrap_or(0) }
+    }
+
+    /// Returns what it is.
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.mode)
+    }
+}
+
+/// A change with the file as it is and as it was.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// The change.
+    pub change: Change,
+    /// The file in the container; nothing for one that is gone.
+    pub now: Option<File>,
+    /// The file in the layers below; nothing for one that is new.
+    pub before: Option<File>,
+}
+
 /// The layers of a container.
 #[derive(Debug)]
 pub struct Layers {
@@ -57,6 +93,14 @@ pub struct Layers {
 /// # Errors
 /// [`Kind::Limit`](crate::error::Kind::Limit) for a tree that is too deep, [`Kind::Io`](crate::error::Kind::Io).
 pub fn changes(layers: &Layers) -> Result<Vec<Change>> {
+    Ok(walk::walk(layers)?.into_iter().map(|detail| detail.change).collect())
+}
+
+/// Lists what differs from the layers below, with the files as they are and as they were.
+///
+/// # Errors
+/// As [`changes`].
+pub fn details(layers: &Layers) -> Result<Vec<Detail>> {
     walk::walk(layers)
 }
 
@@ -76,7 +120,7 @@ fn relative(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
     use std::os::fd::AsFd;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
@@ -85,7 +129,7 @@ mod tests {
     use crate::unpack::{Part, export, usage};
 
     fn layers(own: &Path, lower: &Path) -> Layers {
-        let open = |path| OwnedFd::from(File::open(path).unwrap());
+        let open = |path| OwnedFd::from(fs::File::open(path).unwrap());
         Layers { own: open(own), lowers: vec![open(lower)], mounted: Vec::new() }
     }
 
@@ -99,7 +143,7 @@ mod tests {
             fs::write(lower.join(file), "x").unwrap();
         }
         fs::create_dir_all(own.join("d/s/u")).unwrap();
-        let anew = File::open(own.join("d")).unwrap();
+        let anew = fs::File::open(own.join("d")).unwrap();
         rustix::fs::fsetxattr(&anew, c"user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
 
         let layers = layers(&own, &lower);

@@ -13,13 +13,17 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::merged::{again, enter, failed, is_whiteout, kind, list, look, names};
-use super::{Change, ChangeKind, Layers, places};
+use super::{Change, ChangeKind, Detail, File as Told, Layers, places};
 use crate::error::{Error, Kind, Result};
 use crate::record;
 use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
 
-pub(super) fn walk(layers: &Layers) -> Result<Vec<Change>> {
-    let mut walk = Walk { places: places(layers)?, path: PathBuf::from("/"), depth: 0, changes: Vec::new() };
+/// How many names a layer may have that is compared.
+pub(super) const NAMES_MAX: u64 = 20_000_000;
+
+pub(super) fn walk(layers: &Layers) -> Result<Vec<Detail>> {
+    let places = places(layers)?;
+    let mut walk = Walk { places, path: PathBuf::from("/"), depth: 0, names: 0, changes: Vec::new() };
     let lowers = layers.lowers.iter().map(again).collect::<Result<Vec<_>>>()?;
     walk.directory(&again(&layers.own)?, &lowers, false)?;
     Ok(walk.changes)
@@ -30,7 +34,9 @@ struct Walk {
     places: BTreeSet<PathBuf>,
     path: PathBuf,
     depth: usize,
-    changes: Vec<Change>,
+    /// How many names were looked at.
+    names: u64,
+    changes: Vec<Detail>,
 }
 
 /// What a directory holds, as far as that concerns the one above it.
@@ -55,6 +61,10 @@ impl Walk {
             // What is not there any more is not named either.
             all.extend(names(lowers)?);
         }
+        self.names = self.names.saturating_add(all.len() as u64);
+        if self.names > NAMES_MAX {
+            return Err(Error::new(Kind::Limit, format!("compare: there are more than {NAMES_MAX} names")));
+        }
         let mut seen = Seen::default();
         for name in all {
             self.path.push(OsStr::from_bytes(&name));
@@ -78,8 +88,8 @@ impl Walk {
             Err(error) => return Err(failed("look at", name, error)),
         };
         let Some(found) = found.filter(|found| !is_whiteout(found)) else {
-            if below.is_some() {
-                self.note(ChangeKind::Deleted);
+            if let Some(below) = &below {
+                self.note(ChangeKind::Deleted, None, Some(&below.stat));
             }
             return Ok(Seen { moved: below.is_some(), for_mounts: false });
         };
@@ -89,11 +99,11 @@ impl Walk {
                 let lowers = enter(lowers, name, below.at)?;
                 self.same_directory(own, name, (&found, &below.stat), (&lowers, hidden))
             }
-            (true, below) => self.new_directory(own, name, below.is_some()),
+            (true, below) => self.new_directory(own, name, &found, below.as_ref().map(|below| &below.stat)),
             (false, None) => Ok(self.new_file(&found)),
             (false, Some(below)) => {
                 if self.differs(own, &lowers[below.at], name, &found, &below.stat)? {
-                    self.note(ChangeKind::Changed);
+                    self.note(ChangeKind::Changed, Some(&found), Some(&below.stat));
                 }
                 Ok(Seen::default())
             }
@@ -115,21 +125,22 @@ impl Walk {
         let same_record = lowers.first().is_none_or(|below| recorded(&dir) == recorded(below));
         let same = same_record && same_owner(now, before) && (same_time(now, before) || seen.for_mounts);
         if seen.moved || !same {
-            self.note_at(place, ChangeKind::Changed);
+            self.note_at(place, ChangeKind::Changed, Some(now), Some(before));
         }
         Ok(Seen { for_mounts: false, ..seen })
     }
 
     /// A directory that was not there, or was something else.
-    fn new_directory(&mut self, own: &OwnedFd, name: &[u8], instead: bool) -> Result<Seen> {
+    fn new_directory(&mut self, own: &OwnedFd, name: &[u8], now: &Stat, before: Option<&Stat>) -> Result<Seen> {
         let place = self.changes.len();
         let Some(dir) = opened(own, name)? else { return Ok(Seen::default()) };
         let seen = self.directory(&dir, &[], true)?;
         let empty = self.changes.len() == place;
-        if empty && !instead && (seen.for_mounts || self.places.contains(&self.path)) {
+        if empty && before.is_none() && (seen.for_mounts || self.places.contains(&self.path)) {
             return Ok(Seen { moved: false, for_mounts: true });
         }
-        self.note_at(place, if instead { ChangeKind::Changed } else { ChangeKind::Added });
+        let kind = if before.is_some() { ChangeKind::Changed } else { ChangeKind::Added };
+        self.note_at(place, kind, Some(now), before);
         Ok(Seen { moved: true, for_mounts: false })
     }
 
@@ -138,7 +149,7 @@ impl Walk {
         if regular && found.st_size == 0 && self.places.contains(&self.path) {
             return Seen { moved: false, for_mounts: true };
         }
-        self.note(ChangeKind::Added);
+        self.note(ChangeKind::Added, Some(found), None);
         Seen { moved: true, for_mounts: false }
     }
 
@@ -170,13 +181,14 @@ impl Walk {
         }
     }
 
-    fn note(&mut self, kind: ChangeKind) {
-        self.note_at(self.changes.len(), kind);
+    fn note(&mut self, kind: ChangeKind, now: Option<&Stat>, before: Option<&Stat>) {
+        self.note_at(self.changes.len(), kind, now, before);
     }
 
     /// Notes a change before those that are in it.
-    fn note_at(&mut self, place: usize, kind: ChangeKind) {
-        self.changes.insert(place, Change { kind, path: self.path.clone() });
+    fn note_at(&mut self, place: usize, kind: ChangeKind, now: Option<&Stat>, before: Option<&Stat>) {
+        let change = Change { kind, path: self.path.clone() };
+        self.changes.insert(place, Detail { change, now: now.map(Told::of), before: before.map(Told::of) });
     }
 }
 
@@ -189,7 +201,7 @@ fn opened(own: &OwnedFd, name: &[u8]) -> Result<Option<OwnedFd>> {
 }
 
 /// Opens a regular file; nothing for what is none any more.
-fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
+pub(super) fn file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),

@@ -38,7 +38,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
         skeleton(&root, links, directories)?;
     }
     let mut places = Places::new(&root, links, &prepared.process)?;
-    state(&root, &mut places, &plan.state)?;
+    state(&root, &mut places, plan)?;
     let mut devices = Some(devices);
     for (op, tree) in prepared.mounts.iter().zip(trees) {
         put(&root, &mut places, op, tree)?;
@@ -191,16 +191,18 @@ fn skeleton(root: &Root, links: &[(PathBuf, PathBuf)], directories: &[(PathBuf, 
     Ok(())
 }
 
-/// Keeps directories writable: each becomes a mount of its own before the root is made read-only.
-fn state(root: &Root, places: &mut Places<'_>, paths: &[PathBuf]) -> Result<()> {
-    for path in paths {
+/// Keeps directories writable: each becomes a mount of its own before the root is made read-only, from which nothing is
+/// executed unless the plan says so.
+fn state(root: &Root, places: &mut Places<'_>, plan: &Plan) -> Result<()> {
+    for path in &plan.state {
         let what = || format!("state directory {}", path.display());
         let directory = match root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
             Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             result => result.context(Kind::RootFs, what)?,
         };
         let tree = clone_tree(&directory, "", false).context(Kind::RootFs, what)?;
-        set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV)).context(Kind::RootFs, what)?;
+        let no_exec = if plan.executable.contains(path) { Attr::empty() } else { Attr::NOEXEC };
+        set_attr(&tree, Change::set(Attr::NOSUID | Attr::NODEV | no_exec)).context(Kind::RootFs, what)?;
         attach(&tree, directory).context(Kind::RootFs, what)?;
         places.is_own(tree)?;
     }

@@ -21,7 +21,7 @@ use crate::error::Result;
 
 use channel::Channel;
 pub use terminal::{RawTerminal, size_of};
-pub use watch::{Seen, Watch};
+pub use watch::{Installer, Seen, Watch};
 
 /// The caller's standard streams.
 #[derive(Debug, Clone, Copy)]

@@ -48,6 +48,31 @@ pub enum Form {
     DpkgList,
 }
 
+impl Form {
+    /// Tells whether it is the database of a distribution's packages.
+    pub fn is_database(self) -> bool {
+        matches!(self, Self::Dpkg | Self::Apk | Self::RpmSqlite | Self::RpmNdb | Self::RpmBdb)
+    }
+}
+
+/// The directories of distributions' databases.
+const DATABASES: [&str; 7] = [
+    "var/lib/dpkg",
+    "var/lib/dpkg/status.d",
+    "lib/apk/db",
+    "usr/lib/apk/db",
+    "var/lib/rpm",
+    "usr/lib/sysimage/rpm",
+    "usr/share/rpm",
+];
+
+/// Tells whether a directory is one that has a distribution's database, or one above it.
+pub fn leads_to_database(path: &[u8]) -> bool {
+    DATABASES
+        .iter()
+        .any(|database| database.as_bytes().strip_prefix(path).is_some_and(|rest| matches!(rest, [] | [b'/', ..])))
+}
+
 /// What one file says.
 #[derive(Debug, Default)]
 pub struct Said {
@@ -223,6 +248,10 @@ mod tests {
         ] {
             assert_eq!(form(path.as_bytes()), expected, "{path}");
         }
+        for path in ["var", "var/lib/dpkg", "usr/lib/sysimage"] {
+            assert!(leads_to_database(path.as_bytes()), "{path}");
+        }
+        assert!(!leads_to_database(b"var/li") && !leads_to_database(b"usr/lib/x86_64-linux-gnu"));
     }
 
     #[test]

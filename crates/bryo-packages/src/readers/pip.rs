@@ -5,6 +5,7 @@
 use super::fields;
 use crate::error::{Error, Result};
 use crate::package::{Package, Type};
+use crate::tree::Tree;
 
 /// Reads one distribution.
 ///
@@ -34,6 +35,40 @@ pub fn parse(data: &[u8]) -> Result<Package> {
         return Err(Error::corrupt("it has no name or no version"));
     }
     Ok(package)
+}
+
+/// Adds the files of a package, from the `RECORD` beside its metadata. Source: Python packaging specifications, "Recording
+/// installed projects".
+pub fn add_files(tree: &Tree, metadata: &str, package: &mut Package) {
+    let Some(info) = metadata.strip_suffix("/METADATA") else { return };
+    let Ok(record) = tree.document(&format!("{info}/RECORD")) else { return };
+    let base = info.rsplit_once('/').map_or("", |(base, _)| base);
+    let text = String::from_utf8_lossy(&record);
+    package.files = text.lines().filter_map(|line| placed(base, first_field(line)?)).collect();
+}
+
+/// Reads the first field of a line of comma-separated values; quoted where it has a comma or a quote.
+fn first_field(line: &str) -> Option<String> {
+    match line.strip_prefix('"') {
+        None => line.split(',').next().filter(|path| !path.is_empty()).map(str::to_owned),
+        Some(rest) => rest.split_once("\",").map(|(path, _)| path.replace("\"\"", "\"")),
+    }
+}
+
+/// Returns where a path lies that is relative to a directory; nothing for one that leads out of the tree.
+fn placed(base: &str, path: String) -> Option<String> {
+    if path.starts_with('/') {
+        return Some(path);
+    }
+    let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()?),
+            "" | "." => (),
+            part => parts.push(part),
+        }
+    }
+    Some(format!("/{}", parts.join("/")))
 }
 
 fn required(value: &str) -> Option<String> {
@@ -68,6 +103,11 @@ mod tests {
         assert_eq!((package.name.as_str(), package.version.as_str()), ("Foo.Bar", "1.0"));
         assert_eq!(package.depends, ["requests"]);
         assert_eq!(normal("Foo.__Bar"), "foo-bar");
+        assert_eq!(first_field("\"a,b\",sha256=x,1").as_deref(), Some("a,b"));
+        let placed = |path: &str| placed("usr/lib/python3/site-packages", path.to_owned());
+        assert_eq!(placed("../../../bin/x").as_deref(), Some("/usr/bin/x"));
+        assert_eq!(placed("x/__init__.py").as_deref(), Some("/usr/lib/python3/site-packages/x/__init__.py"));
+        assert_eq!(placed("../../../../../x"), None);
         assert!(parse(b"Name: x\n\nVersion: 1").is_err());
     }
 }

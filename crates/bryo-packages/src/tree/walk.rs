@@ -61,6 +61,15 @@ impl Entry<'_> {
         Ok(Bytes::new(file, self.text()))
     }
 
+    /// Opens it; it must be a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`], [`Kind::Io`].
+    pub fn directory(&self) -> Result<OwnedFd> {
+        directory(self.dir, self.name).map_err(|e| Error::io(format!("read {}", self.text()), e))
+    }
+
     /// Tells whether there is a directory of another name beside it.
     pub fn has_directory(&self, name: &str) -> bool {
         let stat = rustix::fs::statat(self.dir, name, AtFlags::SYMLINK_NOFOLLOW);

@@ -25,6 +25,7 @@ mod copy;
 mod crash;
 mod demo;
 mod doctor;
+mod drift;
 mod escapes;
 mod events;
 mod exec;

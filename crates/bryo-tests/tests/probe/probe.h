@@ -26,6 +26,9 @@ void identity_attempts(void);
 void kernel_attempts(void);
 void namespace_attempts(void);
 void facts(void);
+// Executes a program from memory, and maps a file to be executed.
+int from_memory(const char *program, char **words);
+int map_executable(const char *path);
 // Serves ports, `80/tcp 53/udp`, until it is ended.
 int serve(int count, char **words);
 #endif

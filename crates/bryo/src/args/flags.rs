@@ -265,6 +265,12 @@ pub(super) struct Files {
     /// Make the whole root writable, not only the state directories
     #[arg(long)]
     writable: bool,
+    /// Refuse every write but to volumes and memory, and prove it at the end: the root is still the image's, to the byte
+    #[arg(long)]
+    immutable: bool,
+    /// Let programs be executed in every state directory, not only in those where the image has some
+    #[arg(long)]
+    exec_state: bool,
     /// Make the state directories read-only as well; --read-only=false is --writable
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true)]
@@ -288,8 +294,14 @@ impl Files {
             let why = "--writable and --read-only contradict each other; leave one of them out";
             return Err(Error::new(Kind::InvalidOption, why));
         }
+        if self.immutable && (self.writable || self.read_only == Some(false)) {
+            let why = "--immutable and --writable contradict each other; leave one of them out";
+            return Err(Error::new(Kind::InvalidOption, why));
+        }
         options.writable = self.writable || self.read_only == Some(false);
-        options.strict_read_only = self.read_only == Some(true);
+        options.immutable = self.immutable;
+        options.strict_read_only = self.read_only == Some(true) || self.immutable;
+        options.exec_state = self.exec_state;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use bryo_launch::relay::{Caller, size_of};
 use crate::args::{Environment, RunArgs};
 use crate::cli::Verb;
 use crate::commands::start::{self, note};
-use crate::commands::{pull, service};
+use crate::commands::{installs, pull, service};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -68,9 +68,12 @@ impl Verb for RunArgs {
         }
         let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
         let outcome = engine.run(&request, image)?;
+        if let Some(root) = outcome.root.filter(|root| root.digest == root.image && output::draws()) {
+            note(&format!("the root is as it was in the image: {}", root.digest));
+        }
         if outcome.code != 0 && output::draws() {
-            for line in words(outcome.hints, &options) {
-                note(line);
+            for line in words(outcome.hints, outcome.code, &options) {
+                note(&line);
             }
         }
         Ok(ExitCode::from(u8::try_from(outcome.code).unwrap_or(u8::MAX)))
@@ -157,17 +160,33 @@ fn platform_of(image: &StoredImage) -> Platform {
     }
 }
 
-/// Says which word relaxes what the payload was refused.
-pub(super) fn words(hints: Hints, options: &RunOptions) -> Vec<&'static str> {
+/// The exit code of a shell that may not execute what it has found. Source: POSIX, "Exit Status for Commands".
+const NOT_EXECUTED: i32 = 126;
+
+/// Says which word relaxes what the payload was refused, and where that belongs that it wanted to install.
+pub(super) fn words(hints: Hints, code: i32, options: &RunOptions) -> Vec<String> {
+    let refused = hints.read_only || hints.not_permitted || hints.installer.is_some();
+    let command: Vec<String> = options.entrypoint.iter().flatten().chain(&options.command).cloned().collect();
+    let line = installs::line(&command, hints.installer).filter(|_| refused);
+    if let Some(line) = line {
+        return vec![format!("nothing is installed in a container that runs; in the image's Dockerfile: {line}")];
+    }
     let mut words = Vec::new();
+    let state = !options.exec_state && !options.writable;
+    if state && (code == NOT_EXECUTED || hints.unloaded) {
+        words.push("programs in state directories are not executed: --exec-state lets them be");
+    }
     let root_inside = options.user.as_deref().is_some_and(|u| matches!(u.split(':').next(), Some("root" | "0")));
     if hints.read_only && !options.writable {
         words.push("the root is read-only: --writable makes it writable, -v shares a directory");
     }
-    if hints.not_permitted && !root_inside {
-        words.push("the program is not root inside: --user root makes it so, and still nobody outside");
-    } else if hints.not_permitted {
-        words.push("root inside has few capabilities: --cap-add gives one; on the host it is nobody all the same");
+    // What is not executed is so for everybody.
+    if hints.not_permitted && code != NOT_EXECUTED {
+        words.push(if root_inside {
+            "root inside has few capabilities: --cap-add gives one; on the host it is nobody all the same"
+        } else {
+            "the program is not root inside: --user root makes it so, and still nobody outside"
+        });
     }
-    words
+    words.into_iter().map(str::to_owned).collect()
 }

@@ -130,7 +130,7 @@ pub(super) fn attached(
         Started::Running => match engine.attached(record, ours, caller, options)? {
             Left::Ended(code, hints) => {
                 if code != 0 && output::draws() {
-                    words(hints, &record.options).into_iter().for_each(note);
+                    words(hints, code, &record.options).iter().for_each(|line| note(line));
                 }
                 Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
             }

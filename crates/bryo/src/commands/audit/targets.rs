@@ -183,18 +183,9 @@ impl Targets<'_> {
         })
     }
 
-    /// Returns where an engine listens, as it says by default.
+    /// Returns where an engine listens.
     fn socket_of(&self, engine: &str) -> Option<PathBuf> {
-        if let Some(socket) = &self.socket {
-            return Some(socket.clone());
-        }
-        let runtime = crate::paths::session();
-        let session = |name: &str| runtime.as_ref().map(|dir| dir.join(name));
-        let all = match engine {
-            "docker" => vec![session("docker.sock"), Some("/run/docker.sock".into())],
-            _ => vec![session("podman/podman.sock"), Some("/run/podman/podman.sock".into())],
-        };
-        all.into_iter().flatten().find(|path| path.exists())
+        self.socket.clone().or_else(|| crate::paths::engine_socket(engine))
     }
 
     fn engine(&self, name: &str) -> Result<engines::Engine> {

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers of Docker and Podman, whose storage the caller can read: overlay directories, as their engine names them.
+
+use std::path::{Path, PathBuf};
+
+use bryo_identity::map::{IdMap, Mapping};
+use bryo_identity::rung::Rung;
+use bryo_identity::{HostId, InsideId};
+use serde_json::Value;
+
+use super::{Bases, Drift, Meaning, Subject, programs};
+use crate::Engine;
+use crate::changes::Paths;
+use crate::error::{Error, Kind, Result};
+use crate::processes::Everybody;
+
+/// Files that these engines make in every container.
+const MADE: [&str; 7] = [
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/mtab",
+    "/.dockerenv",
+    "/run/.containerenv",
+    "/run/secrets",
+];
+
+/// A container of another engine.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    own: PathBuf,
+    lowers: Vec<PathBuf>,
+    mounted: Vec<PathBuf>,
+    pid: Option<i32>,
+}
+
+impl Foreign {
+    /// Reads what an engine says of a container (`GET /containers/NAME/json`).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] for one whose storage is of another kind, or that names none.
+    pub fn parse(inspected: &Value) -> Result<Self> {
+        let driver = &inspected["GraphDriver"];
+        let data = |key: &str| driver["Data"][key].as_str().filter(|text| text.starts_with('/'));
+        let (Some(own), Some(lowers)) = (data("UpperDir"), data("LowerDir")) else {
+            let kind = driver["Name"].as_str().unwrap_or("unknown");
+            let why =
+                format!("its engine keeps it by the driver {kind}, and names no directories: only overlay is read");
+            return Err(Error::new(Kind::Unsupported, why));
+        };
+        let mounts = inspected["Mounts"].as_array().into_iter().flatten();
+        let targets = mounts.filter_map(|mount| mount["Destination"].as_str().map(PathBuf::from));
+        let pid = inspected["State"]["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        Ok(Self {
+            own: own.into(),
+            lowers: lowers.split(':').map(PathBuf::from).collect(),
+            mounted: targets.chain(["/proc", "/sys", "/dev", "/run"].map(PathBuf::from)).chain(made()).collect(),
+            pid: pid.filter(|pid| *pid > 0),
+        })
+    }
+}
+
+fn made() -> impl Iterator<Item = PathBuf> {
+    MADE.iter().map(PathBuf::from)
+}
+
+impl Engine {
+    /// Looks at containers of other engines, as [`Engine::drift`] does at one's own.
+    pub fn drift_of_others(&self, others: &[Foreign]) -> Vec<Result<Drift>> {
+        let everybody = Everybody::look();
+        let mut bases = Bases::default();
+        let subjects = others.iter().map(|other| self.foreign(other, &everybody, &mut bases).map(Some)).collect();
+        let mut looked = self.looked(subjects, &bases);
+        for drift in looked.iter_mut().flatten() {
+            let of_engine = |path: &str| MADE.iter().any(|made| Path::new(made) == Path::new(path));
+            drift.findings.retain(|f| f.meaning != Meaning::Configuration || !of_engine(&f.what));
+        }
+        looked
+    }
+
+    fn foreign(&self, other: &Foreign, everybody: &Everybody, bases: &mut Bases) -> Result<Subject> {
+        // What another engine has unpacked has no digest that is known here, and is looked at anew.
+        let base = bases.place(&other.lowers, || Ok(Vec::new()))?;
+        let pids = other.pid.map(|first| everybody.with(first)).unwrap_or_default();
+        let (programs, unread) = programs::of(pids.into_iter());
+        let paths = Paths { own: other.own.clone(), lowers: other.lowers.clone(), mounted: other.mounted.clone() };
+        Ok(Subject { map: self.map_of_others()?, paths, base, programs, unread })
+    }
+
+    /// Returns a map that has whoever owns files of another engine's: the caller, who is root in such containers, and all
+    /// subordinate ids. For root that is everybody.
+    fn map_of_others(&self) -> Result<IdMap> {
+        if self.host.rung() != Rung::Root {
+            return Ok(self.host.everything(true));
+        }
+        let all = || -> Option<Vec<Mapping>> {
+            Some(vec![Mapping { inside: InsideId::ROOT, host: HostId::new(0)?, count: u32::MAX - 1 }])
+        };
+        let none = || Error::new(Kind::Corrupt, "there is no id 0");
+        Ok(IdMap::restored(Rung::Root, all().ok_or_else(none)?, all().ok_or_else(none)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_overlay_directories_are_read() {
+        let overlay = json!({"GraphDriver": {"Name": "overlay", "Data": {"LowerDir": "/a:/b", "UpperDir": "/u"}},
+            "State": {"Pid": 0}, "Mounts": [{"Destination": "/data"}]});
+        let found = Foreign::parse(&overlay).unwrap();
+        assert_eq!(found.lowers, ["/a", "/b"].map(PathBuf::from));
+        assert!(found.pid.is_none() && found.mounted.contains(&PathBuf::from("/data")));
+        for other in [json!({"GraphDriver": {"Name": "vfs", "Data": null}}), json!({})] {
+            assert_eq!(Foreign::parse(&other).unwrap_err().kind(), Kind::Unsupported);
+        }
+    }
+}
