@@ -65,6 +65,7 @@ impl Engine {
             interactive: options.interactive,
             detached: options.detach,
             landlock: landlock(record),
+            ports: None,
             patience: None,
             group: group.as_ref().map(AsFd::as_fd),
         };

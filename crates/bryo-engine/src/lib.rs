@@ -28,6 +28,7 @@ pub mod logs;
 pub mod monitor;
 pub mod networks;
 pub mod notify;
+pub mod observe;
 pub mod options;
 pub mod packages;
 pub mod plan;

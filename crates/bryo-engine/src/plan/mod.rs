@@ -141,6 +141,8 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
     let plan = Plan {
         emulate_ids: false,
+        observed: false,
+        ports: None,
         spec,
         root: input.root,
         ids: input.ids,

@@ -66,7 +66,7 @@ impl Verb for RunArgs {
         if monitored || waits {
             return attached(&engine, &options, image, keys, notifier.as_ref());
         }
-        let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
+        let request = Request { options: &options, caller, notifier: notifier.as_ref(), observe: None, note: &note };
         let outcome = engine.run(&request, image)?;
         if outcome.code != 0 && output::draws() {
             for line in words(outcome.hints, &options) {
