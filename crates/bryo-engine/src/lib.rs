@@ -22,6 +22,7 @@ mod freeze;
 pub mod harden;
 pub mod info;
 mod inspect;
+pub mod learned;
 mod life;
 pub mod list;
 pub mod logs;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use bryo_sys::Errno;
 use rustix::fs::FileType;
 
-use super::look::{Peer, Thread, kind, lacks};
+use super::look::{Peer, Thread, Who, kind, lacks};
 use super::table::{At, Flags, Shape, Verb};
 use super::{Observation, Refusal, Socket};
 
@@ -55,7 +55,13 @@ impl Recorder {
     }
 
     /// Writes down how a call went.
-    pub fn done(&mut self, thread: &Thread<'_>, name: &str, shape: &Shape, result: Result<i64, i32>) {
+    pub fn done(
+        &mut self,
+        thread: &Thread<'_>,
+        name: &str,
+        shape: &Shape,
+        (result, before): (Result<i64, i32>, Option<Who>),
+    ) {
         match (result, shape.verb) {
             (Err(errno), _) => {
                 let word = match Errno::from_raw_os_error(errno) {
@@ -67,6 +73,15 @@ impl Recorder {
                     _ => return,
                 };
                 self.refused(thread, name, shape, word);
+            }
+            (Ok(_), Some(verb @ (Verb::User | Verb::Group))) => {
+                let before = before.unwrap_or_else(|| thread.who());
+                let own = if verb == Verb::User { before.uid } else { before.gid };
+                // Whoever asks to be who he is needs nothing for it.
+                let other = shape.ids[0].is_none_or(|n| thread.int(n).cast_unsigned() != own);
+                if other {
+                    self.capable_as(&before, if verb == Verb::User { "CAP_SETUID" } else { "CAP_SETGID" });
+                }
             }
             (Ok(value), Some(verb)) => self.succeeded(thread, name, shape, verb, value),
             (Ok(_), None) => (),
@@ -237,11 +252,14 @@ impl Recorder {
 
     /// Writes down a capability, if the thread has it at all.
     fn capable(&mut self, thread: &Thread<'_>, name: &str) {
-        if self.seen.capabilities.contains(name) {
-            return;
+        if !self.seen.capabilities.contains(name) {
+            self.capable_as(&thread.who(), name);
         }
+    }
+
+    fn capable_as(&mut self, who: &Who, name: &str) {
         let number = CAPABILITIES.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
-        if number.is_some_and(|number| thread.who().capabilities >> number & 1 == 1) {
+        if number.is_some_and(|number| who.capabilities >> number & 1 == 1) {
             self.seen.capabilities.insert(name.to_owned());
         }
     }
@@ -283,8 +301,6 @@ const DROP_BOUNDING: i32 = 24;
 /// Names the capability that lets a call succeed which has more than one reason to.
 fn capability(thread: &Thread<'_>, name: &str, verb: Verb) -> Option<&'static str> {
     Some(match verb {
-        Verb::User => "CAP_SETUID",
-        Verb::Group => "CAP_SETGID",
         Verb::Signal => "CAP_KILL",
         Verb::Root => "CAP_SYS_CHROOT",
         Verb::Mount | Verb::Name => "CAP_SYS_ADMIN",

@@ -9,15 +9,17 @@ use bryo_sys::trace::{self, Go, Side, Stop};
 use rustix::process::{Pid, Signal};
 
 use super::Observation;
-use super::look::Thread;
+use super::look::{Thread, Who};
 use super::record::Recorder;
-use super::table::{Shape, shape};
+use super::table::{Shape, Verb, shape};
 use crate::error::Result;
 
 /// A call that has begun.
 struct Begun {
     call: (u32, u64),
     args: [u64; 6],
+    /// Who makes it, where that is not the same afterwards.
+    before: Option<Who>,
 }
 
 /// Watches a stopped process and all that it starts, until nobody is left.
@@ -86,13 +88,16 @@ impl Watcher {
                 let call = (arch, number);
                 let known = self.known.entry(call).or_insert_with(|| name_of(arch, number).map(|n| (n, shape(n))));
                 self.recorder.made(known.as_ref().map(|(name, _)| *name));
-                self.begun.insert(thread, Begun { call, args });
+                let changes = known.is_some_and(|(_, shape)| matches!(shape.verb, Some(Verb::User | Verb::Group)));
+                let looked_at = Thread { tid: thread.as_raw_nonzero().get(), args: &args };
+                let before = changes.then(|| looked_at.who());
+                self.begun.insert(thread, Begun { call, args, before });
             }
             Side::Exit(result) => {
                 let Some(begun) = self.begun.remove(&thread) else { return Ok(()) };
                 if let Some(Some((name, shape))) = self.known.get(&begun.call) {
                     let thread = Thread { tid: thread.as_raw_nonzero().get(), args: &begun.args };
-                    self.recorder.done(&thread, name, shape, result);
+                    self.recorder.done(&thread, name, shape, (result, begun.before));
                 }
             }
             Side::None => (),

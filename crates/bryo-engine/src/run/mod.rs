@@ -24,6 +24,7 @@ use crate::Engine;
 use crate::agent::Agent;
 use crate::container::{Confinement, Held, Id, Identity, Namespace, Record, Status, generated_name, remove_layer};
 use crate::error::{Error, Kind, Result};
+use crate::learned::Profile;
 use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
 use crate::notify::{Door, Notifier};
@@ -357,6 +358,7 @@ pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepa
             seccomp: plan.spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some()),
             capabilities,
             relaxed: planned.relaxed.clone(),
+            profile: options.profile.as_ref().map(Profile::enforcement),
             ..Confinement::default()
         },
         state: Status::default(),

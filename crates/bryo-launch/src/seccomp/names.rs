@@ -142,7 +142,7 @@ pub fn name_of(audit_arch: u32, number: u64) -> Option<&'static str> {
 }
 
 /// Tells whether any ABI known here has a call of that name.
-pub(super) fn exists(name: &str) -> bool {
+pub fn exists(name: &str) -> bool {
     Abi::ALL.iter().any(|abi| abi.number(name).is_some())
 }
 

@@ -27,6 +27,7 @@ pub mod images;
 pub mod import;
 pub mod info;
 pub mod inspect;
+pub mod learn;
 pub mod load;
 pub mod login;
 pub mod logs;

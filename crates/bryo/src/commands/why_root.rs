@@ -145,7 +145,7 @@ impl WhyRoot {
         };
         output::print(&match self.format {
             Format::Table => said(&ran),
-            Format::Json => output::json(&ran)? + "\n",
+            Format::Json => output::json(&ran)?,
         })?;
         Ok(ExitCode::SUCCESS)
     }
