@@ -12,18 +12,21 @@ use crate::error::{Error, Kind, Result};
 use crate::options::{RunOptions, Seccomp};
 
 /// What happens between the installation of the filter and the payload, and what the kernel makes every program do:
-/// executing it, or saying why not and ending.
-pub(super) const LAUNCH: [&str; 15] = [
+/// executing it, by another small program where there is no Landlock, or saying why not and ending.
+pub(super) const LAUNCH: [&str; 18] = [
     "access",
     "brk",
     "close",
     "execve",
+    "execveat",
     "exit",
     "exit_group",
     "faccessat",
     "faccessat2",
+    "fcntl",
     "mmap",
     "munmap",
+    "newfstatat",
     "restart_syscall",
     "rt_sigreturn",
     "sendmsg",

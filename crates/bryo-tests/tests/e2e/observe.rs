@@ -33,7 +33,9 @@ fn refused(home: &Home, args: &[&str]) -> Vec<Value> {
 /// Finds what was wanted, and asserts with which call, errno and id it was, and what is said to satisfy it.
 #[track_caller]
 fn said(refused: &[Value], wanted: &str, call: &str, errno: &str, remedy: &str) {
-    let found = refused.iter().find(|s| s["wanted"] == wanted && s["calls"].as_array().unwrap().contains(&json!(call)));
+    // C libraries call the older or the newer form: `open` or `openat`.
+    let made = |s: &Value| s["calls"].as_array().unwrap().iter().any(|c| c.as_str().unwrap().starts_with(call));
+    let found = refused.iter().find(|s| s["wanted"] == wanted && made(s));
     let found = found.unwrap_or_else(|| panic!("nobody wanted to {wanted} by {call}: {refused:#?}"));
     assert_eq!(found["errno"], errno, "{found:#}");
     assert!(found["as_user"].as_str().unwrap().starts_with("65532:"), "{found:#}");
@@ -86,7 +88,7 @@ fn who_wants_to_become_another_is_told_so_and_root_inside_may() {
         let refused = refused(&home, &[&["--network", "none", BUSYBOX], &becomes[..]].concat());
         said(&refused, "have other groups", "setgroups", "EPERM", "--user");
         let root = home.run(&[&["--user", "root", BUSYBOX], &becomes[..]].concat());
-        assert_eq!(root.ok(), "1000\n");
+        assert_eq!(root.ok(), "1000");
     }
 }
 
@@ -139,7 +141,7 @@ fn a_learned_profile_lets_the_same_be_done_and_nothing_else() {
         let calls: Vec<&str> = profile["syscalls"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(calls.contains(&"execve") && calls.contains(&"bind") && !calls.contains(&"mkdir"), "{calls:?}");
         let with = |script: &str| home.run(&["--profile", &file, BUSYBOX, "sh", "-c", script]);
-        assert_eq!(with(SERVE).ok(), "a\n");
+        assert_eq!(with(SERVE).ok(), "a");
         // Each attempt beside the same one without the profile.
         for (attempt, errno) in [
             ("echo x > /run/x", "Read-only file system"),
@@ -151,8 +153,8 @@ fn a_learned_profile_lets_the_same_be_done_and_nothing_else() {
         ] {
             home.run(&[BUSYBOX, "sh", "-c", attempt]).ok();
             let output = with(attempt);
-            let text = output.code(1);
-            assert!(text.contains(errno) || output.text().contains(errno), "{attempt}: {}", output.text());
+            output.code(1);
+            assert!(output.stderr.contains(errno), "{attempt}: {}", output.stderr);
         }
     }
 }
@@ -167,9 +169,8 @@ fn what_enters_a_container_has_no_more_than_its_profile() {
         let start = ["run", "-d", "--name", name, "--network", "none", "--profile", &file, BUSYBOX, "sleep", "300"];
         home.bryo(&start).ok();
         let inside = |script: &str| home.bryo(&["exec", name, "sh", "-c", script]);
-        assert_eq!(inside("echo a > /tmp/b; cat /tmp/b").ok(), "a\n");
-        let port = inside("nc -l -p 8081");
-        assert!(port.code(1).contains("Permission denied") || port.text().contains("Permission denied"));
+        assert_eq!(inside("echo a > /tmp/b; cat /tmp/b").ok(), "a");
+        inside("nc -l -p 8081").fails(1, &["bind: Permission denied"]);
         inside("mkdir /tmp/d").code(1);
         let shown: Value = serde_json::from_str(&home.bryo(&["inspect", name]).ok()).unwrap();
         let profile = &shown[0]["Confinement"]["Profile"];
@@ -209,14 +210,15 @@ fn a_run_without_the_profile_says_what_it_would_break() {
         let (file, _) = learned(&home, SERVE);
         let run = |script: &str| home.run(&["--profile", &file, "--would-break", BUSYBOX, "sh", "-c", script]);
         let same = run(SERVE);
-        assert!(same.ok().contains("a\n") && same.text().contains("would refuse nothing"), "{}", same.text());
+        assert_eq!(same.ok(), "a");
+        assert!(same.stderr.contains("would refuse nothing"), "{}", same.stderr);
         let other = run("mkdir /run/d && nc -l -p 8081 & sleep 0.5; nc 127.0.0.1 8081 </dev/null; ls /run");
-        let text = other.text();
         for word in ["syscall mkdir", "write /run", "bind tcp/8081", "connect tcp/8081"] {
-            assert!(text.contains(&format!("the profile would refuse: {word}")), "{word}: {text}");
+            let told = other.stderr.contains(&format!("the profile would refuse: {word}"));
+            assert!(told, "{word}: {}", other.stderr);
         }
         // It was not enforced.
-        assert!(other.code(1).contains("d\n"), "{text}");
+        assert_eq!(other.code(1), "d");
     }
 }
 
