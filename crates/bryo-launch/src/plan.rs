@@ -43,6 +43,8 @@ pub struct Plan {
     pub observed: bool,
     /// Confines the payload to its root file system with Landlock as well.
     pub landlock: Landlock,
+    /// The devices that `/dev` has besides `null`, by their names there; nothing for all of the harmless ones.
+    pub devices: Option<Vec<String>>,
     /// The TCP ports that the payload may use, with Landlock; nothing for all. Where the kernel cannot enforce it, the
     /// container does not start.
     pub ports: Option<TcpPorts>,

@@ -9,7 +9,7 @@ use crate::observe::{Observed, Socket};
 /// Something that a profile would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Break {
-    /// `syscall`, `capability`, `write`, `bind` or `connect`.
+    /// `syscall`, `capability`, `write`, `device`, `bind` or `connect`.
     pub kind: &'static str,
     /// Which.
     pub what: String,
@@ -26,6 +26,10 @@ impl Profile {
         breaks.extend(missing.map(|capability| broken("capability", capability)));
         let covered = |dir: &&String| self.writes.iter().any(|written| within(dir, written));
         breaks.extend(seen.writes.iter().filter(|dir| !covered(dir)).map(|dir| broken("write", dir)));
+        // Terminals are there if one was asked for.
+        let there = |device: &&String| matches!(device.as_str(), "/dev/null" | "/dev/pts" | "/dev/console");
+        let missing = seen.devices.difference(&self.devices).filter(|device| !there(device));
+        breaks.extend(missing.map(|device| broken("device", device)));
         if let Some(ports) = self.tcp_ports() {
             let outside = |sockets: &std::collections::BTreeSet<Socket>, allowed: &[u16]| -> Vec<u16> {
                 let tcp = sockets.iter().filter(|s| s.protocol == "tcp" && !allowed.contains(&s.port));
@@ -52,6 +56,7 @@ mod tests {
         let seen = Observation {
             calls: [("read".into(), 1), ("execve".into(), 1), ("getpid".into(), 2)].into(),
             writes: ["/tmp/a".into(), "/etc".into()].into(),
+            devices: ["/dev/null".into(), "/dev/zero".into()].into(),
             bound: [tcp(80), tcp(81)].into(),
             reached: [Socket { protocol: "udp".into(), port: 53 }].into(),
             ..Observation::default()
@@ -59,6 +64,6 @@ mod tests {
         let observed = Observed { seen, spec: oci_spec::runtime::Spec::default(), network: Network::None };
         let found: Vec<String> =
             profile(SMALL).breaks(&observed).iter().map(|b| format!("{} {}", b.kind, b.what)).collect();
-        assert_eq!(found, ["syscall getpid", "write /etc", "bind tcp/81"]);
+        assert_eq!(found, ["syscall getpid", "write /etc", "device /dev/zero", "bind tcp/81"]);
     }
 }

@@ -40,6 +40,8 @@ pub(super) const LAUNCH: [&str; 18] = [
 pub struct Enforcement {
     /// How many system calls are permitted at most, those of the launch included.
     pub syscalls: usize,
+    /// Devices that there are besides `/dev/null`.
+    pub devices: Vec<String>,
     /// Directories that may be written in.
     pub writes: Vec<String>,
     /// TCP ports that may be bound; nothing where ports are not looked at.
@@ -84,6 +86,7 @@ impl Profile {
                 .chain(LAUNCH)
                 .collect::<std::collections::HashSet<_>>()
                 .len(),
+            devices: self.devices.iter().cloned().collect(),
             writes: self.writes.iter().cloned().collect(),
             bind: ports.as_ref().map(|ports| ports.bind.clone()),
             connect: ports.map(|ports| ports.connect),
@@ -113,6 +116,11 @@ impl Profile {
             words.iter().filter_map(|word| port(word).filter(|(p, _)| *p == "tcp")).map(|(_, n)| n).collect()
         };
         self.ports.as_ref().map(|ports| TcpPorts { bind: tcp(&ports.bind), connect: tcp(&ports.connect) })
+    }
+
+    /// Names the devices that are wanted, as they are called in `/dev`.
+    pub(crate) fn device_names(&self) -> Vec<String> {
+        self.devices.iter().filter_map(|path| path.strip_prefix("/dev/")).map(str::to_owned).collect()
     }
 
     /// Takes capabilities away.

@@ -44,7 +44,7 @@ pub struct Profile {
     /// Ports; without them none is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Ports>,
-    /// Devices that are opened. They are for reading: `/dev` has what is harmless, and nothing of the host.
+    /// Devices that are opened; of the harmless ones that `/dev` has, the others but `/dev/null` are not there.
     #[serde(default)]
     pub devices: BTreeSet<String>,
 }

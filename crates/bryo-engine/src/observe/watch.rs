@@ -40,7 +40,7 @@ struct Watcher {
     /// The first process has not got the signal yet that lets it go on, which is not for it.
     asleep: bool,
     begun: HashMap<Pid, Begun>,
-    known: HashMap<(u32, u64), Option<(&'static str, Shape)>>,
+    known: HashMap<(u32, u64), (&'static str, Shape)>,
     recorder: Recorder,
 }
 
@@ -76,6 +76,17 @@ impl Watcher {
         gone(trace::go_on(thread, how))
     }
 
+    /// Returns what is known of a call. One without a name is not kept: there is no end of numbers.
+    fn known(&mut self, call: (u32, u64)) -> Option<(&'static str, Shape)> {
+        if let Some(known) = self.known.get(&call) {
+            return Some(*known);
+        }
+        let name = name_of(call.0, call.1)?;
+        let known = (name, shape(name));
+        self.known.insert(call, known);
+        Some(known)
+    }
+
     fn call(&mut self, thread: Pid) -> Result<()> {
         let side = match trace::call(thread) {
             Ok(side) => side,
@@ -86,8 +97,8 @@ impl Watcher {
         match side {
             Side::Entry { arch, number, args } => {
                 let call = (arch, number);
-                let known = self.known.entry(call).or_insert_with(|| name_of(arch, number).map(|n| (n, shape(n))));
-                self.recorder.made(known.as_ref().map(|(name, _)| *name));
+                let known = self.known(call);
+                self.recorder.made(known.map(|(name, _)| name));
                 let changes = known.is_some_and(|(_, shape)| matches!(shape.verb, Some(Verb::User | Verb::Group)));
                 let looked_at = Thread { tid: thread.as_raw_nonzero().get(), args: &args };
                 let before = changes.then(|| looked_at.who());
@@ -95,7 +106,7 @@ impl Watcher {
             }
             Side::Exit(result) => {
                 let Some(begun) = self.begun.remove(&thread) else { return Ok(()) };
-                if let Some(Some((name, shape))) = self.known.get(&begun.call) {
+                if let Some((name, shape)) = self.known.get(&begun.call) {
                     let thread = Thread { tid: thread.as_raw_nonzero().get(), args: &begun.args };
                     self.recorder.done(&thread, name, shape, (result, begun.before));
                 }

@@ -149,6 +149,7 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let plan = Plan {
         emulate_ids: false,
         observed: false,
+        devices: learned.map(Profile::device_names),
         ports: learned.and_then(Profile::tcp_ports),
         spec,
         root: input.root,

@@ -147,6 +147,7 @@ fn a_learned_profile_lets_the_same_be_done_and_nothing_else() {
             ("echo x > /run/x", "Read-only file system"),
             ("echo x > /var/tmp/x", "Read-only file system"),
             ("echo x > /dev/shm/x", "Read-only file system"),
+            ("head -c 1 /dev/zero", "No such file"),
             ("mkdir /tmp/d", "Operation not permitted"),
             ("ln -s a /tmp/l", "Operation not permitted"),
             ("nc -l -p 8081 & sleep 0.5; kill $!; wait $! ; [ $? = 143 ]", "Permission denied"),
