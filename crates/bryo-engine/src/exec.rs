@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bryo_identity::InsideId;
 use bryo_identity::map::IdMap;
 use bryo_launch::enter::{Entry, enter};
-use bryo_launch::plan::Landlock;
+use bryo_launch::plan::{Landlock, TcpPorts};
 use bryo_launch::relay::{self, Caller};
 use bryo_sys::check;
 use bryo_sys::root::Root;
@@ -19,6 +19,7 @@ use crate::Engine;
 use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
+use crate::learned::Profile;
 use crate::users::{self, Accounts, User, Wanted};
 
 /// What is to run, and how.
@@ -65,6 +66,7 @@ impl Engine {
             interactive: options.interactive,
             detached: options.detach,
             landlock: landlock(record),
+            ports: ports(record),
             patience: None,
             group: group.as_ref().map(AsFd::as_fd),
         };
@@ -128,6 +130,11 @@ pub(crate) fn group(record: &Record) -> Result<Option<OwnedFd>> {
 /// What confines the container's own process, and so this one: it is not started with less.
 pub(crate) fn landlock(record: &Record) -> Landlock {
     if record.confinement.landlock > 0 { Landlock::Required } else { Landlock::Off }
+}
+
+/// The ports that the container may use.
+pub(crate) fn ports(record: &Record) -> Option<TcpPorts> {
+    record.options.profile.as_ref().and_then(Profile::tcp_ports)
 }
 
 /// Makes the container's spec that of the process.

@@ -34,7 +34,7 @@ use rustix::process::Pid;
 use crate::Streams;
 use crate::child;
 use crate::error::{Error, Kind, Result};
-use crate::plan::Landlock;
+use crate::plan::{Landlock, TcpPorts};
 use crate::prepare::{Manner, prepare};
 use crate::sync::{ChildEnd, ParentEnd};
 
@@ -53,6 +53,8 @@ pub struct Entry<'a> {
     pub detached: bool,
     /// What confines the container's own process.
     pub landlock: Landlock,
+    /// The TCP ports that the container may use; nothing for all.
+    pub ports: Option<TcpPorts>,
     /// How long each step may take: what is opened and executed is the container's, and may keep one waiting.
     pub patience: Option<Duration>,
     /// The container's control group, if it has one of its own.
@@ -75,6 +77,8 @@ pub fn enter(entry: &Entry<'_>) -> Result<Entered> {
     let manner = Manner {
         single_id: entry.ids.is_single(),
         emulate_ids: false,
+        observed: false,
+        ports: entry.ports.clone(),
         landlock: entry.landlock,
         interactive: entry.interactive,
         detached: entry.detached,

@@ -14,6 +14,7 @@ mod child;
 pub mod enter;
 mod error;
 mod idmap;
+mod observe;
 pub mod outside;
 pub mod overlay;
 pub mod plan;

@@ -98,6 +98,8 @@ pub fn look(outsider: Outsider<'_>, body: impl FnOnce(Result<Outside>, OwnedFd) 
         single_id: outsider.ids.is_some_and(IdMap::is_single),
         // Nothing of it changes an owner.
         emulate_ids: false,
+        observed: false,
+        ports: None,
         // Both come later, on the process's own word.
         landlock: Landlock::Off,
         interactive: false,

@@ -40,8 +40,25 @@ pub struct Plan {
     /// Says yes to changes of owners and ids that a single id cannot make, and hands those of owners to a listener; see
     /// [`crate::Running::take_listener`]. Where there is none, such a call fails.
     pub emulate_ids: bool,
+    /// Leaves the payload stopped before its first instruction, for whoever is to watch it, and to
+    /// let it go on (`SIGCONT`). Not together with `init`.
+    pub observed: bool,
     /// Confines the payload to its root file system with Landlock as well.
     pub landlock: Landlock,
+    /// The devices that `/dev` has besides `null`, by their names there; nothing for all of the harmless ones.
+    pub devices: Option<Vec<String>>,
+    /// The TCP ports that the payload may use, with Landlock; nothing for all. Where the kernel cannot enforce it, the
+    /// container does not start.
+    pub ports: Option<TcpPorts>,
+}
+
+/// TCP ports, of every address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TcpPorts {
+    /// Those that may be bound; 0 is a port of the kernel's choice.
+    pub bind: Vec<u16>,
+    /// Those that may be connected to.
+    pub connect: Vec<u16>,
 }
 
 /// How much Landlock is asked for. Source: `landlock(7)`.

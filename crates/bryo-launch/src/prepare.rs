@@ -14,8 +14,9 @@ use oci_spec::runtime::{Linux, LinuxNamespaceType, Mount, PosixRlimit, PosixRlim
 use rustix::process::{Resource, Rlimit};
 
 use crate::caps::CapSets;
+use crate::child::landlock;
 use crate::error::{Error, Kind, Result};
-use crate::plan::Landlock;
+use crate::plan::{Landlock, TcpPorts};
 use crate::seccomp::{self, Program};
 
 /// Everything the child needs.
@@ -52,13 +53,16 @@ pub(crate) struct PreparedProcess {
 }
 
 /// How a process is confined and connected where the spec has no words for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Manner {
     /// The container has one id, and so no groups that could be set.
     pub single_id: bool,
     /// Changes of owners and ids are answered by somebody else.
     pub emulate_ids: bool,
+    /// The payload is left stopped for an observer.
+    pub observed: bool,
     pub landlock: Landlock,
+    pub ports: Option<TcpPorts>,
     /// The payload gets a standard input.
     pub interactive: bool,
     /// The payload has no streams, and goes on when its parent ends.
@@ -85,9 +89,10 @@ pub(crate) enum What {
 }
 
 pub(crate) fn prepare(spec: &Spec, manner: Manner) -> Result<Prepared> {
+    landlock::check_ports(&manner)?;
     let process = spec.process().as_ref().ok_or_else(|| invalid("the spec has no process"))?;
     let linux = spec.linux().as_ref().ok_or_else(|| invalid("the spec has no linux section"))?;
-    refuse_unknown(spec, linux, process, manner)?;
+    refuse_unknown(spec, linux, process, &manner)?;
     let mounts = spec.mounts().iter().flatten().map(mount).collect::<Result<_>>()?;
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect();
     Ok(Prepared {
@@ -103,7 +108,7 @@ pub(crate) fn prepare(spec: &Spec, manner: Manner) -> Result<Prepared> {
 }
 
 /// Refuses what a spec may ask for and this launcher does not do.
-fn refuse_unknown(spec: &Spec, linux: &Linux, process: &Process, manner: Manner) -> Result<()> {
+fn refuse_unknown(spec: &Spec, linux: &Linux, process: &Process, manner: &Manner) -> Result<()> {
     let asked = [
         ("hooks", spec.hooks().is_some()),
         ("domainname", spec.domainname().is_some()),

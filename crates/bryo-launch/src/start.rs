@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::prepare::{Manner, prepare};
 use crate::sync::{ChildEnd, ParentEnd};
-use crate::{Enforced, Streams, child, idmap};
+use crate::{Enforced, Streams, child, idmap, observe};
 
 /// A container that is complete but for its network, and waits for the word to execute its payload.
 ///
@@ -27,6 +27,7 @@ pub struct Starting {
     user: OwnedFd,
     own_network: bool,
     network: Option<OwnedFd>,
+    observed: bool,
 }
 
 /// A container whose payload runs. Dropping it kills all its processes.
@@ -56,10 +57,15 @@ pub fn start(
     group: Option<BorrowedFd<'_>>,
     meanwhile: impl FnOnce(BorrowedFd<'_>),
 ) -> Result<Starting> {
+    if plan.observed && plan.init {
+        return Err(Error::new(Kind::InvalidPlan, "a payload below a small init cannot be observed"));
+    }
     let manner = Manner {
         single_id: plan.ids.is_single(),
         emulate_ids: plan.emulate_ids,
+        observed: plan.observed,
         landlock: plan.landlock,
+        ports: plan.ports.clone(),
         interactive: plan.interactive,
         detached: false,
         grouped: group.is_some(),
@@ -88,7 +94,7 @@ pub fn start(
     };
     let sync = ours.ok_or_else(|| Error::new(Kind::Lost, "the socket to the child is gone"))?;
     match complete(unmapped, request, meanwhile) {
-        Ok((child, user)) => Ok(Starting { child, sync, user, own_network, network: None }),
+        Ok((child, user)) => Ok(Starting { child, sync, user, own_network, network: None, observed: plan.observed }),
         // A child that failed early makes its parent fail too, and only the child knows the reason.
         Err(error) => Err(sync.failure().unwrap_or(error)),
     }
@@ -149,9 +155,13 @@ impl Starting {
     /// What the child reports: a mount that failed, a program that does not exist, ...
     pub fn release(mut self) -> Result<Running> {
         self.wait_network()?;
+        let observed = self.observed;
         // A child that has failed already has left its reason in the socket; the word to go on finds nobody.
         let _ = self.sync.exec();
         let (streams, enforced) = self.sync.wait_ready()?;
+        if observed {
+            observe::stop_at_payload(&self.child, &self.sync)?;
+        }
         let listener = self.sync.wait_running()?;
         Ok(Running { child: self.child, user: self.user, streams, enforced, listener })
     }

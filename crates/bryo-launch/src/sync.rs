@@ -152,6 +152,14 @@ impl ParentEnd {
         }
     }
 
+    /// Tells whether the child has closed its end, which the execution of the payload does.
+    pub fn is_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)) == Ok(1) && fds[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Waits until the payload runs, and returns where its calls are heard, if they are to be.
     pub fn wait_running(&self) -> Result<Option<Listener>> {
         let mut buffer = [0; MAX_MESSAGE];

@@ -20,6 +20,7 @@ pub mod process;
 pub mod root;
 pub mod seccomp;
 pub mod signal;
+pub mod trace;
 pub mod trampoline;
 pub mod tree;
 

@@ -251,12 +251,7 @@ pub fn read_path(thread: u32, address: u64) -> rustix::io::Result<Vec<u8>> {
     while path.len() < PATH_MAX {
         let mut part = [0_u8; PAGE];
         let length = PAGE - address % PAGE;
-        let local = libc::iovec { iov_base: part.as_mut_ptr().cast(), iov_len: length };
-        let remote = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(address), iov_len: length };
-        // SAFETY: the kernel writes at most `length` bytes, which `part` has; the other address is of another process,
-        // and the kernel checks it.
-        let read = unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
-        let Ok(read @ 1..) = usize::try_from(read) else { return Err(last()) };
+        let read = read_part(thread, address, &mut part[..length])?;
         let part = &part[..read];
         if let Some(end) = part.iter().position(|byte| *byte == 0) {
             path.extend_from_slice(&part[..end]);
@@ -266,6 +261,29 @@ pub fn read_path(thread: u32, address: u64) -> rustix::io::Result<Vec<u8>> {
         address = address.checked_add(read).ok_or(Errno::FAULT)?;
     }
     Err(Errno::NAMETOOLONG)
+}
+
+/// Reads bytes from the memory of another process, as many as there are up to the end of the buffer; returns how many.
+///
+/// # Errors
+///
+/// As [`read_path`].
+pub fn read_bytes(thread: u32, address: u64, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    let thread = libc::pid_t::try_from(thread).map_err(|_| Errno::SRCH)?;
+    read_part(thread, usize::try_from(address).map_err(|_| Errno::FAULT)?, buffer)
+}
+
+fn read_part(thread: libc::pid_t, address: usize, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    let length = buffer.len();
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
+    let remote = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(address), iov_len: length };
+    // SAFETY: the kernel writes at most `length` bytes, which the buffer has; the other address is of another process,
+    // and the kernel checks it.
+    let read = unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
+    match usize::try_from(read) {
+        Ok(read @ 1..) => Ok(read),
+        _ => Err(last()),
+    }
 }
 
 /// Writes a number to the memory of another process. Source: `process_vm_writev(2)`.

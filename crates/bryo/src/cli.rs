@@ -105,6 +105,7 @@ static COMMANDS: &[Entry] = &[
     Entry::of::<audit::Audit>(),
     Entry::of::<why_root::WhyRoot>(),
     Entry::of::<harden::Harden>(),
+    Entry::of::<learn::Learn>(),
     Entry::of::<tag::Tag>(),
     Entry::of::<rmi::Rmi>(),
     Entry::of::<login::Login>(),

@@ -93,6 +93,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "audit",
         "why-root",
         "harden",
+        "learn",
         "tag",
         "rmi",
         "login",

@@ -14,6 +14,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::{Bindings, Id, ProcessId};
+use crate::learned::Enforcement;
 use crate::options::{Check, RunOptions};
 use crate::time::now;
 
@@ -123,6 +124,9 @@ pub struct Confinement {
     pub network: String,
     /// What was asked for beyond the default, in the words of the command line.
     pub relaxed: Vec<String>,
+    /// What of a learned profile is enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Enforcement>,
 }
 
 /// Where in its life a container is.

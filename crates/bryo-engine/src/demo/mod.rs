@@ -70,8 +70,9 @@ impl Engine {
         options.mounts.push(Mount { source, target: PROBE.into(), read_only: true, me: false });
         let (mut stdout, mut stderr) = (memory("probe-output")?, memory("probe-errors")?);
         let caller = Caller { stdin: stdout.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
-        let outcome =
-            self.run(&Request { options: &options, caller, notifier: None, note }, image).map_err(no_loader)?;
+        let outcome = self
+            .run(&Request { options: &options, caller, notifier: None, observe: None, note }, image)
+            .map_err(no_loader)?;
         let (said, complaint) = (text(&mut stdout)?, text(&mut stderr)?);
         let findings: Findings = serde_json::from_str(&said).map_err(|_| broken(outcome.code, &complaint))?;
         let refused = !findings.outcomes.iter().any(|o| matches!(o.ending, Ending::Possible(_)));

@@ -210,17 +210,17 @@ fn shown(member: &Member) -> String {
     one_line(&String::from_utf8_lossy(&member.entry.path))
 }
 
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Quotes a text; JSON's strings are YAML's and a Dockerfile's too.
-fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// Makes a name that Kubernetes takes for a pod: RFC 1123 labels.
-fn pod_name(name: &str) -> String {
+pub(crate) fn pod_name(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     let last = last.split(['@', ':']).next().unwrap_or(last).to_ascii_lowercase();
     let plain: String = last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(50).collect();

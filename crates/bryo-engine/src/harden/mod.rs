@@ -32,6 +32,7 @@ use crate::derive::{self, Base, DeriveInput, Facts, Hardening};
 use crate::error::{Error, Kind, Result};
 
 pub use documents::{Told, dockerfile, kubernetes};
+pub(crate) use documents::{json, one_line, pod_name};
 
 /// The label with the paths that must stay writable, with commas between.
 pub const WRITABLE: &str = "dev.bryo.writable";

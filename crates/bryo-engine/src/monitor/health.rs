@@ -113,6 +113,7 @@ impl Checker {
             interactive: false,
             detached: false,
             landlock: exec::landlock(record),
+            ports: exec::ports(record),
             patience: Some(self.check.timeout),
             group: group.as_ref().map(AsFd::as_fd),
         };

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Capability, PosixRlimit};
 use serde::{Deserialize, Serialize};
 
+use crate::learned::Profile;
+
 pub use bryo_sys::signal::numbered;
 pub use endpoint::{Endpoint, Networking};
 pub use health::{Check, HealthOptions};
@@ -136,6 +138,8 @@ pub struct RunOptions {
     pub sdnotify: SdNotify,
     /// What it may use at most.
     pub limits: Limits,
+    /// All that it is to have of what it would have, as was learned.
+    pub profile: Option<Profile>,
 }
 
 /// What `--security-opt` says.

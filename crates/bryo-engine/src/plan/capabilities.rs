@@ -77,6 +77,9 @@ pub(super) fn of(options: &RunOptions, uid: u32) -> Granted {
     for capability in &options.cap_drop {
         set.remove(capability);
     }
+    if let Some(profile) = &options.profile {
+        profile.narrow_capabilities(&mut set);
+    }
     let ambient = if uid == 0 { HashSet::new() } else { set.clone() };
     let idle = options.cap_add.iter().filter(|c| WITHOUT_EFFECT.contains(c));
     let without_effect =

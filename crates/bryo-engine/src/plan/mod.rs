@@ -25,6 +25,7 @@ use oci_spec::image::ImageConfiguration;
 use crate::container::Id;
 use crate::derive::Facts;
 use crate::error::{Error, Kind, Result};
+use crate::learned::Profile;
 use crate::options::{Network, RunOptions};
 
 pub(crate) use files::RESOLVER;
@@ -128,6 +129,8 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
         let why = "host: is this machine's own system and stays read-only; leave --writable out, or use an image";
         return Err(Error::new(Kind::Unsupported, why));
     }
+    Profile::check(input.options)?;
+    let learned = input.options.profile.as_ref();
     let capabilities = capabilities::of(input.options, input.facts.uid);
     if input.options.immutable && (capabilities.mounts() || matches!(input.root, RootFs::Empty { .. })) {
         let why = "--immutable: nobody can promise that of a payload that may mount (CAP_SYS_ADMIN, --privileged), nor of \
@@ -142,10 +145,17 @@ pub fn plan(input: Input<'_>) -> Result<Planned> {
     let ports = ports::of(&input, &mut notes)?;
     let mut relaxed = relaxed(input.options, input.facts.uid);
     relaxed.extend((!ports.published.is_empty()).then(|| "--publish".to_owned()));
-    let state =
-        if input.options.writable || input.options.strict_read_only { Vec::new() } else { input.facts.state.clone() };
+    notes.extend(learned.iter().flat_map(|profile| profile.notes()));
+    let state = match learned {
+        _ if input.options.writable || input.options.strict_read_only => Vec::new(),
+        Some(profile) => profile.narrow_state(&input.facts.state),
+        None => input.facts.state.clone(),
+    };
     let plan = Plan {
         emulate_ids: false,
+        observed: false,
+        devices: learned.map(Profile::device_names),
+        ports: learned.and_then(Profile::tcp_ports),
         spec,
         root: input.root,
         ids: input.ids,

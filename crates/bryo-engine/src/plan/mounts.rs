@@ -23,10 +23,13 @@ pub(super) fn of(input: &Input<'_>) -> Result<(Vec<Mount>, Vec<Volume>)> {
     if let RootFs::Empty { .. } = input.root {
         mounts.extend(super::host::mounts(input)?);
     }
-    let volumes = volumes(input);
+    let mut volumes = volumes(input);
     for asked in outermost_first(&input.options.mounts) {
         visible(asked, &volumes)?;
         mounts.extend(asked_for(asked)?);
+    }
+    if let Some(profile) = &input.options.profile {
+        profile.narrow_mounts(&mut mounts, &mut volumes);
     }
     Ok((mounts, volumes))
 }

@@ -155,7 +155,13 @@ fn seccomp(input: &Input<'_>, granted: &Granted) -> Result<Option<LinuxSeccomp>>
     let capabilities: Vec<_> = granted.set.iter().copied().collect();
     match &input.options.security.seccomp {
         Seccomp::Unconfined => Ok(None),
-        Seccomp::Builtin => Ok(Some(profile::default(&capabilities))),
+        Seccomp::Builtin => {
+            let mut filter = profile::default(&capabilities);
+            if let Some(learned) = &input.options.profile {
+                learned.narrow_filter(&mut filter);
+            }
+            Ok(Some(filter))
+        }
         Seccomp::Profile(text) => {
             let host = profile::Host { caps: &capabilities, kernel: input.host.kernel };
             let profile = profile::from_docker_json(text, host);

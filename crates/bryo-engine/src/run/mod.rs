@@ -21,13 +21,16 @@ use bryo_launch::plan::RootFs;
 use bryo_launch::relay::Caller;
 
 use crate::Engine;
+use crate::agent::Agent;
 use crate::container::{
     Confinement, Held, Id, Identity, Namespace, Record, RootDigest, Status, generated_name, remove_layer,
 };
 use crate::error::{Error, Kind, Result};
+use crate::learned::Profile;
 use crate::monitor::log::Writer;
 use crate::networks::{self, Membership};
 use crate::notify::{Door, Notifier};
+use crate::observe::{self, Observation, Observe, Observed};
 use crate::options::{Network, RunOptions, SdNotify};
 use crate::plan::Planned;
 use crate::time::now;
@@ -49,6 +52,8 @@ pub struct Request<'a> {
     pub caller: Caller<'a>,
     /// Who wants to know when the payload runs.
     pub notifier: Option<&'a Notifier>,
+    /// Has the run observed.
+    pub observe: Option<Observe>,
     /// Tells the caller something worth knowing, one line at a time.
     pub note: &'a dyn Fn(&str),
 }
@@ -83,6 +88,8 @@ pub struct Outcome {
     pub hints: Hints,
     /// What the root of an immutable container was at the end.
     pub root: Option<RootDigest>,
+    /// What was seen of it, if it was observed.
+    pub observed: Option<Observed>,
 }
 
 impl Engine {
@@ -142,7 +149,9 @@ impl Engine {
         }
         // What nobody could ask for afterwards is not kept, and goes through without a copy.
         let log = if request.options.remove { None } else { Writer::for_container(held.dir(), &request.options.log)? };
+        planned.plan.observed = request.observe.is_some();
         let mut live = self.launch(&planned, prepared.network, request.options, (id, name), request.note)?;
+        let observer = request.observe.map(|_| live.observe(&planned)).transpose()?;
         let connectable = request.options.is_connectable(prepared.network);
         let control = connectable.then(|| Control::listen(held.dir())).transpose()?;
         live.describe(&mut record);
@@ -155,13 +164,16 @@ impl Engine {
         let hints = supervise::relay(&mut life, streams, request, inbox, (door.as_ref(), control.as_ref()), log)?;
         let Life { live, mut record, planned, .. } = life;
         let (code, namespace) = live.wait(&mut record.state)?;
+        // It has seen the end of all processes, and lets go of the mounts.
+        let seen = observer.map(Agent::answer).transpose()?;
+        let observed = seen.map(|seen| Observed { seen, spec: record.spec.clone(), network: prepared.network });
         let code = self.prove_immutable(&mut record, code);
         if !record.state.error.is_empty() {
             (request.note)(&record.state.error);
         }
         drop(slot);
         request.tell(Notifier::stopping);
-        Ok(Ended { code, hints, namespace, record, planned })
+        Ok(Ended { code, hints, observed, namespace, record, planned })
     }
 
     /// Starts what was planned, in its control group, with its network and its guardian.
@@ -198,7 +210,7 @@ impl Engine {
 
     /// Writes down how a container ended, or removes it.
     fn finish(&self, held: Held, ended: Ended, remove: bool) -> Result<Outcome> {
-        let Ended { code, hints, namespace, mut record, planned } = ended;
+        let Ended { code, hints, observed, namespace, mut record, planned } = ended;
         let root = record.state.root.clone();
         if remove && !self.containers.is_kept(&record.id) {
             held.tell_waiting(code);
@@ -209,7 +221,7 @@ impl Engine {
             held.write_state(&record.state)?;
             self.tell_end(&record, code);
         }
-        Ok(Outcome { code, hints, root })
+        Ok(Outcome { code, hints, root, observed })
     }
 
     /// Removes a container whose run has just ended, with the help of its own namespace where its files are its ids'.
@@ -267,6 +279,7 @@ struct Made {
 struct Ended {
     code: i32,
     hints: Hints,
+    observed: Option<Observed>,
     namespace: OwnedFd,
     record: Record,
     planned: Planned,
@@ -301,6 +314,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Has an observer watch it, and lets it go on.
+    fn observe(&self, planned: &Planned) -> Result<Agent<Observation>> {
+        observe::start(&planned.plan.ids, self.running.pidfd(), self.running.pid())
+    }
+
     /// Writes down what was enforced, and that the payload runs.
     pub fn describe(&self, record: &mut Record) {
         record.confinement.landlock = self.running.enforced().landlock_abi;
@@ -349,6 +367,7 @@ pub(crate) fn record(id: &Id, name: &str, options: &RunOptions, prepared: &Prepa
             seccomp: plan.spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some()),
             capabilities,
             relaxed: planned.relaxed.clone(),
+            profile: options.profile.as_ref().map(Profile::enforcement),
             ..Confinement::default()
         },
         state: Status::default(),

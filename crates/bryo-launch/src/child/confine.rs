@@ -66,7 +66,7 @@ pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
             .context(Kind::Confinement, || "cannot give up new privileges".into())?;
     } else {
         // Only with capabilities can a process be filtered that may still gain some; they go in the next steps.
-        landlock::restrict(process.manner.landlock)?;
+        landlock::restrict(&process.manner)?;
         filter(process)?;
     }
     become_user(process)?;
@@ -80,7 +80,7 @@ pub(super) fn apply(process: &PreparedProcess) -> Result<()> {
     enter_directory(process)?;
     signals()?;
     if process.no_new_privileges {
-        landlock::restrict(process.manner.landlock)?;
+        landlock::restrict(&process.manner)?;
         filter(process)?;
     }
     Ok(())

@@ -59,9 +59,11 @@ pub(super) fn make(options: &[(String, Option<String>)], attr: Attr) -> Result<O
 
 /// Fills `/dev` of the new root, on which a file system of [`make`] is mounted. A `console` is the place for a
 /// terminal that is mounted later, when nothing can be made here any more.
-pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>, console: bool) -> Result<()> {
+pub(super) fn fill(root: &Root, nodes: Vec<OwnedFd>, wanted: Option<&[String]>, console: bool) -> Result<()> {
     let dev = root.resolve("/dev")?;
-    for ((name, ..), node) in NODES.iter().zip(nodes) {
+    // What is masked, and who has no input, needs `null`.
+    let is_wanted = |name: &str| name == "null" || wanted.is_none_or(|wanted| wanted.iter().any(|w| w == name));
+    for ((name, ..), node) in NODES.iter().zip(nodes).filter(|((name, ..), _)| is_wanted(name)) {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = rustix::fs::openat(&dev, *name, flags, Mode::from_raw_mode(0o666));
         let target = check("openat", || format!("/dev/{name}"), target)?;

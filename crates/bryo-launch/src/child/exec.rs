@@ -8,7 +8,7 @@ use bryo_sys::exec::execve;
 
 use crate::child::trampoline::Trampoline;
 use crate::child::{confine, landlock};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::prepare::PreparedProcess;
 use crate::sync::ChildEnd;
 
@@ -25,6 +25,9 @@ fn prepared<'a>(process: &PreparedProcess, sync: &'a ChildEnd) -> Result<Option<
     confine::close_others(sync)?;
     let landlocked = landlock::available(process.manner.landlock)? > 0;
     let trampoline = if landlocked { None } else { Some(Trampoline::make(sync)?) };
+    if process.manner.observed {
+        bryo_sys::trace::trace_me().context(Kind::Confinement, || "cannot be observed".into())?;
+    }
     confine::apply(process)?;
     if process.manner.emulate_ids {
         confine::emulate_ids(sync)?;

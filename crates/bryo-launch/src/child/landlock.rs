@@ -6,12 +6,13 @@
 
 use bryo_sys::root::Root;
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 
 use crate::error::{Error, Kind, Result};
-use crate::plan::Landlock;
+use crate::plan::{Landlock, TcpPorts};
+use crate::prepare::Manner;
 
 /// The rights that are handled: those of ABI 5 (Linux 6.10). Kernels with fewer enforce what they know.
 const RIGHTS: ABI = ABI::V5;
@@ -19,6 +20,9 @@ const RIGHTS: ABI = ABI::V5;
 /// The first ABI that can rename and link across directories (`LANDLOCK_ACCESS_FS_REFER`, Linux 5.19). Below it every
 /// such rename fails, which package managers and databases do not survive.
 const FIRST_USABLE: u8 = 2;
+
+/// The first ABI with rules for TCP ports (Linux 6.7).
+const FIRST_WITH_PORTS: u8 = 4;
 
 /// Tells which ABI will be enforced, 0 for none.
 pub(crate) fn available(wanted: Landlock) -> Result<u8> {
@@ -40,11 +44,38 @@ pub(crate) fn available(wanted: Landlock) -> Result<u8> {
 ///
 /// Whether new privileges are given up is decided elsewhere, and before: where they are not, this needs
 /// `CAP_SYS_ADMIN` of the user namespace.
-pub(super) fn restrict(wanted: Landlock) -> Result<()> {
-    if available(wanted)? == 0 {
+pub(super) fn restrict(manner: &Manner) -> Result<()> {
+    if let Some(ports) = &manner.ports {
+        restrict_ports(ports)?;
+    }
+    if available(manner.landlock)? == 0 {
         return Ok(());
     }
     restrict_to(Some(&Root::open(std::path::Path::new("/"))?))
+}
+
+/// Refuses what could not be enforced: a list of ports on a kernel without rules for them, or with Landlock left out.
+pub(crate) fn check_ports(manner: &Manner) -> Result<()> {
+    let why = match (&manner.ports, manner.landlock) {
+        (Some(_), Landlock::Off) => "Landlock is left out, which a container that may mount has to be",
+        (Some(_), _) if bryo_sys::process::landlock_abi() < FIRST_WITH_PORTS => {
+            "this kernel's Landlock knows no ports (ABI 4, Linux 6.7, or newer is needed)"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Confinement, format!("a list of ports cannot be enforced: {why}")))
+}
+
+/// Confines this process to some ports. A kernel that has not all of it fails.
+fn restrict_ports(ports: &TcpPorts) -> Result<()> {
+    let failed = |e: RulesetError| Error::new(Kind::Confinement, format!("cannot apply Landlock to ports: {e}"));
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let ruleset = ruleset.handle_access(AccessNet::from_all(ABI::V4)).and_then(Ruleset::create).map_err(failed)?;
+    let bind = ports.bind.iter().map(|port| Ok(NetPort::new(*port, AccessNet::BindTcp)));
+    let connect = ports.connect.iter().map(|port| Ok(NetPort::new(*port, AccessNet::ConnectTcp)));
+    let ruleset = ruleset.add_rules(bind.chain(connect)).map_err(failed)?;
+    // Whether new privileges are given up is decided elsewhere, as below.
+    ruleset.no_new_privs(false).restrict_self().map(drop).map_err(failed)
 }
 
 /// Confines this process to one directory, or to none at all.

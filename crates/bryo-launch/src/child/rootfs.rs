@@ -43,7 +43,7 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     for (op, tree) in prepared.mounts.iter().zip(trees) {
         put(&root, &mut places, op, tree)?;
         if is_dev(op) {
-            dev::fill(&root, devices.take().unwrap_or_default(), prepared.process.terminal)?;
+            dev::fill(&root, devices.take().unwrap_or_default(), plan.devices.as_deref(), prepared.process.terminal)?;
         }
     }
     for (plan, opened) in plan.volumes.iter().zip(volumes) {

@@ -45,6 +45,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag};
 pub use bryo_sys::seccomp::SockFilter;
 pub(crate) use emulated::emulated_ids;
 pub use error::{Error, Kind};
+pub use names::{exists, name_of};
 
 use assembler::{Assembler, Label};
 use names::Abi;

@@ -131,8 +131,18 @@ impl Abi {
     }
 }
 
+/// Names a call as profiles do, by its ABI (`linux/audit.h`) and its number there.
+pub fn name_of(audit_arch: u32, number: u64) -> Option<&'static str> {
+    let abi = Abi::ALL.into_iter().find(|abi| abi.audit_arch() == audit_arch)?;
+    Some(match abi.name(u32::try_from(number).ok()?)? {
+        "r#break" => "break",
+        "fstatat" if abi == Abi::Aarch64 => "newfstatat",
+        name => name,
+    })
+}
+
 /// Tells whether any ABI known here has a call of that name.
-pub(super) fn exists(name: &str) -> bool {
+pub fn exists(name: &str) -> bool {
     Abi::ALL.iter().any(|abi| abi.number(name).is_some())
 }
 
@@ -151,6 +161,14 @@ mod tests {
             assert_eq!(abi.number("no_such_call"), None);
             assert_eq!(abi.number(""), None);
         }
+    }
+
+    #[test]
+    fn a_call_is_named_as_in_profiles() {
+        let named = |abi: Abi, number| name_of(abi.audit_arch(), number);
+        assert_eq!((named(Abi::X86_64, 257), named(Abi::I386, 17)), (Some("openat"), Some("break")));
+        assert_eq!(named(Abi::Aarch64, 79), Some("newfstatat"));
+        assert_eq!((named(Abi::X86_64, 1 << 30), name_of(0, 1)), (None, None));
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod login;
 mod logs;
 mod network;
 mod networks;
+mod observe;
 mod ports;
 mod processes;
 mod proxies;

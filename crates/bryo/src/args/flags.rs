@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use bryo_engine::error::{Error, Kind, Result};
+use bryo_engine::learned::Profile;
 use bryo_engine::options::{self, HealthOptions, Limits, Mount, Networking, Restart, RunOptions, SdNotify, Seccomp};
 use clap::Args;
 
@@ -320,6 +321,12 @@ pub(super) struct Confinement {
     /// mask=PATH, unmask=PATH|ALL
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
+    /// Take everything away that a profile of bryo learn does not name
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    profile: Option<PathBuf>,
+    /// Enforce nothing of --profile, and say afterwards what it would have refused
+    #[arg(long, requires = "profile")]
+    pub(super) would_break: bool,
     /// Give the user inside all that can be given: every capability of the container's own user namespace, no system
     /// call filter, nothing masked, no Landlock, a writable root. Still nobody on the host, and no devices of it
     #[arg(long)]
@@ -355,6 +362,10 @@ impl Confinement {
             options::security_option(text, &mut options.security, |file| {
                 env.read("the seccomp profile", file.as_ref())
             })?;
+        }
+        if let Some(file) = &self.profile {
+            options.profile = Some(Profile::parse(&env.read("the profile", file)?)?);
+            Profile::check(options)?;
         }
         for text in &self.sysctl {
             let (name, value) = options::sysctl(text)?;

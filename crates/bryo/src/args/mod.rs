@@ -80,6 +80,11 @@ impl RunArgs {
         self.flags.general.replace
     }
 
+    /// Tells whether to enforce nothing of a profile, and to say what it would have refused.
+    pub fn would_break(&self) -> bool {
+        self.flags.confinement.would_break
+    }
+
     /// Turns the flags into what the engine is asked.
     ///
     /// # Errors

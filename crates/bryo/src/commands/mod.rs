@@ -29,6 +29,7 @@ pub mod import;
 pub mod info;
 pub mod inspect;
 mod installs;
+pub mod learn;
 pub mod load;
 pub mod login;
 pub mod logs;

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use bryo_engine::Engine;
 use bryo_engine::attach::{AttachOptions, Keys};
+use bryo_engine::learned::Profile;
 use bryo_engine::monitor::Started;
 use bryo_engine::notify::Notifier;
-use bryo_engine::options::{Pull, RunOptions, SdNotify};
-use bryo_engine::run::{Hints, Image, Request, check_architecture};
+use bryo_engine::observe::Observe;
+use bryo_engine::options::{Pull, Restart, RunOptions, SdNotify};
+use bryo_engine::run::{Hints, Image, Outcome, Request, check_architecture};
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image as StoredImage, ImageRecord};
 use bryo_launch::relay::{Caller, size_of};
@@ -17,7 +19,7 @@ use bryo_launch::relay::{Caller, size_of};
 use crate::args::{Environment, RunArgs};
 use crate::cli::Verb;
 use crate::commands::start::{self, note};
-use crate::commands::{installs, pull, service};
+use crate::commands::{installs, learn, pull, service};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -28,6 +30,9 @@ impl Verb for RunArgs {
     const FAILURE: u8 = 125;
 
     fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.would_break() && !self.dry_run() {
+            return learn::would_break(self, context);
+        }
         let (dry_run, quiet, detach, replace) = (self.dry_run(), self.quiet(), self.detach(), self.replace());
         let keys = self.detach_keys().map(Keys::parse).transpose()?.unwrap_or_default();
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
@@ -66,7 +71,7 @@ impl Verb for RunArgs {
         if monitored || waits {
             return attached(&engine, &options, image, keys, notifier.as_ref());
         }
-        let request = Request { options: &options, caller, notifier: notifier.as_ref(), note: &note };
+        let request = Request { options: &options, caller, notifier: notifier.as_ref(), observe: None, note: &note };
         let outcome = engine.run(&request, image)?;
         if let Some(root) = outcome.root.filter(|root| root.digest == root.image && output::draws()) {
             note(&format!("the root is as it was in the image: {}", root.digest));
@@ -78,6 +83,38 @@ impl Verb for RunArgs {
         }
         Ok(ExitCode::from(u8::try_from(outcome.code).unwrap_or(u8::MAX)))
     }
+}
+
+/// Runs in the foreground, observed; returns how it went and, if there was one, the profile, which is not enforced.
+pub(super) fn observed(
+    args: RunArgs,
+    context: &Context,
+    observe: Observe,
+) -> Result<(Outcome, RunOptions, Option<Profile>)> {
+    let (detach, dry_run, quiet, replace) = (args.detach(), args.dry_run(), args.quiet(), args.replace());
+    let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut options = args.options(&Environment { here: &here, variable: &variable })?;
+    let apart = [
+        (detach, "--detach"),
+        (dry_run, "--dry-run"),
+        (options.restart != Restart::No, "--restart"),
+        (options.init, "--init"),
+    ];
+    if let Some((_, flag)) = apart.iter().find(|(is, _)| *is) {
+        return Err(Error::message(format!("{flag}: an observed run is one run in the foreground; leave it out")));
+    }
+    let profile = options.profile.take();
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    let engine = context.engine()?;
+    let image = find(context, &engine, &options, quiet)?;
+    if let (true, Some(name)) = (replace, &options.name) {
+        engine.make_way(name)?;
+    }
+    let request = Request { options: &options, caller, notifier: None, observe: Some(observe), note: &note };
+    let outcome = engine.run(&request, image)?;
+    Ok((outcome, options, profile))
 }
 
 /// Starts a container by itself and prints its id.

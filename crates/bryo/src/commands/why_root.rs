@@ -2,27 +2,37 @@
 //! `bryo why-root`: every reason for which an image wants root.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bryo_audit::facts::image::Image as Facts;
 use bryo_audit::reasons::{self, Asked, Reason, Remedy};
 use bryo_engine::Engine;
-use bryo_engine::options::RunOptions;
-use bryo_engine::run::Image;
+use bryo_engine::observe::Observe;
+use bryo_engine::observe::sentence::Sentence;
+use bryo_engine::options::{Network, RunOptions};
+use bryo_engine::run::{Image, Request};
 use bryo_image::store::Image as Stored;
+use bryo_launch::relay::Caller;
 use clap::Args;
 use serde::Serialize;
 
 use crate::cli::Verb;
 use crate::commands::run;
+use crate::commands::start::note;
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
 use crate::{output, pages};
 
 /// Say why an image wants root: every reason with its evidence and its remedy
 ///
-/// Nothing of the image is executed. BY says who has something to do about a reason: nobody, harden (bryo run does it
+/// Nothing of the image is executed, but with --run: then its program runs as bryo run would run it, as nobody with a
+/// read-only root and not as root, while every system call that it is refused is written down and said as a sentence:
+/// what it wanted, as which user, and what would satisfy it. What the program says goes to standard error.
+///
+/// BY says who has something to do about a reason: nobody, harden (bryo run does it
 /// for a container, bryo harden for good), or the image's author. Of a container, its own command and user count.
 #[derive(Debug, Args)]
 pub struct WhyRoot {
@@ -35,9 +45,29 @@ pub struct WhyRoot {
     /// Pull quietly
     #[arg(short, long)]
     quiet: bool,
+    /// Run it under observation, and say what it is refused
+    #[arg(long)]
+    run: bool,
+    /// With --run: how many seconds it has, unless it ends before
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600),
+        requires = "run")]
+    settle: u64,
+    /// With --run: its network, private, none or host
+    #[arg(long, value_name = "NETWORK", requires = "run", value_parser = network)]
+    network: Option<Network>,
+    /// With --run: variable of its environment
+    #[arg(short, long, value_name = "NAME=VALUE", requires = "run")]
+    env: Vec<String>,
     /// An image or a container
     #[arg(value_name = "IMAGE|CONTAINER")]
     target: String,
+    /// With --run: a command in place of its own
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, requires = "run")]
+    command: Vec<String>,
+}
+
+fn network(text: &str) -> std::result::Result<Network, String> {
+    Network::parse(text).ok_or_else(|| format!("{text:?} is not private, none or host"))
 }
 
 /// The forms of the answer.
@@ -59,6 +89,19 @@ struct Answer<'a> {
     reasons: &'a [Reason],
 }
 
+/// What a program is told of a run.
+#[derive(Serialize)]
+struct Ran<'a> {
+    target: &'a str,
+    /// Its exit code, or 128 and the number of the signal that ended it.
+    code: i32,
+    /// The user and the group inside that it ran as.
+    user: String,
+    refused: &'a [Sentence],
+    /// How many refusals were not written down because there were too many.
+    left_out: u64,
+}
+
 impl Verb for WhyRoot {
     const NAME: &'static str = "why-root";
     const ABOUT: &'static str = "Say why an image wants root";
@@ -66,6 +109,9 @@ impl Verb for WhyRoot {
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
+        if self.run {
+            return self.observe(context, &engine);
+        }
         let (image, asked) = self.find(context, &engine)?;
         let found = reasons::reasons(&read(&engine, &image)?, &asked);
         pages::write(self.html.as_deref(), || pages::why_root::page(&self.target, &found))?;
@@ -82,6 +128,59 @@ impl Verb for WhyRoot {
 }
 
 impl WhyRoot {
+    /// Runs it, and says what it was refused.
+    fn observe(&self, context: &Context, engine: &Engine) -> Result<ExitCode> {
+        let (options, image) = self.asked(context, engine)?;
+        let nothing = std::fs::File::open("/dev/null").map_err(|e| Error::io("open /dev/null", &e))?;
+        let stderr = std::io::stderr();
+        // Standard output is for the answer alone.
+        let caller = Caller { stdin: nothing.as_fd(), stdout: stderr.as_fd(), stderr: stderr.as_fd() };
+        let observe = Some(Observe { limit: Some(Duration::from_secs(self.settle)) });
+        let outcome =
+            engine.run(&Request { options: &options, caller, notifier: None, observe, note: &note }, image)?;
+        let Some(observed) = outcome.observed else { return Ok(ExitCode::SUCCESS) };
+        let refused = observed.sentences();
+        let user = observed.spec.process().as_ref().map(|p| format!("{}:{}", p.user().uid(), p.user().gid()));
+        let ran = Ran {
+            target: &self.target,
+            code: outcome.code,
+            user: user.unwrap_or_default(),
+            refused: &refused,
+            left_out: observed.seen.left_out,
+        };
+        output::print(&match self.format {
+            Format::Table => said(&ran),
+            Format::Json => output::json(&ran)?,
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns what is to be run, and of what: a container's own words, or an image's.
+    fn asked(&self, context: &Context, engine: &Engine) -> Result<(RunOptions, Image)> {
+        let (mut options, image) = match engine.containers().find(&self.target) {
+            Ok(record) => {
+                let (image, _) = self.find(context, engine)?;
+                (record.options, Image::Stored(image))
+            }
+            Err(_) => {
+                let options = RunOptions { image: self.target.clone(), ..RunOptions::default() };
+                let image = run::find(context, engine, &options, self.quiet)?;
+                (options, image)
+            }
+        };
+        if !self.command.is_empty() {
+            options.command.clone_from(&self.command);
+        }
+        options.network = self.network.or(options.network);
+        options.env.extend(self.env.iter().cloned());
+        // Beside the container itself, if it runs: without its name, its ports and its terminal.
+        let RunOptions { name, publish, publish_all, remove, interactive, tty, init, cidfile, .. } = &mut options;
+        (*name, *cidfile, *publish_all, *remove) = (None, None, false, true);
+        (*interactive, *tty, *init) = (false, false, false);
+        publish.clear();
+        Ok((options, image))
+    }
+
     /// Finds a container's image, or an image, which is pulled where that is the policy.
     fn find(&self, context: &Context, engine: &Engine) -> Result<(Box<Stored>, Asked)> {
         if let Ok(record) = engine.containers().find(&self.target) {
@@ -119,6 +218,25 @@ fn count(found: &[Reason]) -> BTreeMap<&'static str, usize> {
         counts.insert(by.as_str(), found.iter().filter(|reason| reason.by == by).count());
     }
     counts
+}
+
+/// Says the refusals of a run, each as a sentence.
+fn said(ran: &Ran<'_>) -> String {
+    let mut text = String::new();
+    for sentence in ran.refused {
+        let Sentence { wanted, as_user, program, calls, errno, count, remedy } = sentence;
+        let times = if *count == 1 { String::new() } else { format!(", {count} times") };
+        let calls = calls.join(", ");
+        let line = format!("{program} wanted to {wanted}, as {as_user}: {calls} was refused with {errno}{times}");
+        text += &format!("{}\n    {}\n", output::line(&line), output::line(remedy));
+    }
+    let more = if ran.left_out == 0 { String::new() } else { format!(" ({} more were left out)", ran.left_out) };
+    let summary = match ran.refused.len() {
+        0 => "it was refused nothing".to_owned(),
+        1 => "it was refused one thing".to_owned(),
+        n => format!("it was refused {n} things"),
+    };
+    format!("{text}{}: ran as {}, ended with {}: {summary}{more}\n", output::line(ran.target), ran.user, ran.code)
 }
 
 fn table(target: &str, found: &[Reason]) -> String {

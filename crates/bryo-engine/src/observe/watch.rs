@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The observer's loop: each thread that stops is looked at and goes on.
+
+use std::collections::HashMap;
+
+use bryo_launch::seccomp::name_of;
+use bryo_sys::Errno;
+use bryo_sys::trace::{self, Go, Side, Stop};
+use rustix::process::{Pid, Signal};
+
+use super::Observation;
+use super::look::{Thread, Who};
+use super::record::Recorder;
+use super::table::{Shape, Verb, shape};
+use crate::error::Result;
+
+/// A call that has begun.
+struct Begun {
+    call: (u32, u64),
+    args: [u64; 6],
+    /// Who makes it, where that is not the same afterwards.
+    before: Option<Who>,
+}
+
+/// Watches a stopped process and all that it starts, until nobody is left.
+pub(super) fn watch(pid: Pid) -> Result<Observation> {
+    trace::seize(pid)?;
+    // It was stopped before anybody watched it.
+    let woken = rustix::process::kill_process(pid, Signal::CONT);
+    bryo_sys::check("kill", || "SIGCONT".into(), woken)?;
+    let mut watcher = Watcher { first: pid, asleep: true, ..Watcher::new() };
+    while let Some((thread, stop)) = trace::wait()? {
+        watcher.stopped(thread, stop)?;
+    }
+    Ok(watcher.recorder.finish())
+}
+
+struct Watcher {
+    first: Pid,
+    /// The first process has not got the signal yet that lets it go on, which is not for it.
+    asleep: bool,
+    begun: HashMap<Pid, Begun>,
+    known: HashMap<(u32, u64), (&'static str, Shape)>,
+    recorder: Recorder,
+}
+
+impl Watcher {
+    fn new() -> Self {
+        let first = Pid::INIT;
+        Self { first, asleep: false, begun: HashMap::new(), known: HashMap::new(), recorder: Recorder::default() }
+    }
+
+    /// Looks at a thread that has stopped, and lets it go on.
+    fn stopped(&mut self, thread: Pid, stop: Stop) -> Result<()> {
+        let how = match stop {
+            Stop::Ended => {
+                self.begun.remove(&thread);
+                return Ok(());
+            }
+            Stop::Call => {
+                self.call(thread)?;
+                Go::ToCall(0)
+            }
+            Stop::Signal(signal) if self.asleep && thread == self.first && signal == Signal::CONT.as_raw() => {
+                self.asleep = false;
+                Go::ToCall(0)
+            }
+            Stop::Signal(signal) => Go::ToCall(signal),
+            Stop::Group if self.asleep && thread == self.first => Go::ToCall(0),
+            Stop::Group => Go::Listening,
+            Stop::Executed | Stop::Other => Go::ToCall(0),
+        };
+        if !self.begun.contains_key(&thread) && stop == Stop::Other {
+            self.recorder.threads(thread.as_raw_nonzero().get());
+        }
+        gone(trace::go_on(thread, how))
+    }
+
+    /// Returns what is known of a call. One without a name is not kept: there is no end of numbers.
+    fn known(&mut self, call: (u32, u64)) -> Option<(&'static str, Shape)> {
+        if let Some(known) = self.known.get(&call) {
+            return Some(*known);
+        }
+        let name = name_of(call.0, call.1)?;
+        let known = (name, shape(name));
+        self.known.insert(call, known);
+        Some(known)
+    }
+
+    fn call(&mut self, thread: Pid) -> Result<()> {
+        let side = match trace::call(thread) {
+            Ok(side) => side,
+            // Killed meanwhile.
+            Err(e) if e.errno() == Errno::SRCH => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        match side {
+            Side::Entry { arch, number, args } => {
+                let call = (arch, number);
+                let known = self.known(call);
+                self.recorder.made(known.map(|(name, _)| name));
+                let changes = known.is_some_and(|(_, shape)| matches!(shape.verb, Some(Verb::User | Verb::Group)));
+                let looked_at = Thread { tid: thread.as_raw_nonzero().get(), args: &args };
+                let before = changes.then(|| looked_at.who());
+                self.begun.insert(thread, Begun { call, args, before });
+            }
+            Side::Exit(result) => {
+                let Some(begun) = self.begun.remove(&thread) else { return Ok(()) };
+                if let Some((name, shape)) = self.known.get(&begun.call) {
+                    let thread = Thread { tid: thread.as_raw_nonzero().get(), args: &begun.args };
+                    self.recorder.done(&thread, name, shape, (result, begun.before));
+                }
+            }
+            Side::None => (),
+        }
+        Ok(())
+    }
+}
+
+/// Passes over that a thread was killed meanwhile: its end is reported next.
+fn gone(result: bryo_sys::Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.errno() != Errno::SRCH => Err(e.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bryo learn`: one observed run gives the least profile.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bryo_engine::learned::{Break, Profile};
+use bryo_engine::observe::Observe;
+use clap::{Args, Command, FromArgMatches};
+
+use crate::args::RunArgs;
+use crate::cli::Verb;
+use crate::commands::run;
+use crate::commands::start::note;
+use crate::context::Context;
+use crate::errors::{Error, Result};
+use crate::output;
+
+/// Where a profile goes when nobody says.
+const FILE: &str = "bryo-profile.json";
+
+/// Run a program under observation, and write down the least that it needs
+///
+/// The words after -- are a bryo run in the foreground. Its system calls, the capabilities that they succeeded by, the
+/// directories that it wrote in, the TCP and UDP ports that it bound and reached for, and its devices become a profile,
+/// which bryo run --profile FILE enforces. What one run did not do is not in it: --merge adds to a profile that is there.
+///
+/// --from turns a profile into other words without a run.
+///
+/// Ends as the program does.
+#[derive(Debug, Args)]
+pub struct Learn {
+    /// Write to FILE; else a profile to bryo-profile.json, and other formats to standard output
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// Add to the profile that is in the file already
+    #[arg(long)]
+    merge: bool,
+    /// What to write
+    #[arg(short, long, value_name = "FORMAT", default_value = "profile")]
+    format: Format,
+    /// How many seconds it may run; without it until it ends
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    settle: Option<u64>,
+    /// Run nothing, and take the profile from FILE
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["merge", "settle", "words"])]
+    from: Option<PathBuf>,
+    /// The run: run [FLAGS] IMAGE [COMMAND]
+    #[arg(value_name = "RUN", last = true, required_unless_present = "from")]
+    words: Vec<String>,
+}
+
+/// The forms of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For --profile and --merge
+    Profile,
+    /// A seccomp profile in Docker's form
+    Seccomp,
+    /// Flags of bryo run
+    Flags,
+    /// A pod and a network policy
+    Kubernetes,
+}
+
+impl Verb for Learn {
+    const NAME: &'static str = "learn";
+    const ABOUT: &'static str = "Run a program under observation, and write down the least that it needs";
+    const FAILURE: u8 = 125;
+
+    fn run(self, context: &Context) -> Result<ExitCode> {
+        if self.merge && self.format != Format::Profile {
+            return Err(Error::message("--merge adds to a profile: leave --format out, and turn it with --from then"));
+        }
+        if let Some(file) = &self.from {
+            self.write(&read(file)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let before = if self.merge { Some(read(self.file())?) } else { None };
+        let observe = Observe { limit: self.settle.map(Duration::from_secs) };
+        let (outcome, options, profile) = run::observed(parse(&self.words)?, context, observe)?;
+        if profile.is_some() {
+            note("--profile was not enforced: what it refuses would not have been learned");
+        }
+        let Some(observed) = outcome.observed else { return Ok(code(outcome.code)) };
+        if observed.seen.left_out > 0 {
+            note(&format!(
+                "{} things were too many to be written down; the profile may lack them",
+                observed.seen.left_out
+            ));
+        }
+        let learned = Profile::of(&observed, &options.image);
+        self.write(&before.map_or(learned.clone(), |before| before.merged(learned)))?;
+        Ok(code(outcome.code))
+    }
+}
+
+impl Learn {
+    fn file(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new(FILE))
+    }
+
+    fn write(&self, profile: &Profile) -> Result<()> {
+        let text = match self.format {
+            Format::Profile => output::json(profile)?,
+            Format::Seccomp => profile.seccomp().map_err(|e| Error::message(e.to_string()))?,
+            Format::Flags => profile.flags(),
+            Format::Kubernetes => profile.kubernetes(),
+        };
+        let apart = self.format != Format::Profile || self.from.is_some();
+        if self.output.is_none() && apart {
+            return output::print(&text);
+        }
+        let file = self.file();
+        std::fs::write(file, text).map_err(|e| Error::io(format!("write {}", file.display()), &e))?;
+        note(&format!("the profile is in {}", file.display()));
+        Ok(())
+    }
+}
+
+fn read(file: &Path) -> Result<Profile> {
+    let text = std::fs::read(file).map_err(|e| Error::io(format!("read {}", file.display()), &e))?;
+    Ok(Profile::parse(&text)?)
+}
+
+/// Reads the words of a run as the command line does.
+fn parse(words: &[String]) -> Result<RunArgs> {
+    if words.first().is_none_or(|word| word != RunArgs::NAME) {
+        return Err(Error::message("what is learned from is a run").hint("bryo learn -- run IMAGE"));
+    }
+    let command = RunArgs::augment_args(Command::new("bryo run"));
+    let parsed = command.try_get_matches_from(words).and_then(|matches| RunArgs::from_arg_matches(&matches));
+    parsed.map_err(Error::Usage)
+}
+
+/// Runs without enforcing a profile, and says what that would have refused.
+pub(super) fn would_break(args: RunArgs, context: &Context) -> Result<ExitCode> {
+    let (outcome, _, profile) = run::observed(args, context, Observe::default())?;
+    let observed = outcome.observed.as_ref();
+    let breaks = profile.zip(observed).map_or_else(Vec::new, |(profile, observed)| profile.breaks(observed));
+    for Break { kind, what } in &breaks {
+        note(&format!("the profile would refuse: {kind} {}", output::line(what)));
+    }
+    if breaks.is_empty() {
+        note("the profile would refuse nothing");
+    }
+    Ok(code(if breaks.is_empty() || outcome.code != 0 { outcome.code } else { 1 }))
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
