@@ -31,6 +31,7 @@ pub mod notify;
 pub mod options;
 pub mod packages;
 pub mod plan;
+pub mod policy;
 pub mod processes;
 pub mod profile;
 pub mod radius;

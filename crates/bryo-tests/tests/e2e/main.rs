@@ -43,6 +43,7 @@ mod login;
 mod logs;
 mod network;
 mod networks;
+mod policy;
 mod ports;
 mod processes;
 mod proxies;
