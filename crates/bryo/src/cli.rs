@@ -186,11 +186,6 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         ],
     ),
     (
-        "policy",
-        "Say what must hold of containers, and whether it does",
-        &[Entry::of::<policy::Check>(), Entry::of::<policy::Init>()],
-    ),
-    (
         "network",
         "Manage networks",
         &[
@@ -202,6 +197,11 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
             Entry::of::<network::RemoveNetwork>(),
             Entry::of::<network::PruneNetworks>(),
         ],
+    ),
+    (
+        "policy",
+        "Say what must hold of containers, and whether it does",
+        &[Entry::of::<policy::Check>(), Entry::of::<policy::Init>()],
     ),
     (
         "systemd",

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use bryo_image::changes::{Change, ChangeKind};
+use bryo_image::store::ImageRecord;
 
 use super::{Answer, Demand, PodSecurity, Report, Rule, Rules, Verdict, attested};
 use crate::Engine;
@@ -113,8 +114,19 @@ impl Engine {
             Some(image) => Image::Stored(Box::new(image)),
             None if Image::is_of_host(&record.image) => Image::of_host(&record.image)?,
             // One that goes away with its end has no copy of its own.
-            None => Image::Stored(Box::new(self.store.image(&self.store.find(&record.image)?)?)),
+            None => Image::Stored(Box::new(self.store.image(&self.entry_of(record)?)?)),
         })
+    }
+
+    /// Finds the image by its name, unless that has been given to another one since.
+    fn entry_of(&self, record: &Record) -> Result<ImageRecord> {
+        let id = record.image_id.as_deref();
+        let named = self.store.find(&record.image);
+        match (named, id) {
+            (Ok(named), Some(id)) if named.id().as_str() == id => Ok(named),
+            (_, Some(id)) => Ok(self.store.find(id)?),
+            (named, None) => Ok(named?),
+        }
     }
 
     fn verdicts(&self, rules: &Rules, case: &Case<'_>) -> Report {
