@@ -16,6 +16,7 @@ use crate::facts::workload::Workload;
 use crate::facts::{container, image, yaml};
 use crate::judge::{self, Setting};
 use crate::model::{Finding, Level, Place, Severity, Sink};
+use crate::rules;
 use crate::suppress::{self, Allow};
 
 /// What was audited.
@@ -200,6 +201,16 @@ impl Auditor<'_> {
             finding.place = Place::whole(&outcome.target);
         }
         self.finished(outcome, None)
+    }
+
+    /// Adds what the policy says of a target: the rules that do not hold, one text for each.
+    pub fn policy(&self, outcome: &mut Outcome, broken: impl IntoIterator<Item = String>) {
+        let mut sink = Sink::new(&outcome.target);
+        let place = Place::whole(&outcome.target);
+        broken.into_iter().for_each(|rule| sink.add(&rules::POLICY, &place, rule));
+        outcome.findings.append(&mut sink.findings);
+        let added = std::mem::replace(outcome, Outcome::new("", Kind::Unknown));
+        *outcome = self.finished(added, None);
     }
 
     /// Judges one workload.

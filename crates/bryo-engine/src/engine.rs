@@ -13,6 +13,7 @@ use crate::container::{Containers, Held, Id, Namespace, Record, remove_layer};
 use crate::error::{Error, Kind, Result};
 use crate::networks::Networks;
 use crate::options::Network;
+use crate::policy::{PolicyFile, Standards};
 use crate::step::StepCache;
 
 /// Where an engine keeps its things. Both are of the caller alone.
@@ -37,6 +38,10 @@ pub struct Policy {
     pub limits: Limits,
     /// How many processes a container may have when it does not say; nothing for no limit.
     pub pids_limit: Option<u64>,
+    /// Where it is written down what must hold of every container.
+    pub files: Vec<PolicyFile>,
+    /// Judges by the Pod Security Standards.
+    pub standards: Option<Standards>,
 }
 
 /// How many processes a container may have when nobody says. Source: Podman's default.
@@ -50,6 +55,8 @@ impl Default for Policy {
             landlock: Landlock::WhereAvailable,
             limits: Limits::default(),
             pids_limit: Some(PIDS_LIMIT),
+            files: Vec::new(),
+            standards: None,
         }
     }
 }
@@ -184,6 +191,7 @@ impl Engine {
         self.networks().sweep();
         StepCache::sweep(&self.store);
         self.sweep_packages();
+        self.sweep_signatures();
         self.sweep_groups();
         failure.map_or(Ok(collected), Err)
     }

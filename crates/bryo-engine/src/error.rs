@@ -17,6 +17,10 @@ pub enum Kind {
     Unsupported,
     /// The configuration file is wrong.
     InvalidConfig,
+    /// A policy file is wrong.
+    InvalidPolicy,
+    /// The policy does not let it start.
+    Policy,
     /// No such user or group in the image.
     UnknownUser,
     /// No such container.

@@ -34,6 +34,7 @@ pub mod observe;
 pub mod options;
 pub mod packages;
 pub mod plan;
+pub mod policy;
 pub mod processes;
 pub mod profile;
 pub mod radius;

@@ -79,6 +79,7 @@ impl Engine {
         let mut record = record(&id, &name, options, &prepared, &planned);
         record.state = Status::created();
         monitor::check_options(&record)?;
+        self.admit(&record, &prepared.image, false)?;
         record.health_check = options.health.check(prepared.image.healthcheck())?;
         let held = self.create_named(&id, &name)?;
         if let Some(path) = &options.cidfile
@@ -206,6 +207,11 @@ impl Engine {
         let mut record = record(&id, &old.name, &old.options, &prepared, &planned);
         record.created.clone_from(&old.created);
         record.health_check.clone_from(&old.health_check);
+        // One that is new was judged when it was made.
+        let has_lived = old.state.status != "created";
+        if !is_new && let Err(error) = self.admit(&record, &prepared.image, has_lived) {
+            return Err(Box::new(Unstarted { error, held }));
+        }
         let network = prepared.network;
         // What a start needs and a monitor does not, it would keep for as long as the container runs.
         drop((prepared, old));

@@ -6,11 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use bryo_image::store::Image;
+use bryo_packages::advisories::store::Header;
+use bryo_packages::advisories::vex::{self, Statement};
+use bryo_packages::advisories::{self, FILE_MAX};
 use bryo_packages::cache::Cache;
 use bryo_packages::inventory::{self, Inventory, Scan};
-use bryo_packages::tree::{Limits, Tree};
+use bryo_packages::tree::{Bytes, Limits, Tree};
+use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
 use crate::Engine;
@@ -86,6 +91,11 @@ impl Engine {
         Ok(Contained { inventory: whole, added })
     }
 
+    /// Returns what is kept of advisories.
+    pub fn advisories(&self) -> advisories::store::Store {
+        advisories::store::Store::new(self.dirs.data.join("advisories"))
+    }
+
     /// Lists what is installed in a directory of the host, read as the caller.
     ///
     /// # Errors
@@ -156,6 +166,30 @@ impl Engine {
         let gone = || Error::new(Kind::Corrupt, format!("layer {name} is gone"));
         directory(&self.layer_path(name).ok_or_else(gone)?)
     }
+}
+
+/// Returns how many days ago advisories were published or fetched, whichever is longer ago.
+pub fn age(header: &Header) -> i64 {
+    let seconds = |text: &str| text.parse::<Timestamp>().map_or(0, Timestamp::as_second);
+    let then = seconds(&header.date).min(seconds(&header.fetched));
+    (Timestamp::now().as_second() - then) / (24 * 60 * 60)
+}
+
+/// Reads OpenVEX documents.
+///
+/// # Errors
+///
+/// [`Kind::Source`], naming the file that cannot be read or understood.
+pub fn statements(paths: &[PathBuf]) -> Result<Vec<Statement>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let shown = path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
+        let data = Bytes::of(file, shown.as_str()).whole(usize::try_from(FILE_MAX).unwrap_or(usize::MAX))?;
+        let read = vex::parse(&data);
+        all.extend(read.map_err(|e| Error::new(Kind::Source, format!("read {shown}: {}", e.chain())))?);
+    }
+    Ok(all)
 }
 
 /// Opens a place as a directory that can be listed.

@@ -73,7 +73,11 @@ impl Cache {
 }
 
 /// Writes a file that is there whole or not at all.
-pub(crate) fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
+///
+/// # Errors
+///
+/// [`Kind::Io`] when it or its directory cannot be written.
+pub fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io(format!("write {}", path.display()), e);
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;

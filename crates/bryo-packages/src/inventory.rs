@@ -4,10 +4,12 @@
 //! A layer's findings depend on nothing but its content, so that they are kept by its digest (see [`crate::cache`]). What
 //! an upper layer hides is told by the names that it has.
 
+mod crew;
 mod difference;
 mod relate;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub use difference::{Claims, Difference, Step, add_files, difference};
 use crate::error::{Error, Kind, Result};
 use crate::package::{Distro, Package, Type};
 use crate::readers::{self, Form, dpkg, pip};
-use crate::tree::{Entry, Tree, Visit};
+use crate::tree::{Entry, Limits, Tree, Visit};
 
 /// How many problems of one tree are told one by one.
 const TOLD: usize = 100;
@@ -104,31 +106,45 @@ impl Inventory {
 /// what is returned.
 pub fn scan(tree: &Tree, files: bool) -> Result<Scan> {
     let mut scan = Scan::default();
-    let mut packages = 0;
-    let mut over = false;
-    let walked = tree.walk(&mut |entry| {
-        scan.names.push(hidden_by(entry));
-        if entry.kind == FileType::Directory {
-            if entry.hides() {
-                scan.names.push(number(entry.path, Mark::Opaque));
-            }
-            return if is_made_up(entry.path) { Visit::Skip } else { Visit::Enter };
-        }
-        if let Some(form) = wanted(entry) {
-            match readers::read(form, entry, tree.limits(), files) {
-                Ok(said) => {
-                    packages += said.packages.len();
-                    scan.take(entry, said);
+    let reader = Reader { limits: tree.limits(), files, packages: AtomicUsize::new(0) };
+    // Several roots are several descriptors for each directory that waits.
+    let helpers = if tree.is_single() { crew::helpers() } else { 0 };
+    let (walked, mut found) = crew::with(
+        helpers,
+        |number, entry| reader.read(number, entry),
+        |crew| {
+            let mut number = 0;
+            tree.walk(&mut |entry| {
+                scan.names.push(hidden_by(entry));
+                if entry.kind == FileType::Directory {
+                    if entry.hides() {
+                        scan.names.push(self::number(entry.path, Mark::Opaque));
+                    }
+                    return if is_made_up(entry.path) { Visit::Skip } else { Visit::Enter };
                 }
-                Err(e) => scan.problem(&entry.text(), &e),
-            }
-            over |= packages > tree.limits().packages;
-        }
-        if over { Visit::Skip } else { Visit::Enter }
-    })?;
-    if over {
+                number += 1;
+                match readers::form(entry.path) {
+                    _ if entry.kind != FileType::RegularFile => (),
+                    // Of what may be large one is read at a time.
+                    Some(form) if form.is_large() => crew.read(number, entry),
+                    _ => crew.leave(number, entry),
+                }
+                if reader.is_over() { Visit::Skip } else { Visit::Enter }
+            })
+        },
+    );
+    let walked = walked?;
+    if reader.is_over() {
         let limit = tree.limits().packages;
         return Err(Error::new(Kind::Limit, format!("list packages: there are more than {limit}")));
+    }
+    // In the order of the walk, whoever has read what.
+    found.sort_unstable_by_key(|found: &Found| found.number);
+    for Found { path, said, .. } in found {
+        match said {
+            Ok(said) => scan.take(path, said),
+            Err(e) => scan.problem(&path, &e),
+        }
     }
     walked.problems.iter().for_each(|(path, e)| scan.problem(path, e));
     scan.entries = walked.entries;
@@ -152,7 +168,7 @@ pub fn databases(tree: &Tree) -> Result<Scan> {
         }
         if let Some(form) = readers::form(entry.path).filter(|form| form.is_database()) {
             match readers::read(form, entry, tree.limits(), true) {
-                Ok(said) => scan.take(entry, said),
+                Ok(said) => scan.take(entry.text(), said),
                 Err(e) => scan.problem(&entry.text(), &e),
             }
         }
@@ -196,16 +212,45 @@ fn is_made_up(path: &[u8]) -> bool {
     matches!(path, b"proc" | b"sys" | b"dev")
 }
 
+/// What reads files, wherever it is called.
+struct Reader<'a> {
+    limits: &'a Limits,
+    files: bool,
+    packages: AtomicUsize,
+}
+
+/// What one file has said, or why it could not be read.
+struct Found {
+    number: usize,
+    path: String,
+    said: Result<readers::Said>,
+}
+
+impl Reader<'_> {
+    /// Reads a file if it is worth it; `number` is its place in the walk.
+    fn read(&self, number: usize, entry: &Entry<'_>) -> Option<Found> {
+        let form = wanted(entry)?;
+        let said = readers::read(form, entry, self.limits, self.files);
+        let packages = said.as_ref().map_or(0, |said| said.packages.len());
+        self.packages.fetch_add(packages, Ordering::Relaxed);
+        Some(Found { number, path: entry.text(), said })
+    }
+
+    fn is_over(&self) -> bool {
+        self.packages.load(Ordering::Relaxed) > self.limits.packages
+    }
+}
+
 impl Scan {
-    fn take(&mut self, entry: &Entry<'_>, said: readers::Said) {
+    fn take(&mut self, path: String, said: readers::Said) {
         for why in said.problems {
             if self.problems.len() < TOLD {
-                self.problems.push(Problem { path: entry.text(), why });
+                self.problems.push(Problem { path: path.clone(), why });
             }
         }
         if !said.packages.is_empty() || said.distro.is_some() || !said.owns.is_empty() {
             let (packages, distro, owns) = (said.packages, said.distro, said.owns);
-            self.findings.push(Finding { path: entry.text(), packages, distro, owns });
+            self.findings.push(Finding { path, packages, distro, owns });
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Args, Command, ValueHint, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, ValueHint, value_parser};
 
 use crate::commands::*;
 use crate::context::Context;
@@ -201,6 +201,11 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
         ],
     ),
     (
+        "policy",
+        "Say what must hold of containers, and whether it does",
+        &[Entry::of::<policy::Check>(), Entry::of::<policy::Init>()],
+    ),
+    (
         "systemd",
         "Start containers with the machine",
         &[Entry::of::<systemd::Install>(), Entry::of::<systemd::Uninstall>()],
@@ -232,6 +237,7 @@ static GROUPS: &[(&str, &str, &[Entry])] = &[
 /// Flags that stand before the command.
 const ROOT: &str = "root";
 const CONFIG: &str = "config-file";
+const POLICY: &str = "policy-file";
 
 /// Parses the command line, runs the command, reports how it ended.
 pub fn main(words: Vec<OsString>) -> ExitCode {
@@ -242,7 +248,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     };
     let Some((entry, arguments)) = find(&matches) else { return ExitCode::from(USAGE) };
     let path = |name| matches.get_one::<PathBuf>(name).cloned();
-    let context = Context::new(path(ROOT), path(CONFIG));
+    let policies = matches.get_many::<PathBuf>(POLICY).unwrap_or_default().cloned().collect();
+    let context = Context::new(path(ROOT), path(CONFIG), policies);
     match (entry.run)(arguments, &context) {
         Ok(code) => code,
         Err(Error::Usage(error)) => usage(&error),
@@ -317,6 +324,16 @@ fn top() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .value_hint(ValueHint::FilePath)
                 .help("Read the configuration from FILE and from nowhere else"),
+        )
+        .arg(
+            Arg::new(POLICY)
+                .long("policy")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .global(true)
+                .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("Start nothing that breaks a rule of FILE either; may be given several times"),
         )
 }
 

@@ -4,10 +4,12 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
+use bryo_audit::{Auditor, Finding, Level};
 use bryo_engine::config::Config;
 use bryo_engine::events::Journal;
 use bryo_engine::options::Pull;
-use bryo_engine::{Dirs, Engine};
+use bryo_engine::policy::{PodSecurity, PolicyFile};
+use bryo_engine::{Dirs, Engine, Policy};
 use bryo_image::registry::RegistryOptions;
 use bryo_image::store::Store;
 
@@ -19,13 +21,22 @@ use crate::paths;
 pub struct Context {
     root: Option<PathBuf>,
     file: Option<PathBuf>,
+    policies: Vec<PathBuf>,
     config: OnceCell<Config>,
 }
 
 impl Context {
     /// Keeps the flags; looks at nothing.
-    pub fn new(root: Option<PathBuf>, config: Option<PathBuf>) -> Self {
-        Self { root, file: config, config: OnceCell::new() }
+    pub fn new(root: Option<PathBuf>, config: Option<PathBuf>, policies: Vec<PathBuf>) -> Self {
+        Self { root, file: config, policies, config: OnceCell::new() }
+    }
+
+    /// Returns where it is written down what must hold of a container: the site's file, the caller's own, and those of
+    /// the command line, which must be there.
+    fn policy_files(&self) -> Vec<PolicyFile> {
+        let usual = paths::policies().into_iter().map(|path| PolicyFile { path, required: false });
+        let given = self.policies.iter().map(|path| PolicyFile { path: path.clone(), required: true });
+        usual.chain(given).collect()
     }
 
     /// Returns the directory of images, layers, containers and volumes.
@@ -117,7 +128,8 @@ impl Context {
     /// As [`store`](Self::store) and [`config`](Self::config).
     pub fn engine(&self) -> Result<Engine> {
         let config = self.config()?;
-        Ok(Engine::open(self.dirs()?, config.policy())?)
+        let policy = Policy { files: self.policy_files(), standards: Some(standards), ..config.policy() };
+        Ok(Engine::open(self.dirs()?, policy)?)
     }
 
     /// Returns how registries are reached; `insecure` is a host that need not prove who it is.
@@ -131,5 +143,22 @@ impl Context {
         self.config()?.configure(&mut options);
         options.insecure.extend(insecure);
         Ok(options)
+    }
+}
+
+/// Judges a container by the rules that `bryo audit --level` has.
+fn standards(level: PodSecurity, inspected: &str) -> std::result::Result<Vec<String>, String> {
+    let level = match level {
+        PodSecurity::Baseline => Level::Baseline,
+        PodSecurity::Restricted => Level::Restricted,
+    };
+    let auditor = Auditor { level: Some(level), ..Auditor::default() };
+    let outcome = auditor.container("the container", inspected, |_| ());
+    match outcome.problems.first() {
+        Some(problem) => Err(problem.message.clone()),
+        None => {
+            let told = |finding: &Finding| format!("{}, {}", finding.rule.id, finding.evidence);
+            Ok(outcome.open().map(told).collect())
+        }
     }
 }

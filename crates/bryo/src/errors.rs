@@ -153,6 +153,8 @@ fn hint(kind: Kind) -> Option<&'static str> {
         Kind::Image(Image::NoSpace) | Kind::NoSpace => "bryo gc, and bryo df for what takes the space",
         Kind::Image(Image::Busy) => "again when the other bryo has ended, or with --force",
         Kind::InvalidConfig => "bryo config init writes a file with every key explained; bryo config path says where",
+        Kind::InvalidPolicy => "bryo policy init writes a file with every rule explained",
+        Kind::Policy => "bryo policy check --explain IMAGE, or run --explain, for what every rule says",
         Kind::UnknownUser => "--user UID, or a name that is in the image's /etc/passwd",
         Kind::NoSuchContainer => "bryo ps -a",
         Kind::NoSuchNetwork => "bryo network ls; bryo network create NAME",

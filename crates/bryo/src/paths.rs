@@ -19,6 +19,8 @@ const ROOT_DATA: &str = "/var/lib/bryo";
 const ROOT_RUNTIME: &str = "/run/bryo";
 /// The site's configuration.
 const SITE_CONFIG: &str = "/etc/bryo/config.toml";
+/// The site's policy.
+const SITE_POLICY: &str = "/etc/bryo/policy.toml";
 
 /// Returns the directory that holds images, layers, containers and volumes.
 ///
@@ -110,6 +112,22 @@ pub fn config() -> Result<PathBuf> {
 pub fn configs() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from(SITE_CONFIG)];
     files.extend(config());
+    files
+}
+
+/// Returns the caller's own policy, which need not exist.
+///
+/// # Errors
+///
+/// As [`config`].
+pub fn policy() -> Result<PathBuf> {
+    Ok(config_home()?.join("bryo/policy.toml"))
+}
+
+/// Returns the policies: the site's, and the caller's own, which can only ask for more.
+pub fn policies() -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from(SITE_POLICY)];
+    files.extend(policy());
     files
 }
 

@@ -119,6 +119,7 @@ fn every_command_has_help_and_the_list_is_as_it_was() {
         "builder",
         "container",
         "network",
+        "policy",
         "systemd",
         "volume",
         "system",

@@ -20,4 +20,5 @@ rules! {
     UNRESOLVED = "BRYO-098" Low None; "C"; "A Compose setting that cannot be judged: it is elsewhere, or a variable without a value"; ""; "write it here, or give the variable a default";
     FORM = "BRYO-099" Info None; "D"; "Form: what is said hides what is run"; "DL3023 DL3024 DL3025 DL4000 DL4003 DL4004 DS-0006 DS-0007 DS-0012 DS-0016 DS-0022"; "the list form, once, with stages of unique names";
     IGNORED = "BRYO-100" Info None; "DKC"; "A remark switches a check off"; "DL1001"; "give reason and date, and look at it again";
+    POLICY = "BRYO-106" High None; "IR"; "A rule of this site's policy does not hold"; ""; "bryo policy check --explain";
 }

@@ -2,7 +2,7 @@
 //! Cases of containers as engines describe them, of bundles, and of what is only known while they run.
 
 use bryo_audit::facts::workload::{Process, Workload};
-use bryo_audit::{Auditor, Kind};
+use bryo_audit::{Auditor, Kind, Level, Outcome};
 
 use super::{Case, check, numbers};
 
@@ -108,4 +108,21 @@ fn what_an_engine_answers_may_be_anything() {
     }
     let emoji = inspect("\"Labels\":{\"x\":\"\\ud83d\\ude00\"}", "\"Privileged\":true");
     assert!(numbers(&Auditor::default().container("c", &emoji, |_| {})).contains(&59));
+}
+
+/// The rule that stands for the site's own.
+pub const POLICY: u16 = 106;
+
+#[test]
+fn what_the_policy_says_is_a_finding_unless_a_level_is_asked_for() {
+    let broken = || ["/etc/bryo/policy.toml:1: non-root: the program is root".to_owned()];
+    let mut outcome = Outcome::failed("x", "");
+    Auditor::default().policy(&mut outcome, []);
+    assert!(!numbers(&outcome).contains(&POLICY));
+    Auditor::default().policy(&mut outcome, broken());
+    assert!(numbers(&outcome).contains(&POLICY));
+    let level = Auditor { level: Some(Level::Restricted), ..Auditor::default() };
+    let mut outcome = Outcome::failed("x", "");
+    level.policy(&mut outcome, broken());
+    assert!(!numbers(&outcome).contains(&POLICY));
 }

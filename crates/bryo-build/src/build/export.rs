@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bryo_image::Digest;
 use bryo_image::registry::Platform;
 use bryo_image::store::{ImageRecord, MANIFEST_MAX, NewImage, Store};
+use bryo_packages::sbom::{Subject, spdx};
 use serde_json::{Value, json};
 
 use super::Builder;
@@ -37,6 +38,17 @@ struct Written {
 }
 
 impl Written {
+    fn record(&self) -> ImageRecord {
+        ImageRecord {
+            reference: None,
+            manifest: self.digest.clone(),
+            size: self.size as u64,
+            media_type: MANIFEST.to_owned(),
+            config: Some(self.config.clone()),
+            source: None,
+        }
+    }
+
     fn descriptor(&self) -> Value {
         json!({"mediaType": MANIFEST, "digest": self.digest, "size": self.size})
     }
@@ -49,8 +61,8 @@ impl Builder<'_> {
         let written = made.iter().map(|made| self.manifest(made)).collect::<Result<Vec<_>>>()?;
         // Here the image is the one that this machine can run.
         let own = made.iter().position(|made| Platform::host().distance(&made.platform).is_some()).unwrap_or(0);
-        let source = match (made.len(), request.provenance) {
-            (1, None) => None,
+        let source = match (made.len(), request.provenance, request.sbom) {
+            (1, None, false) => None,
             _ => Some(self.index(made, &written)?),
         };
         let mut names = request.names.iter().map(ToString::to_string);
@@ -98,43 +110,65 @@ impl Builder<'_> {
             }
             manifests.push(entry);
         }
-        if let Some(detail) = self.request.provenance {
-            for (made, written) in made.iter().zip(written) {
-                let statement =
-                    Statement { request: self.request, made, subject: &written.digest, ended: &self.now, detail };
-                manifests.push(attest(store, &statement)?);
+        for (made, written) in made.iter().zip(written) {
+            let statements = self.statements(made, written)?;
+            if !statements.is_empty() {
+                manifests.push(attest(store, &written.digest, &statements)?);
             }
         }
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
         Ok(store.put_blob(&bytes(&index)?)?)
     }
+
+    /// Makes what is attested of one image.
+    fn statements(&self, made: &Made, written: &Written) -> Result<Vec<Value>> {
+        let request = self.request;
+        let subject = &written.digest;
+        let mut statements = Vec::new();
+        if request.sbom {
+            let image = self.engine.store().image(&written.record())?;
+            let name = request.names.first().map_or_else(|| subject.to_string(), ToString::to_string);
+            let what = Subject { name, version: Some(subject.to_string()), container: true, time: self.now.clone() };
+            let found = self.engine.packages_of_image(&image, false)?;
+            let document = serde_json::to_value(spdx(&what, &found))
+                .map_err(|e| wrong(format!("the bill of materials cannot be written: {e}")))?;
+            statements.push(provenance::statement(request, made, subject, provenance::SBOM, document));
+        }
+        if let Some(detail) = request.provenance {
+            statements.push(Statement { request, made, subject, ended: &self.now, detail }.document());
+        }
+        Ok(statements)
+    }
 }
 
-/// Writes a statement as BuildKit does: as the layer of a manifest that no platform takes for an image.
-fn attest(store: &Store, statement: &Statement<'_>) -> Result<Value> {
-    let text = bytes(&statement.document())?;
-    let digest = store.put_blob(&text)?;
+/// Writes statements as BuildKit does: as the layers of a manifest that no platform takes for an image.
+fn attest(store: &Store, subject: &Digest, statements: &[Value]) -> Result<Value> {
+    let mut layers = Vec::new();
+    for statement in statements {
+        let text = bytes(statement)?;
+        layers.push(json!({
+            "mediaType": "application/vnd.in-toto+json",
+            "digest": store.put_blob(&text)?,
+            "size": text.len(),
+            "annotations": {"in-toto.io/predicate-type": statement["predicateType"]},
+        }));
+    }
     let config = bytes(&json!({
         "architecture": "unknown",
         "os": "unknown",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [digest]},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| &layer["digest"]).collect::<Vec<_>>()},
     }))?;
     let config_digest = store.put_blob(&config)?;
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "digest": config_digest, "size": config.len()},
-        "layers": [{
-            "mediaType": "application/vnd.in-toto+json",
-            "digest": digest,
-            "size": text.len(),
-            "annotations": {"in-toto.io/predicate-type": provenance::PREDICATE},
-        }],
+        "layers": layers,
     });
     let mut entry = write(store, &manifest, config_digest)?.descriptor();
     entry["annotations"] = json!({
-        "vnd.docker.reference.digest": statement.subject,
+        "vnd.docker.reference.digest": subject,
         "vnd.docker.reference.type": "attestation-manifest",
     });
     entry["platform"] = json!({"architecture": "unknown", "os": "unknown"});

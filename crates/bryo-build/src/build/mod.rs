@@ -84,6 +84,8 @@ pub struct Request<'a> {
     pub squash: bool,
     /// How much is attested of the result; nothing for not at all.
     pub provenance: Option<Detail>,
+    /// Whether a bill of materials of the result is attached to it.
+    pub sbom: bool,
     /// Whether steps are made anew although they are known.
     pub no_cache: bool,
     /// Whether a result that runs as root is none.

@@ -12,7 +12,10 @@ use super::Request;
 use super::export::Made;
 
 /// What the statement's content is.
-pub(super) const PREDICATE: &str = "https://slsa.dev/provenance/v1";
+const PREDICATE: &str = "https://slsa.dev/provenance/v1";
+
+/// What a bill of materials in SPDX is called. Source: in-toto's attestation framework, "Predicate type: SPDX".
+pub(super) const SBOM: &str = "https://spdx.dev/Document";
 
 /// Where the form of the parameters is written down.
 const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/src/build.md#provenance-v1");
@@ -55,28 +58,18 @@ pub(super) struct Statement<'a> {
 
 impl Statement<'_> {
     pub fn document(&self) -> Value {
-        let platform = &self.made.platform;
-        let named = |name: &Reference| json!({"name": purl(name, platform), "digest": digests(self.subject)});
-        let mut subject: Vec<Value> = self.request.names.iter().map(named).collect();
-        if subject.is_empty() {
-            subject.push(json!({"name": "_", "digest": digests(self.subject)}));
-        }
-        json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "predicateType": PREDICATE,
-            "subject": subject,
-            "predicate": {
-                "buildDefinition": {
-                    "buildType": BUILD_TYPE,
-                    "externalParameters": self.parameters(),
-                    "resolvedDependencies": self.materials(),
-                },
-                "runDetails": {
-                    "builder": {"id": env!("CARGO_PKG_REPOSITORY"), "version": {"bryo": env!("CARGO_PKG_VERSION")}},
-                    "metadata": {"startedOn": self.made.begun, "finishedOn": self.ended},
-                },
+        let predicate = json!({
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": self.parameters(),
+                "resolvedDependencies": self.materials(),
             },
-        })
+            "runDetails": {
+                "builder": {"id": env!("CARGO_PKG_REPOSITORY"), "version": {"bryo": env!("CARGO_PKG_VERSION")}},
+                "metadata": {"startedOn": self.made.begun, "finishedOn": self.ended},
+            },
+        });
+        statement(self.request, self.made, self.subject, PREDICATE, predicate)
     }
 
     /// Says what was asked for. Secrets are no part of it, and neither are values that nobody wants to be told.
@@ -103,6 +96,27 @@ impl Statement<'_> {
         };
         self.made.materials.iter().map(material).collect()
     }
+}
+
+/// Says something of an image, under all its names.
+pub(super) fn statement(
+    request: &Request<'_>,
+    made: &Made,
+    image: &Digest,
+    predicate_type: &str,
+    predicate: Value,
+) -> Value {
+    let named = |name: &Reference| json!({"name": purl(name, &made.platform), "digest": digests(image)});
+    let mut subject: Vec<Value> = request.names.iter().map(named).collect();
+    if subject.is_empty() {
+        subject.push(json!({"name": "_", "digest": digests(image)}));
+    }
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": predicate_type,
+        "subject": subject,
+        "predicate": predicate,
+    })
 }
 
 fn digests(digest: &Digest) -> Value {

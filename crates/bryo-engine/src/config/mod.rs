@@ -5,6 +5,7 @@
 //! and never passed over, since it may have been meant to make something stricter. Trusts: whoever writes the files.
 //! A missing file costs one failed `open`.
 
+pub(crate) mod file;
 mod nearest;
 mod read;
 mod write;
@@ -121,6 +122,7 @@ impl Config {
             },
             limits: self.limits,
             pids_limit: self.pids_limit,
+            ..Policy::default()
         }
     }
 

@@ -3,13 +3,10 @@
 
 use std::path::Path;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
-use super::nearest::nearest;
+use super::file::{File, Value};
 use super::{Config, DefaultUser};
-use crate::error::{Error, Kind, Result};
-use crate::options::{Network, Pull, size};
+use crate::error::{Kind, Result};
+use crate::options::{Network, Pull};
 
 const TOP: [&str; 7] = ["default-user", "network", "pull", "landlock", "pids-limit", "registries", "limits"];
 const REGISTRIES: [&str; 2] = ["insecure", "mirrors"];
@@ -24,12 +21,10 @@ const LIMITS: [&str; 8] = [
     "max-zstd-window",
 ];
 
-type Value<'a> = Spanned<DeValue<'a>>;
-
 /// Takes over what a file says, or nothing of it.
 pub(super) fn apply(config: &mut Config, path: &Path, text: &str) -> Result<()> {
-    let file = File { path, text };
-    let root = DeTable::parse(text).map_err(|e| file.error(e.span().map_or(0, |span| span.start), e.message()))?;
+    let file = File { path, text, mistake: Kind::InvalidConfig };
+    let root = file.parse()?;
     let mut new = config.clone();
     file.each(root.get_ref(), "", &TOP, |key, value| match key {
         "default-user" => {
@@ -56,70 +51,7 @@ pub(super) fn apply(config: &mut Config, path: &Path, text: &str) -> Result<()> 
     Ok(())
 }
 
-/// A file and its text, for errors.
-struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
 impl File<'_> {
-    fn error(&self, offset: usize, why: impl std::fmt::Display) -> Error {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        Error::new(Kind::InvalidConfig, format!("{}:{line}:{column}: {why}", self.path.display()))
-    }
-
-    fn wrong(&self, value: &Value<'_>, why: impl std::fmt::Display) -> Error {
-        self.error(value.span().start, why)
-    }
-
-    /// Calls `f` for each key of a table; only known ones get there.
-    fn each<'t>(
-        &self,
-        table: &'t DeTable<'_>,
-        section: &str,
-        known: &[&str],
-        mut f: impl FnMut(&str, &'t Value<'_>) -> Result<()>,
-    ) -> Result<()> {
-        for (key, value) in table {
-            let name: &str = key.get_ref();
-            if !known.contains(&name) {
-                let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
-                let remedy = match nearest(name, known) {
-                    Some(word) => format!("did you mean {word:?}?"),
-                    None => format!("known are {}", known.join(", ")),
-                };
-                return Err(self.error(key.span().start, format!("unknown key {name:?}{place}; {remedy}")));
-            }
-            f(name, value)?;
-        }
-        Ok(())
-    }
-
-    fn table<'v, 'a>(&self, value: &'v Value<'a>) -> Result<&'v DeTable<'a>> {
-        value.get_ref().as_table().ok_or_else(|| self.wrong(value, "this is a section, [NAME], of its own"))
-    }
-
-    fn string<'v>(&self, value: &'v Value<'_>) -> Result<&'v str> {
-        value.get_ref().as_str().ok_or_else(|| self.wrong(value, "expected a word in quotes"))
-    }
-
-    fn word<T: Copy>(&self, value: &Value<'_>, words: &[(&str, T)]) -> Result<T> {
-        let text = self.string(value)?;
-        let found = words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let known: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-            self.wrong(value, format!("{text:?} is not known here; {} are", known.join(", ")))
-        })
-    }
-
-    /// A number above zero: a limit of nothing would let nothing pass.
-    fn number(&self, value: &Value<'_>) -> Result<u64> {
-        let number = value.get_ref().as_integer().and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok());
-        number.filter(|n| *n > 0).ok_or_else(|| self.wrong(value, "expected a number above 0"))
-    }
-
     /// A number of processes, or -1 for no limit.
     fn processes(&self, value: &Value<'_>) -> Result<Option<u64>> {
         let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
@@ -128,22 +60,6 @@ impl File<'_> {
             Some(n) if n > 0 => Ok(Some(n.unsigned_abs())),
             _ => Err(self.wrong(value, "expected a number above 0, or -1 for no limit")),
         }
-    }
-
-    /// A number of bytes, or a text with a suffix.
-    fn bytes(&self, value: &Value<'_>) -> Result<u64> {
-        match value.get_ref().as_str() {
-            None => self.number(value).map_err(|_| self.wrong(value, "expected a size above 0, such as \"64g\"")),
-            Some(text) => match size(text) {
-                Ok(0) => Err(self.wrong(value, "expected a size above 0, such as \"64g\"")),
-                Ok(bytes) => Ok(bytes),
-                Err(e) => Err(self.wrong(value, e)),
-            },
-        }
-    }
-
-    fn count(&self, value: &Value<'_>) -> Result<usize> {
-        usize::try_from(self.number(value)?).map_err(|_| self.wrong(value, "this is too large"))
     }
 
     /// A registry or a mirror: a host, for a mirror with a path, never with a scheme.

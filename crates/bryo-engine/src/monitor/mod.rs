@@ -340,7 +340,7 @@ impl<'a> Monitor<'a> {
             if relay::pause(&mut ears, pause, || containers.is_stopped(id))? || containers.is_stopped(id) {
                 return Ok(None);
             }
-            match self.adapt().and_then(|()| self.relaunch()) {
+            match self.adapt().and_then(|()| self.admit()).and_then(|()| self.relaunch()) {
                 Ok(live) => {
                     self.engine.tell_start(&self.record, false);
                     return Ok(Some(live));
@@ -354,6 +354,12 @@ impl<'a> Monitor<'a> {
             self.record.state.restart_count += 1;
             pause = self.record.restart_pause(Duration::ZERO);
         }
+    }
+
+    /// Asks the policy whether it may go on.
+    fn admit(&self) -> Result<()> {
+        let record = Record { spec: self.planned.plan.spec.clone(), ..self.record.clone() };
+        self.engine.admit_again(&record)
     }
 
     /// Starts the payload once more.

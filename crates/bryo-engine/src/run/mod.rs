@@ -144,6 +144,7 @@ impl Engine {
         }
         made.ids = Some(planned.files_map().clone());
         let mut record = record(id, name, request.options, &prepared, &planned);
+        self.admit(&record, &prepared.image, false)?;
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }

@@ -15,6 +15,7 @@
 //! closes it, a retry in the middle is invisible to the unpacker, and the bytes get there without being
 //! copied through this process again.
 
+mod attached;
 mod tail;
 
 use std::cell::Cell;
@@ -23,6 +24,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+pub use self::attached::{Signature, attached};
 use self::tail::{Tail, feed, pipe};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

@@ -42,9 +42,10 @@ pub(crate) struct Resolved {
     pub(crate) config_digest: Digest,
 }
 
-struct Document {
-    bytes: Vec<u8>,
-    media_type: String,
+/// A manifest or an index.
+pub(crate) struct Document {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) media_type: String,
     digest: Digest,
 }
 
@@ -83,8 +84,31 @@ pub(crate) fn resolve(transfer: &Transfer<'_>, reference: &Reference, platform: 
 
 impl Transfer<'_> {
     /// Fetches a manifest or index by tag or digest.
-    fn document(&self, name: &str, digest: Option<&Digest>, announced: Option<&Descriptor>) -> Result<Document> {
+    pub(crate) fn document(
+        &self,
+        name: &str,
+        digest: Option<&Digest>,
+        announced: Option<&Descriptor>,
+    ) -> Result<Document> {
         self.anywhere(name, |endpoint, _| self.document_from(endpoint, name, digest, announced))
+    }
+
+    /// Lists what refers to a manifest, as the registry says it, or as whoever pushed it has written it down.
+    pub(crate) fn referrers(&self, subject: &Digest) -> Result<ImageIndex> {
+        let asked = self.anywhere(subject.as_str(), |endpoint, _| {
+            let mut request = Request::get(self.session.url(endpoint, &format!("referrers/{subject}"))?);
+            request.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+            self.session.send(endpoint, &Scope::pull(endpoint), &request)?.read_all(MANIFEST_MAX)
+        });
+        let bytes = match asked {
+            Err(error) if error.kind() == Kind::NotFound => {
+                let name = format!("{}-{}", subject.algorithm().name(), subject.hex());
+                self.document(&name, None, None)?.bytes
+            }
+            asked => asked?,
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::new(Kind::Corrupt, format!("parse referrers of {subject}")).with_source(error))
     }
 
     fn document_from(

@@ -66,6 +66,9 @@ pub struct Advisory {
     /// More versions that have it, one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,
+    /// When it was published, RFC 3339, as far as that is known.
+    #[serde(default, rename = "p", skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
     /// What the publisher adds, such as that it will not be mended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -186,6 +186,7 @@ fn take(record: Record, feed: &mut Feed) {
             // Ranges say the same as long lists, and of newer versions as well.
             versions: if ranges.is_empty() || versions.len() <= VERSIONS_MAX { versions } else { Vec::new() },
             ranges,
+            published: record.published.clone().filter(|date| !date.starts_with("0001-")),
             note: None,
         };
         let name = key(&package.ecosystem, &package.name);

@@ -78,6 +78,8 @@ pub struct Match {
     pub source: String,
     /// What they add, or why it does not matter.
     pub note: Option<String>,
+    /// When it was published, RFC 3339, as far as that is known.
+    pub published: Option<String>,
     /// When it was added to CISA's catalogue of what is exploited.
     pub exploited: Option<String>,
     /// How likely it is to be exploited within thirty days, from 0 to 1.
@@ -217,6 +219,7 @@ impl Knowledge {
             summary: advisory.summary,
             source,
             note,
+            published: advisory.published,
         }
     }
 }
@@ -245,6 +248,11 @@ impl Flaw {
             own.severity = other.severity;
         }
         own.score = own.score.or(other.score);
+        // Known since the first of them has said so.
+        own.published = match (own.published.take(), other.published) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         if own.summary.is_empty() {
             own.summary = other.summary;
         }

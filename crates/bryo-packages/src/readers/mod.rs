@@ -92,6 +92,13 @@ impl From<Vec<Package>> for Said {
     }
 }
 
+impl Form {
+    /// Tells whether a file of this form may be large, and is read into memory whole.
+    pub fn is_large(self) -> bool {
+        matches!(self, Self::Dpkg | Self::Apk | Self::RpmSqlite | Self::RpmNdb | Self::RpmBdb | Self::NpmLock)
+    }
+}
+
 /// The smallest and the largest file that may be an executable of interest, in bytes.
 const EXECUTABLE: std::ops::RangeInclusive<i64> = (16 << 10)..=(4 << 30);
 

@@ -19,7 +19,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use bytes::Bytes;
-pub use walk::{Entry, Visit, Walked};
+pub use walk::{Entry, Later, Visit, Walked};
 
 use crate::error::{Error, Kind, Result};
 
@@ -91,6 +91,11 @@ impl Tree {
     /// be read is reported in what is returned.
     pub fn walk(&self, visit: &mut dyn FnMut(&Entry<'_>) -> Visit) -> Result<Walked> {
         walk::walk(&self.roots, &self.limits, visit)
+    }
+
+    /// Tells whether it is one directory, and not several that make up one.
+    pub fn is_single(&self) -> bool {
+        self.roots.len() == 1
     }
 
     /// Opens a regular file by its path from the root. No component may be a link.

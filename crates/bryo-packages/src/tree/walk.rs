@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -20,12 +21,41 @@ pub struct Entry<'a> {
     pub path: &'a [u8],
     /// What it is.
     pub kind: FileType,
-    dir: BorrowedFd<'a>,
+    dirs: &'a Arc<Vec<OwnedFd>>,
+    at: usize,
     name: &'a [u8],
     hides: bool,
 }
 
+/// A name of a tree that is looked at later, by whoever has time. Its directory stays open until then.
+#[derive(Debug)]
+pub struct Later {
+    path: Vec<u8>,
+    kind: FileType,
+    dirs: Arc<Vec<OwnedFd>>,
+    at: usize,
+    name: usize,
+}
+
+impl Later {
+    /// Returns the name as the walk has seen it.
+    pub fn entry(&self) -> Entry<'_> {
+        let name = &self.path[self.name..];
+        Entry { path: &self.path, kind: self.kind, dirs: &self.dirs, at: self.at, name, hides: false }
+    }
+}
+
 impl Entry<'_> {
+    /// Puts it off.
+    pub fn later(&self) -> Later {
+        let name = self.path.len() - self.name.len();
+        Later { path: self.path.to_vec(), kind: self.kind, dirs: Arc::clone(self.dirs), at: self.at, name }
+    }
+
+    fn dir(&self) -> BorrowedFd<'_> {
+        self.dirs[self.at].as_fd()
+    }
+
     /// Returns the last component of its path.
     pub fn name(&self) -> &[u8] {
         self.name
@@ -47,7 +77,7 @@ impl Entry<'_> {
     ///
     /// [`Kind::Io`].
     pub fn stat(&self) -> Result<Stat> {
-        let stat = rustix::fs::statat(self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = rustix::fs::statat(self.dir(), self.name, AtFlags::SYMLINK_NOFOLLOW);
         stat.map_err(|e| Error::io(format!("look at {}", self.text()), e))
     }
 
@@ -57,7 +87,7 @@ impl Entry<'_> {
     ///
     /// [`Kind::Io`].
     pub fn open(&self) -> Result<Bytes> {
-        let file = regular(self.dir, self.name).map_err(|e| Error::io(format!("read {}", self.text()), e))?;
+        let file = regular(self.dir(), self.name).map_err(|e| Error::io(format!("read {}", self.text()), e))?;
         Ok(Bytes::new(file, self.text()))
     }
 
@@ -67,12 +97,12 @@ impl Entry<'_> {
     ///
     /// [`Kind::NotFound`], [`Kind::Io`].
     pub fn directory(&self) -> Result<OwnedFd> {
-        directory(self.dir, self.name).map_err(|e| Error::io(format!("read {}", self.text()), e))
+        directory(self.dir(), self.name).map_err(|e| Error::io(format!("read {}", self.text()), e))
     }
 
     /// Tells whether there is a directory of another name beside it.
     pub fn has_directory(&self, name: &str) -> bool {
-        let stat = rustix::fs::statat(self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = rustix::fs::statat(self.dir(), name, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
@@ -84,7 +114,7 @@ impl Entry<'_> {
     pub fn beside(&self, name: &str) -> Result<Bytes> {
         let mut path = String::from_utf8_lossy(&self.path[..self.path.len() - self.name.len()]).into_owned();
         path.push_str(name);
-        match regular(self.dir, name.as_bytes()) {
+        match regular(self.dir(), name.as_bytes()) {
             Ok(file) => Ok(Bytes::new(file, path)),
             Err(e) => Err(Error::io(format!("read {path}"), e)),
         }
@@ -111,7 +141,7 @@ pub struct Walked {
 
 /// A directory that is being looked at.
 struct Level {
-    dirs: Vec<OwnedFd>,
+    dirs: Arc<Vec<OwnedFd>>,
     names: std::vec::IntoIter<(Vec<u8>, (FileType, usize))>,
     length: usize,
 }
@@ -123,6 +153,7 @@ pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&En
     let names = names(&dirs).map_err(top)?;
     let mut walked = Walked::default();
     let mut path: Vec<u8> = Vec::new();
+    let dirs = Arc::new(dirs);
     let mut levels = vec![Level { dirs, names: names.into_iter().collect::<Vec<_>>().into_iter(), length: 0 }];
     while let Some(level) = levels.last_mut() {
         path.truncate(level.length);
@@ -151,7 +182,7 @@ pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&En
                 Err(e) => note(&mut walked, &path, Error::io("read the directory", e)),
             }
         }
-        let entry = Entry { path: &path, kind, dir: level.dirs[at].as_fd(), name: &name, hides };
+        let entry = Entry { path: &path, kind, dirs: &level.dirs, at, name: &name, hides };
         if visit(&entry) == Visit::Skip {
             continue;
         }
@@ -164,7 +195,7 @@ pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&En
         match self::names(&dirs) {
             Ok(found) => {
                 let names = found.into_iter().collect::<Vec<_>>().into_iter();
-                levels.push(Level { dirs, names, length: path.len() });
+                levels.push(Level { dirs: Arc::new(dirs), names, length: path.len() });
             }
             Err(e) => note(&mut walked, &path, Error::io("read the directory", e)),
         }

@@ -47,6 +47,7 @@ mod logs;
 mod network;
 mod networks;
 mod observe;
+mod policy;
 mod ports;
 mod processes;
 mod proxies;

@@ -82,6 +82,9 @@ pub(super) struct General {
     /// has succeeded), container (the program itself) or ignore
     #[arg(long, value_name = "MODE")]
     sdnotify: Option<String>,
+    /// Show what each rule of the policy says, and why, and start nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) explain: bool,
     /// Show what would be started, and start nothing
     #[arg(long)]
     pub(super) dry_run: bool,

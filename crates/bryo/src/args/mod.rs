@@ -60,6 +60,11 @@ impl RunArgs {
         self.flags.general.dry_run
     }
 
+    /// Tells whether to show what the policy says of it, and start nothing.
+    pub fn explain(&self) -> bool {
+        self.flags.general.explain
+    }
+
     /// Tells whether to run in the background.
     pub fn detach(&self) -> bool {
         self.flags.general.detach

@@ -6,6 +6,7 @@ use std::io::Seek;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bryo_engine::packages::age;
 use bryo_image::registry::{RegistryOptions, fetch};
 use bryo_packages::advisories::store::{Header, Provenance, Store};
 use bryo_packages::advisories::{FILE_MAX, Feed, alpine, debian, epss, kev, osv};
@@ -256,13 +257,6 @@ fn read_osv(fetcher: &Fetcher, place: &str) -> Result<(Feed, Option<String>)> {
 /// Opens the directory of advisories.
 pub(super) fn store(context: &Context) -> Result<Store> {
     Ok(Store::new(context.data()?.join("advisories")))
-}
-
-/// Says how many days ago the older of publication and fetching was.
-pub(super) fn age(header: &Header) -> i64 {
-    let seconds = |text: &str| text.parse::<Timestamp>().map_or(0, Timestamp::as_second);
-    let then = seconds(&header.date).min(seconds(&header.fetched));
-    (Timestamp::now().as_second() - then) / (24 * 60 * 60)
 }
 
 /// Flags of `bryo advisories ls`.

@@ -36,6 +36,7 @@ pub mod logs;
 pub mod man;
 pub mod network;
 pub mod pause;
+pub mod policy;
 pub mod port;
 pub mod prune;
 pub mod ps;

@@ -71,7 +71,7 @@ impl Verb for Ps {
         } else if self.quiet && self.format.is_none() {
             records.iter().map(|r| self.id(r).to_owned() + "\n").collect()
         } else {
-            self.show(context, &engine, &records)?
+            self.show(&engine, &records)?
         };
         output::print(&text)?;
         Ok(ExitCode::SUCCESS)
@@ -86,7 +86,7 @@ impl Ps {
         Ok(Listing { all: self.all, last: if self.latest { Some(1) } else { last }, filters })
     }
 
-    fn show(&self, context: &Context, engine: &Engine, records: &[Record]) -> Result<String> {
+    fn show(&self, engine: &Engine, records: &[Record]) -> Result<String> {
         let format = self.format.as_deref().filter(|format| *format != "table");
         let counts = self.size || format.is_some_and(|format| format.contains(".Size"));
         let sizes = if counts { engine.sizes(records, true)? } else { Vec::new() };
@@ -94,7 +94,7 @@ impl Ps {
             records.iter().enumerate().map(|(n, record)| self.row(engine, record, sizes.get(n))).collect();
         let judges = self.vulns || format.is_some_and(|format| format.contains(".Vulns"));
         if judges {
-            add_vulns(context, engine, records, &mut rows)?;
+            add_vulns(engine, records, &mut rows)?;
         }
         if let Some(format) = format {
             return template::list(format, &rows, TITLES);
@@ -156,10 +156,10 @@ impl Ps {
 }
 
 /// Adds to the rows of containers that run what their packages have.
-fn add_vulns(context: &Context, engine: &Engine, records: &[Record], rows: &mut [Value]) -> Result<()> {
+fn add_vulns(engine: &Engine, records: &[Record], rows: &mut [Value]) -> Result<()> {
     let runs = |record: &Record| matches!(record.state.status.as_str(), "running" | "paused");
     let running: Vec<Record> = records.iter().filter(|record| runs(record)).cloned().collect();
-    let mut found = vulns::summaries(context, engine, &running, Vec::new(), advisories::MAX_AGE)?.into_iter();
+    let mut found = vulns::summaries(engine, &running, Vec::new(), advisories::MAX_AGE)?.into_iter();
     for (record, row) in records.iter().zip(rows) {
         let summary = if runs(record) { found.next() } else { None };
         row["Vulns"] = Value::String(summary.map_or_else(String::new, |summary| summary.short()));

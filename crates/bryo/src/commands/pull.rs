@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo pull`.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bryo_engine::Engine;
 use bryo_engine::events::{Event, Type};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::progress::Progress;
@@ -30,6 +34,9 @@ pub struct Pull {
     /// Choose the image for this platform: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
+    /// Keep FILE as a signature of the image: a bundle of Sigstore, or what cosign download signature prints
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    signature: Vec<PathBuf>,
     #[command(flatten)]
     tls: Tls,
     /// The image
@@ -66,13 +73,29 @@ impl Verb for Pull {
     fn run(self, context: &Context) -> Result<ExitCode> {
         let wish =
             Wish { source: self.image.parse()?, platform: self.platform, quiet: self.quiet, tls: Some(self.tls) };
-        let names = wish.get(context)?.into_iter().map(|record| {
+        let records = wish.get(context)?;
+        if !self.signature.is_empty() {
+            keep(&context.engine()?, &records, &self.signature)?;
+        }
+        let names = records.into_iter().map(|record| {
             let name = record.reference.unwrap_or_else(|| record.manifest.to_string());
             format!("{}\n", output::line(&name))
         });
         output::print(&names.collect::<String>())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Keeps files as signatures of images that are here.
+fn keep(engine: &Engine, records: &[ImageRecord], files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let fail = |error: std::io::Error| Error::io(format!("read {}", file.display()), &error);
+        let mut document = Vec::new();
+        let opened = File::open(file).map_err(fail)?;
+        opened.take(bryo_engine::policy::SIGNATURE_MAX + 1).read_to_end(&mut document).map_err(fail)?;
+        records.iter().try_for_each(|record| engine.keep_signature(&record.manifest, &document))?;
+    }
+    Ok(())
 }
 
 /// Fetches an image for a container. The calling process must have one thread, and has one again afterwards.
@@ -128,6 +151,13 @@ impl Wish {
             };
             bryo_image::pull::pull(engine.store(), &worker, reference, &options, progress)?;
             let record = engine.store().find(&reference.to_string())?;
+            let rules = engine.rules()?;
+            let (signed, sbom) = (rules.wants_signature(&reference.to_string()), rules.wants_sbom());
+            if signed || sbom {
+                let registry = &options.registry;
+                let found = bryo_image::pull::attached(engine.store(), reference, &record, registry, sbom, progress)?;
+                engine.keep_signatures(&found)?;
+            }
             let pulled = Event::now(Type::Image, "pull", reference.to_string()).with("name", reference.repository());
             engine.journal().write(&[pulled]);
             return Ok(vec![record]);

@@ -19,7 +19,7 @@ use bryo_launch::relay::{Caller, size_of};
 use crate::args::{Environment, RunArgs};
 use crate::cli::Verb;
 use crate::commands::start::{self, note};
-use crate::commands::{installs, learn, pull, service};
+use crate::commands::{installs, learn, policy, pull, service};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output;
@@ -34,6 +34,7 @@ impl Verb for RunArgs {
             return learn::would_break(self, context);
         }
         let (dry_run, quiet, detach, replace) = (self.dry_run(), self.quiet(), self.detach(), self.replace());
+        let explain = self.explain();
         let keys = self.detach_keys().map(Keys::parse).transpose()?.unwrap_or_default();
         let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
         let variable = |name: &str| std::env::var(name).ok();
@@ -41,7 +42,7 @@ impl Verb for RunArgs {
         let notifier = service::notifier(&options)?;
         let monitored = detach || service::is_monitored(&options);
         service::check(&options, notifier.as_ref(), detach, monitored)?;
-        if let (Some(notifier), true) = (&notifier, detach && !dry_run) {
+        if let (Some(notifier), true) = (&notifier, detach && !dry_run && !explain) {
             return service::background(context, notifier);
         }
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
@@ -52,6 +53,9 @@ impl Verb for RunArgs {
         }
         let engine = context.engine()?;
         let image = find(context, &engine, &options, quiet)?;
+        if explain {
+            return policy::explain(&[engine.verdict_on_run(&options, image)?]);
+        }
         if dry_run {
             let planned = engine.dry_run(&options, image)?;
             output::print(&(output::json(&planned.plan.spec)? + "\n"))?;

@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
-use bryo_packages::advisories::vex::{self, Statement};
-use bryo_packages::advisories::{FILE_MAX, Severity};
+use bryo_engine::packages::{age, statements};
+use bryo_packages::advisories::Severity;
+use bryo_packages::advisories::vex::Statement;
 use bryo_packages::inventory::Inventory;
 use bryo_packages::matching::{Knowledge, Match, Matches, State};
-use bryo_packages::tree::Bytes;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::advisories::{MAX_AGE, age, store};
+use super::advisories::MAX_AGE;
 use super::sbom::{Target, complain};
 use crate::cli::Verb;
 use crate::context::Context;
@@ -85,7 +85,7 @@ impl Verb for Vulns {
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
-        let worst = if self.all { self.every(context, &engine)? } else { self.named(context, &engine)? };
+        let worst = if self.all { self.every(&engine)? } else { self.named(&engine)? };
         let found = self.fail_on.is_some_and(|limit| worst.is_some_and(|worst| worst >= limit));
         Ok(if found { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
     }
@@ -93,7 +93,7 @@ impl Verb for Vulns {
 
 impl Vulns {
     /// Shows the flaws of what was named, and returns how bad the worst is.
-    fn named(&self, context: &Context, engine: &Engine) -> Result<Option<Severity>> {
+    fn named(&self, engine: &Engine) -> Result<Option<Severity>> {
         let mut looked = Vec::new();
         for name in &self.names {
             let target = Target::find(engine, name)?;
@@ -102,7 +102,7 @@ impl Vulns {
             looked.push((name, target, inventory));
         }
         let inventories: Vec<&Inventory> = looked.iter().map(|(_, _, inventory)| inventory).collect();
-        let knowledge = know(context, &inventories, documents(&self.vex)?, self.max_age)?;
+        let knowledge = know(engine, &inventories, statements(&self.vex)?, self.max_age)?;
         let mut found = Vec::new();
         for (name, target, inventory) in &looked {
             let matches = knowledge.matches(inventory, &target.names());
@@ -118,10 +118,10 @@ impl Vulns {
     }
 
     /// Shows for each running container what it has, and returns how bad the worst is.
-    fn every(&self, context: &Context, engine: &Engine) -> Result<Option<Severity>> {
+    fn every(&self, engine: &Engine) -> Result<Option<Severity>> {
         let listing = bryo_engine::list::Listing::default();
         let records = engine.list(&listing)?;
-        let all = summaries(context, engine, &records, documents(&self.vex)?, self.max_age)?;
+        let all = summaries(engine, &records, statements(&self.vex)?, self.max_age)?;
         let rows: Vec<Value> = records.iter().zip(&all).map(|(record, summary)| summary.row(record)).collect();
         let usual = "table {{.Names}}\t{{.Image}}\t{{.Critical}}\t{{.High}}\t{{.Medium}}\t{{.Low}}\t{{.Unknown}}\t\
             {{.Fixable}}\t{{.Exploited}}\t{{.AtRunTime}}\t{{.Scan}}";
@@ -176,27 +176,14 @@ fn row(name: &str, found: &Match) -> Value {
     })
 }
 
-/// Reads the documents of those who know a product.
-fn documents(paths: &[PathBuf]) -> Result<Vec<Statement>> {
-    let mut all = Vec::new();
-    for path in paths {
-        let shown = path.display().to_string();
-        let file = std::fs::File::open(path).map_err(|e| Error::io(format!("read {shown}"), &e))?;
-        let data = Bytes::of(file, shown.as_str()).whole(usize::try_from(FILE_MAX).unwrap_or(usize::MAX))?;
-        let read = vex::parse(&data);
-        all.extend(read.map_err(|e| Error::message(format!("read {shown}: {}", e.chain())))?);
-    }
-    Ok(all)
-}
-
 /// Opens what is known, and says what of it is stale.
 pub(super) fn know(
-    context: &Context,
+    engine: &Engine,
     inventories: &[&Inventory],
     vex: Vec<Statement>,
     max_age: u32,
 ) -> Result<Knowledge> {
-    let store = store(context)?;
+    let store = engine.advisories();
     if store.list().0.is_empty() {
         let why = "look for vulnerabilities: there are no advisories here";
         return Err(Error::message(why).hint("bryo advisories update"));

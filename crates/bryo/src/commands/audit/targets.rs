@@ -10,12 +10,13 @@ use std::sync::{Mutex, OnceLock};
 use bryo_audit::{Auditor, Outcome, engines};
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
+use bryo_engine::policy::{Report, Verdict};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::changes::ChangeKind;
 use bryo_image::reference::Source;
 use bryo_image::store::{ImageRecord, Store};
 
-use crate::commands::pull;
+use crate::commands::{policy, pull};
 use crate::context::Context;
 use crate::errors::{Error, Result};
 
@@ -154,7 +155,11 @@ impl Targets<'_> {
             return Ok(vec![self.container(&engine, &record)]);
         }
         match engine.store().find(name) {
-            Ok(record) => Ok(vec![self.auditor.image(engine.store(), &record, name)]),
+            Ok(record) => {
+                let mut outcome = self.auditor.image(engine.store(), &record, name);
+                self.add_policy(&mut outcome, policy::report(&engine, name));
+                Ok(vec![outcome])
+            }
             Err(error) if error.kind() == bryo_image::Kind::NotFound => {
                 let what = "no such file, directory, container or image; an image that is elsewhere is docker://NAME";
                 Err(Error::message(what))
@@ -163,7 +168,23 @@ impl Targets<'_> {
         }
     }
 
+    /// Adds the rules of the policy that do not hold; a policy that cannot be read is a rule that does not hold.
+    fn add_policy(&self, outcome: &mut Outcome, report: Result<Report>) {
+        let told = |v: &Verdict| format!("{}:{}: {}: {}; {}", v.file.display(), v.line, v.rule, v.why, v.remedy);
+        let broken = match report {
+            Ok(report) => report.broken().map(told).collect(),
+            Err(error) => error.text().into_iter().collect::<Vec<_>>(),
+        };
+        self.auditor.policy(outcome, broken);
+    }
+
     fn container(&self, engine: &Engine, record: &Record) -> Outcome {
+        let mut outcome = self.judged(engine, record);
+        self.add_policy(&mut outcome, engine.verdict_on_container(record).map_err(Error::from));
+        outcome
+    }
+
+    fn judged(&self, engine: &Engine, record: &Record) -> Outcome {
         let text = match engine.inspect(record) {
             Ok(value) => value.to_string(),
             Err(error) => return Outcome::failed(&record.name, error.to_string()),

@@ -85,6 +85,10 @@ pub struct Build {
     /// Attest what the image was made of: true, false, mode=min or mode=max
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     provenance: Provenance,
+    /// Attach a bill of materials (SPDX)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    sbom: bool,
     /// How the steps are shown
     #[arg(long, value_enum, default_value_t = Form::Auto, value_name = "FORM")]
     progress: Form,
@@ -185,6 +189,7 @@ impl Build {
             compression: self.compression.into(),
             squash: self.squash,
             provenance: self.provenance.0,
+            sbom: self.sbom,
             no_cache: self.no_cache,
             require_nonroot: self.require_nonroot,
             source_date_epoch,

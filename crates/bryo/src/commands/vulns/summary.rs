@@ -13,7 +13,6 @@ use bryo_packages::matching::{Knowledge, Match, State};
 use serde_json::{Value, json};
 
 use super::know;
-use crate::context::Context;
 use crate::errors::{Error, Result};
 
 /// What is known of one container.
@@ -36,16 +35,10 @@ pub struct Summary {
 }
 
 /// Looks at containers, one after the other. One that cannot be looked at is told as such.
-pub fn summaries(
-    context: &Context,
-    engine: &Engine,
-    records: &[Record],
-    vex: Vec<Statement>,
-    max_age: u32,
-) -> Result<Vec<Summary>> {
+pub fn summaries(engine: &Engine, records: &[Record], vex: Vec<Statement>, max_age: u32) -> Result<Vec<Summary>> {
     let looked: Vec<_> = records.iter().map(|record| engine.packages_of_container(record, false)).collect();
     let inventories: Vec<&Inventory> = looked.iter().flatten().map(|contained| &contained.inventory).collect();
-    let knowledge = know(context, &inventories, vex, max_age)?;
+    let knowledge = know(engine, &inventories, vex, max_age)?;
     let sum = |(record, looked): (&Record, bryo_engine::error::Result<Contained>)| match looked {
         Ok(contained) => Summary::look(record, &contained, &knowledge),
         Err(error) => Summary::blind(Error::from(error).text().unwrap_or_default()),
