@@ -21,6 +21,7 @@ mod facts;
 mod implied;
 mod layer;
 mod places;
+mod services;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};

@@ -98,6 +98,10 @@ fn services() -> Ground {
         tar.link("srv/link", "/etc/shadow");
         tar.directory("etc/redis", (102, 105), 0o2770);
         tar.file("etc/redis/redis.conf", (102, 105), 0o640, b"bind 127.0.0.1\n");
+        tar.directory("etc/ppp", (0, 105), 0o750);
+        tar.file("etc/ppp/secrets", (0, 105), 0o640, b"secret");
+        tar.file("etc/ppp/open", (0, 105), 0o644, b"open");
+        tar.file("etc/ppp/certificate", (0, 104), 0o640, b"not the service's alone");
         tar.directory("etc/postgresql", (101, 103), 0o755);
         tar.file("etc/postgresql/pg_hba.conf", (101, 103), 0o640, b"local all\n");
         tar.directory("app", (0, 0), 0o755);
@@ -147,8 +151,12 @@ fn state_changes_hands_and_nothing_else() {
         ("/etc/ssl/private", 0, 0o755),
         ("/etc/ssl/private/key.pem", 104, 0o640),
         ("/bin/sh", 0, 0o755),
-        ("/var", 0, 0o755),
-        ("/var/lib", 0, 0o755),
+        ("/etc/ppp", 65532, 0o750),
+        ("/etc/ppp/secrets", 65532, 0o640),
+        ("/etc/ppp/open", 105, 0o644),
+        ("/etc/ppp/certificate", 104, 0o640),
+        ("/var", 65532, 0o1775),
+        ("/var/lib", 65532, 0o1775),
         ("/var/lib/dpkg", 0, 0o755),
         ("/var/lib/dpkg/status", 0, 0o644),
         ("/var/cache/apt", 0, 0o755),
@@ -164,9 +172,12 @@ fn state_changes_hands_and_nothing_else() {
     }
     assert_eq!(seen["/srv/setuid"].uid, 0);
     // The run user comes first and stands in for the services whose files it got; no other byte has changed.
-    let stands_in = PASSWD.replace("postgres:x:101:", "postgres:x:65532:").replace("redis:x:102:", "redis:x:65532:");
+    let stands_in = PASSWD
+        .replace("postgres:x:101:103:", "postgres:x:65532:65532:")
+        .replace("redis:x:102:105:", "redis:x:65532:65532:");
     assert_eq!(seen["/etc/passwd"].text, format!("nonroot:x:65532:65532::/home/nonroot:/bin/sh\n{stands_in}"));
-    assert_eq!(seen["/etc/group"].text, format!("{GROUP}nonroot:x:65532:\n"));
+    let groups = GROUP.replace("postgres:x:103:", "postgres:x:65532:").replace("redis:x:105:", "redis:x:65532:");
+    assert_eq!(seen["/etc/group"].text, format!("nonroot:x:65532:\n{groups}"));
     assert_eq!(seen["/etc/redis/redis.conf"].text, "bind 127.0.0.1\n");
     assert_eq!(seen["/var/lib/postgresql/main/wal"].size, 3 << 20);
 }
