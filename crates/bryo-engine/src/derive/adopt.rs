@@ -89,11 +89,6 @@ impl<'a> Adoption<'a> {
     }
 
     /// Returns the accounts, other than root, that owned a state directory.
-    pub fn owners(&self) -> &BTreeSet<u32> {
-        &self.owners
-    }
-
-    /// As [`Self::owners`], at the end.
     pub fn into_owners(self) -> BTreeSet<u32> {
         self.owners
     }

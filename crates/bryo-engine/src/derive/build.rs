@@ -133,8 +133,7 @@ impl Builder<'_> {
         let mut services = Services::default();
         if user.replaces_root && self.job.map.is_single() {
             // Everything belongs to the user already, whosever it is in the image.
-            let everybody = accounts.all().map(|account| account.uid.get()).collect();
-            services = Services::of(&accounts, &everybody);
+            services = Services::of(&accounts);
         } else if user.replaces_root {
             let owners;
             (owners, services) = self.adopt(&user, &accounts)?;
@@ -192,9 +191,8 @@ impl Builder<'_> {
         for path in places::outermost(state) {
             adoption.directory(&path, Rule::All)?;
         }
-        // Of a directory of the host the owners are not known, and its services are the host's.
-        let foreign = self.tree.foreign;
-        let services = if foreign { Services::default() } else { Services::of(accounts, adoption.owners()) };
+        // Those of a directory of the host are the host's.
+        let services = if self.tree.foreign { Services::default() } else { Services::of(accounts) };
         if let Some(etc) = etc {
             adoption.directory(&etc, Rule::OfServices(&services.gids))?;
         }

@@ -65,12 +65,12 @@ impl Files {
         if accounts.by_uid(user.uid).is_none() {
             let shell = user.shell.as_deref().unwrap_or(Path::new("/bin/sh")).display();
             let line = format!("{}:x:{uid}:{gid}::{}:{shell}\n", user.name, user.home.display());
-            let own = [(2, &services.uids, uid.as_str()), (3, &services.gids, gid.as_str())];
-            self.passwd.complete(tree, layer, &line, aliased(self.passwd.text(), &own))?;
+            let others = aliased(self.passwd.text(), &services.uids, &[&uid, &gid]);
+            self.passwd.complete(tree, layer, &line, others)?;
         }
         let group = if members { joined(self.group.text(), user) } else { self.group.text().to_vec() };
         if accounts.group_by_gid(user.gid).is_none() {
-            let others = aliased(&group, &[(2, &services.gids, gid.as_str())]);
+            let others = aliased(&group, &services.gids, &[&gid]);
             self.group.complete(tree, layer, &own_group(user, accounts), others.or(members.then_some(group)))?;
         } else if members {
             self.group.write(tree, layer, &group)?;
@@ -161,19 +161,17 @@ fn joined(group: &[u8], user: &User) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Gives lines other numbers: (which field, those that are replaced, by what). Nothing when there are none. A user's line
-/// is one of a service if its first number is; then its group is looked at.
-fn aliased(file: &[u8], own: &[(usize, &BTreeSet<u32>, &str)]) -> Option<Vec<u8>> {
+/// Gives the lines whose third field is one of some numbers others, from that field on; nothing when there are none.
+fn aliased(file: &[u8], numbers: &BTreeSet<u32>, by: &[&str]) -> Option<Vec<u8>> {
     let mut found = false;
     let mut text = Vec::with_capacity(file.len() + 1);
     for line in file.split_inclusive(|b| *b == b'\n') {
         let mut fields: Vec<&[u8]> = line.splitn(5, |b| *b == b':').collect();
-        for (at, numbers, by) in own {
-            let number = fields.get(*at).and_then(|f| std::str::from_utf8(f).ok()?.parse::<u32>().ok());
-            if fields.len() < 4 || !number.is_some_and(|n| n != 0 && numbers.contains(&n)) {
-                break;
+        let number = fields.get(2).and_then(|f| std::str::from_utf8(f).ok()?.parse::<u32>().ok());
+        if fields.len() > 3 && number.is_some_and(|n| n != 0 && numbers.contains(&n)) {
+            for (field, by) in fields[2..].iter_mut().zip(by) {
+                *field = by.as_bytes();
             }
-            fields[*at] = by.as_bytes();
             found = true;
         }
         text.extend(fields.join(&b':'));
@@ -206,13 +204,12 @@ mod tests {
     fn accounts_of_services_become_names_of_the_user() {
         let passwd =
             b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/sbin/nologin\nirc:x:39:39::/:\nbad:x:33\nme:x:1000:33::/:";
-        let (uids, gids) = (BTreeSet::from([33, 39, 0]), BTreeSet::from([33]));
-        let text = aliased(passwd, &[(2, &uids, "65532"), (3, &gids, "5")]).unwrap();
+        let text = aliased(passwd, &BTreeSet::from([33, 39, 0]), &["65532", "5"]).unwrap();
         let expected = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:65532:5:www:/var/www:/sbin/nologin\n\
-            irc:x:65532:39::/:\nbad:x:33\nme:x:1000:33::/:";
+            irc:x:65532:5::/:\nbad:x:33\nme:x:1000:33::/:";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-        assert_eq!(aliased(passwd, &[(2, &BTreeSet::from([0, 7]), "65532")]), None);
-        let group = aliased(b"www-data:x:33:me\nirc:x:39:\n", &[(2, &gids, "5")]).unwrap();
+        assert_eq!(aliased(passwd, &BTreeSet::from([0, 7]), &["65532"]), None);
+        let group = aliased(b"www-data:x:33:me\nirc:x:39:\n", &BTreeSet::from([33]), &["5"]).unwrap();
         assert_eq!(String::from_utf8(group).unwrap(), "www-data:x:5:me\nirc:x:39:\n");
     }
 }

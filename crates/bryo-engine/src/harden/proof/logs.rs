@@ -34,8 +34,11 @@ const ALARMS: [&str; 12] = [
 ];
 
 /// What services say when they are not root, and go on all the same.
-const HARMLESS: [&str; 5] = [
-    "warning: unable to initgroups",
+const HARMLESS: [&str; 7] = [
+    // Who is not root has no groups that it could give away.
+    "initgroups",
+    "setgroups",
+    "supplementary group",
     "\"user\" directive makes sense only if the master process runs",
     "'user' directive is ignored when fpm is not running as root",
     "'group' directive is ignored when fpm is not running as root",

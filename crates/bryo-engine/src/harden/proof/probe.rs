@@ -80,7 +80,11 @@ fn udp(listener: &Listener) -> std::io::Result<String> {
 /// Reads one answer: what comes until there is a pause.
 fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut answer = vec![0; ANSWER_MAX];
-    match stream.read(&mut answer) {
+    let mut heard = stream.read(&mut answer);
+    while heard.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+        heard = stream.read(&mut answer);
+    }
+    match heard {
         Ok(length) => {
             answer.truncate(length);
             Ok(answer)
