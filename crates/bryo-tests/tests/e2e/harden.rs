@@ -290,8 +290,17 @@ fn a_service_gets_what_it_asks_for_and_no_more() {
         });
         home.bryo(&["rm", "-f", "svc"]).ok();
         run.wait_for(Duration::from_secs(30));
-        let text = home.bryo(&["harden", "-t", "localhost/new:1", &image]).ok();
+        let context = home.mkdir("context");
+        let file = context.join("Dockerfile").display().to_string();
+        let text = home.bryo(&["harden", "-t", "localhost/new:1", "--dockerfile", &file, &image]).ok();
         assert!(text.contains("does the same"), "{text}");
+        // So is what the Dockerfile makes.
+        home.bryo(&["build", "-q", "-t", "localhost/built:1", &context.display().to_string()]).ok();
+        let tried = "cat /etc/svc/secret && mkdir /var/lib/new && ! cat /etc/other && id -u";
+        for image in ["localhost/new:1", "localhost/built:1"] {
+            let said = home.run(&["--entrypoint", "sh", image, "-c", tried]).ok();
+            assert_eq!(said, "the group's65532\n", "{image}");
+        }
     }
 }
 
