@@ -229,7 +229,7 @@ pub(crate) fn no_spec() -> Spec {
 
 /// Returns the exit code of a container whose program could not be started. Source: Docker's `docker run` reference,
 /// "Exit status".
-fn unstarted(error: &Error) -> i32 {
+pub(crate) fn unstarted(error: &Error) -> i32 {
     match error.kind() {
         Kind::Launch(bryo_launch::Kind::NotFound) => 127,
         Kind::Launch(bryo_launch::Kind::NotExecutable) => 126,

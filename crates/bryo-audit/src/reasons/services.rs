@@ -26,9 +26,10 @@ struct Service {
 
 const IGNORED: &str = "nothing: it is passed over, with a warning, by who is not root";
 const TAKE_OUT: &str = "take the directive out of the file";
+const NAMED: &str = "the service's names for the user itself, which it may become; or take it out";
 
 /// Services that begin as root and become somebody else by a directive of their own.
-const SERVICES: [Service; 8] = [
+const SERVICES: [Service; 12] = [
     Service {
         name: "nginx",
         programs: &["nginx"],
@@ -87,8 +88,45 @@ const SERVICES: [Service; 8] = [
         name: "haproxy",
         programs: &["haproxy"],
         dirs: &["etc/haproxy/", "usr/local/etc/haproxy/"],
-        user: &["user", "group", "chroot"],
+        user: &["user", "group"],
         listen: &["bind"],
+        by: Remedy::Harden,
+        remedy: NAMED,
+    },
+    Service {
+        name: "haproxy",
+        programs: &["haproxy"],
+        dirs: &["etc/haproxy/", "usr/local/etc/haproxy/"],
+        user: &["chroot"],
+        listen: &[],
+        by: Remedy::Author,
+        remedy: TAKE_OUT,
+    },
+    Service {
+        name: "unbound",
+        programs: &["unbound"],
+        dirs: &["etc/unbound/"],
+        user: &["username:"],
+        listen: &["port:"],
+        by: Remedy::Harden,
+        remedy: NAMED,
+    },
+    Service {
+        name: "knot",
+        programs: &["knotd"],
+        dirs: &["etc/knot/"],
+        user: &["user:"],
+        listen: &[],
+        by: Remedy::Harden,
+        remedy: NAMED,
+    },
+    Service {
+        // It gives its groups away for each transfer, and does without only where it is to become nobody.
+        name: "rsync",
+        programs: &["rsync"],
+        dirs: &["etc/rsyncd.conf", "etc/rsyncd.d/"],
+        user: &["uid", "gid"],
+        listen: &["port"],
         by: Remedy::Author,
         remedy: TAKE_OUT,
     },
@@ -104,11 +142,13 @@ const SERVICES: [Service; 8] = [
 ];
 
 /// Flags of programs that change the user, and what the program does with them when it is not root.
-const FLAGS: [(&str, &[&str], Remedy); 4] = [
+const FLAGS: [(&str, &[&str], Remedy); 6] = [
     ("memcached", &["-u", "--user"], Remedy::Nobody),
     ("mysqld", &["--user", "-u"], Remedy::Nobody),
     ("mariadbd", &["--user", "-u"], Remedy::Nobody),
-    ("named", &["-u"], Remedy::Author),
+    ("named", &["-u"], Remedy::Harden),
+    ("slapd", &["-u"], Remedy::Harden),
+    ("privoxy", &["--user"], Remedy::Author),
 ];
 
 /// Tells whether a file may be configuration of a service that is known here.
@@ -129,7 +169,11 @@ pub(super) fn reasons(image: &Image, started: &Started) -> Vec<Reason> {
             && step.command.value(flags).is_some()
         {
             let what = format!("changes the user: {}", step.command.shown());
-            let remedy = if *by == Remedy::Nobody { IGNORED } else { "take the flag out" };
+            let remedy = match by {
+                Remedy::Nobody => IGNORED,
+                Remedy::Harden => NAMED,
+                Remedy::Author => "take the flag out",
+            };
             found.push(Reason::new(Cause::UserDirective, what, *by, remedy));
         }
     }

@@ -57,6 +57,26 @@ const CASES: &[Case] = &[
         "\"Cmd\":[\"supervisord\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
         "\"Cmd\":[\"other\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
     ),
+    (
+        Cause::UserDirective,
+        Remedy::Harden,
+        "\"Cmd\":[\"haproxy\"]\n0644 0:0 etc/haproxy/haproxy.cfg = user haproxy",
+        "\"Cmd\":[\"haproxy\"]\n0644 0:0 etc/haproxy/haproxy.cfg = maxconn 9",
+    ),
+    (
+        Cause::UserDirective,
+        Remedy::Author,
+        "\"Cmd\":[\"haproxy\"]\n0644 0:0 etc/haproxy/haproxy.cfg = chroot /var/lib/haproxy",
+        "\"Cmd\":[\"x\"]\n0644 0:0 etc/haproxy/haproxy.cfg = chroot /var/lib/haproxy",
+    ),
+    (
+        Cause::UserDirective,
+        Remedy::Author,
+        "\"Cmd\":[\"rsync\",\"--daemon\"]\n0644 0:0 etc/rsyncd.conf = uid = nobody",
+        "\"Cmd\":[\"rsync\",\"--daemon\"]\n0644 0:0 etc/rsyncd.conf = path = /data",
+    ),
+    (Cause::UserDirective, Remedy::Harden, r#""Cmd":["named","-u","bind"]"#, r#""Cmd":["named","-g"]"#),
+    (Cause::UserDirective, Remedy::Author, r#""Cmd":["privoxy","--user","x"]"#, r#""Cmd":["privoxy","x"]"#),
     (Cause::UserDirective, Remedy::Nobody, r#""Cmd":["memcached","-u","x"]"#, r#""Cmd":["memcached","-p","1"]"#),
     (Cause::LowPort, Remedy::Harden, r#""ExposedPorts":{"80/tcp":{}}"#, r#""ExposedPorts":{"8080/tcp":{}}"#),
     (

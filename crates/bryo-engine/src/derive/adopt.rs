@@ -14,6 +14,7 @@ use bryo_sys::{Errno, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::layer::{Attributes, Layer};
+use super::services;
 use super::tree::{Tree, kind};
 
 /// The largest file of root that changes hands, in bytes.
@@ -24,9 +25,6 @@ const SERVICE_FILE_MAX: u64 = 64 << 20;
 
 /// How many bytes are copied for one image at most.
 const TOTAL_MAX: u64 = 256 << 20;
-
-/// Ids of accounts that packages make for their services. Source: Debian Policy 9.2.2; others begin at 1000 as well.
-pub(super) const SERVICES: std::ops::Range<u32> = 1..1000;
 
 /// How many entries are looked at for one image at most.
 const ENTRIES_MAX: u32 = 250_000;
@@ -49,12 +47,13 @@ const SECRETS: [&str; 10] = [
 ];
 
 /// Which entries change hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule<'a> {
     /// All of them.
     All,
-    /// Those that belong to a service account.
-    OfServices,
+    /// Those that belong to a service account; of root's those that a group of these may use and others may not, which
+    /// change their group alone.
+    OfServices(&'a BTreeSet<u32>),
 }
 
 /// What gives things to a user.
@@ -66,14 +65,14 @@ pub(super) struct Adoption<'a> {
     protected: BTreeSet<PathBuf>,
     bytes: u64,
     entries: u32,
-    services: BTreeSet<u32>,
+    owners: BTreeSet<u32>,
 }
 
 impl<'a> Adoption<'a> {
     /// Prepares to give things to a user and a group inside, but nothing at or below the real paths given.
     pub fn new(tree: &'a Tree, layer: &'a mut Layer, to: (u32, u32), mut protected: BTreeSet<PathBuf>) -> Self {
         protected.extend(SECRETS.iter().filter_map(|path| Some(tree.real(Path::new(path)).ok()?.path)));
-        Self { tree, layer, to, protected, bytes: 0, entries: 0, services: BTreeSet::new() }
+        Self { tree, layer, to, protected, bytes: 0, entries: 0, owners: BTreeSet::new() }
     }
 
     /// Gives a directory, by its real path, and what is in it.
@@ -81,7 +80,7 @@ impl<'a> Adoption<'a> {
     /// # Errors
     ///
     /// When the layer cannot be written. What cannot be read keeps its owner.
-    pub fn directory(&mut self, path: &Path, rule: Rule) -> Result<()> {
+    pub fn directory(&mut self, path: &Path, rule: Rule<'_>) -> Result<()> {
         match self.tree.look(path) {
             Ok(Some((_, stat))) if kind(&stat) == FileType::Directory => self.entry(path, &stat, rule, 0),
             Ok(_) => Ok(()),
@@ -90,18 +89,21 @@ impl<'a> Adoption<'a> {
     }
 
     /// Returns the accounts, other than root, that owned a state directory.
-    pub fn into_services(self) -> BTreeSet<u32> {
-        self.services
+    pub fn into_owners(self) -> BTreeSet<u32> {
+        self.owners
     }
 
-    fn entry(&mut self, path: &Path, stat: &Stat, rule: Rule, depth: u32) -> Result<()> {
+    fn entry(&mut self, path: &Path, stat: &Stat, rule: Rule<'_>, depth: u32) -> Result<()> {
         self.entries += 1;
         if self.entries > ENTRIES_MAX || self.protected.contains(path) {
             return Ok(());
         }
-        let (uid, _) = self.tree.owner(stat);
-        let applies = rule == Rule::All || uid != 0;
-        let attributes = Attributes { uid: self.to.0, gid: self.to.1, mode: stat.st_mode & 0o7777 };
+        let (uid, gid) = self.tree.owner(stat);
+        let (applies, to) = match rule {
+            Rule::OfServices(gids) if uid == 0 => (gids.contains(&gid) && is_for_group(stat), 0),
+            _ => (true, self.to.0),
+        };
+        let attributes = Attributes { uid: to, gid: self.to.1, mode: stat.st_mode & 0o7777 };
         match kind(stat) {
             FileType::Directory => {
                 // Everybody can write to such a one of root already, and its owner could take away what others put
@@ -110,8 +112,8 @@ impl<'a> Adoption<'a> {
                 if applies && !common {
                     self.layer.directory(self.tree, path, attributes)?;
                 }
-                if SERVICES.contains(&uid) && rule == Rule::All {
-                    self.services.insert(uid);
+                if services::IDS.contains(&uid) && matches!(rule, Rule::All) {
+                    self.owners.insert(uid);
                 }
                 self.below(path, rule, depth + 1)
             }
@@ -130,7 +132,7 @@ impl<'a> Adoption<'a> {
         }
     }
 
-    fn below(&mut self, path: &Path, rule: Rule, depth: u32) -> Result<()> {
+    fn below(&mut self, path: &Path, rule: Rule<'_>, depth: u32) -> Result<()> {
         if depth > DEPTH_MAX {
             return Ok(());
         }
@@ -172,6 +174,11 @@ impl<'a> Adoption<'a> {
         })?;
         self.layer.times(&to, stat)
     }
+}
+
+/// Tells whether the group may do what others may not.
+fn is_for_group(stat: &Stat) -> bool {
+    (stat.st_mode >> 3) & !stat.st_mode & 0o7 != 0
 }
 
 fn size(stat: &Stat) -> u64 {

@@ -21,9 +21,10 @@ use bryo_sys::{Errno, check};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 
-use super::adopt::{Adoption, Rule, SERVICES};
+use super::adopt::{Adoption, Rule};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
+use super::services::{self, Services};
 use super::tree::{Tree, kind};
 use super::{Hardening, entries, implied, places, programs};
 use crate::error::{Error, Kind, Result};
@@ -34,10 +35,6 @@ pub(super) const CONTENT: &str = "fs";
 
 /// How many declared volumes are looked at.
 const VOLUMES_MAX: usize = 256;
-
-/// Groups that no service gets for the run user: they stand for the whole machine.
-const POWERFUL: [&str; 10] =
-    ["root", "shadow", "sudo", "wheel", "disk", "kmem", "docker", "lxd", "systemd-journal", "adm"];
 
 /// What to make.
 #[derive(Debug)]
@@ -133,22 +130,21 @@ impl Builder<'_> {
         let mut user = users::resolve(self.job.wanted, self.job.groups, &accounts)?;
         self.require_mapped(&mut user)?;
         user.replaces_root |= self.job.hardening.is_some() && self.job.wanted.image_is_root();
-        let mut services = BTreeSet::new();
+        let mut services = Services::default();
         if user.replaces_root && self.job.map.is_single() {
             // Everything belongs to the user already, whosever it is in the image.
-            services = accounts.ids().filter(|uid| SERVICES.contains(uid)).collect();
+            services = Services::of(&accounts);
         } else if user.replaces_root {
-            services = self.adopt(&user)?;
-            self.join(&mut user, &services, &accounts);
+            let owners;
+            (owners, services) = self.adopt(&user, &accounts)?;
+            self.join(&mut user, &owners, &accounts);
         }
         self.own_directories(&user)?;
         self.mount_points()?;
         self.describe()?;
         self.programs()?;
-        files.complete(self.tree, &mut self.layer, (&user, &services), &accounts)?;
-        if self.job.hardening.is_some_and(|hardening| hardening.groups) {
-            files.join(self.tree, &mut self.layer, &user, &accounts)?;
-        }
+        let members = self.job.hardening.is_some_and(|hardening| hardening.groups);
+        files.complete(self.tree, &mut self.layer, (&user, &services), (&accounts, members))?;
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
         let state = self.state(&user);
         Ok(Facts {
@@ -182,8 +178,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Gives the user what root would write to, and returns the accounts that had some of it.
-    fn adopt(&mut self, user: &User) -> Result<BTreeSet<u32>> {
+    /// Gives the user what root would write to, and returns the accounts that had some of it, and all services.
+    fn adopt(&mut self, user: &User, accounts: &Accounts) -> Result<(BTreeSet<u32>, Services)> {
         let mut state = places::variable(self.tree);
         for path in [Path::new("/run"), Path::new("/srv"), &user.home].into_iter().chain(self.job.workdir.as_deref()) {
             state.extend(self.existing(path).filter(|real| !places::is_system(real)));
@@ -197,19 +193,40 @@ impl Builder<'_> {
         for path in places::outermost(state) {
             adoption.directory(&path, Rule::All)?;
         }
+        // Those of a directory of the host are the host's.
+        let services = if self.tree.foreign { Services::default() } else { Services::of(accounts) };
         if let Some(etc) = etc {
-            adoption.directory(&etc, Rule::OfServices)?;
+            adoption.directory(&etc, Rule::OfServices(&services.gids))?;
         }
-        Ok(adoption.into_services())
+        let owners = adoption.into_owners();
+        self.share(user)?;
+        Ok((owners, services))
+    }
+
+    /// Lets the user make directories where services keep theirs. They stay root's, with the sticky bit: what is in them
+    /// and belongs to others can be neither renamed nor removed.
+    fn share(&mut self, user: &User) -> Result<()> {
+        for path in places::SHARED {
+            let Ok(real) = self.tree.real(Path::new(path)) else { continue };
+            let Some(stat) = real.stat.as_ref().filter(|_| real.is_dir() && !places::is_system(&real.path)) else {
+                continue;
+            };
+            let found = Attributes::of(self.tree, stat);
+            if found.uid == 0 && found.mode & 0o002 == 0 {
+                let shared = Attributes { gid: user.gid.get(), mode: found.mode | 0o1070, ..found };
+                self.layer.directory(self.tree, &real.path, shared)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the user the groups of the services whose state it has: what they may read, it must.
-    fn join(&self, user: &mut User, services: &BTreeSet<u32>, accounts: &Accounts) {
-        for account in services.iter().filter_map(|uid| accounts.by_uid(InsideId::new(*uid)?)) {
+    fn join(&self, user: &mut User, owners: &BTreeSet<u32>, accounts: &Accounts) {
+        for account in owners.iter().filter_map(|uid| accounts.by_uid(InsideId::new(*uid)?)) {
             user.groups.push(account.gid);
             user.groups.extend(accounts.groups_of(&account.name));
         }
-        let powerful: Vec<_> = POWERFUL.iter().filter_map(|name| Some(accounts.group_by_name(name)?.gid)).collect();
+        let powerful = services::powerful(accounts);
         user.groups.sort_unstable();
         user.groups.dedup();
         user.groups.retain(|gid| {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The account files: what the image has, and the lines that the run user needs.
 //!
-//! A file that has the user is left alone. Else it gets one more line. The accounts of services whose state the user
-//! has taken over become other names of the user: a start script that gives a directory to its service gives it to
-//! whom it belongs already, which the kernel allows, and every other byte stays.
+//! A file that has the user is left alone. Else it gets one more line. The accounts of services become other names of
+//! the user, and their groups of its group: a start script that gives a directory to its service gives it to whom it
+//! belongs already, which the kernel allows, and every other byte stays.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,6 +13,7 @@ use bryo_identity::InsideId;
 use bryo_sys::Errno;
 
 use super::layer::{Attributes, Layer};
+use super::services::Services;
 use super::tree::Tree;
 use crate::error::{Error, Result};
 use crate::users::{Accounts, FILE_MAX, User};
@@ -51,36 +52,30 @@ impl Files {
         Accounts::parse(self.passwd.text(), self.group.text())
     }
 
-    /// Adds the user and its group where they are missing, and makes the services' accounts names of the user.
+    /// Adds the user and its group where they are missing, and makes the services names of them. With `members` the
+    /// user stands in the lines of its groups too, for engines that look for them there.
     pub fn complete(
         &self,
         tree: &Tree,
         layer: &mut Layer,
-        (user, services): (&User, &BTreeSet<u32>),
-        accounts: &Accounts,
+        (user, services): (&User, &Services),
+        (accounts, members): (&Accounts, bool),
     ) -> Result<()> {
+        let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
         if accounts.by_uid(user.uid).is_none() {
             let shell = user.shell.as_deref().unwrap_or(Path::new("/bin/sh")).display();
-            let line = format!("{}:x:{}:{}::{}:{shell}\n", user.name, user.uid, user.gid, user.home.display());
-            match aliased(self.passwd.text(), services, user.uid) {
-                // The first line with an id is the one that names it.
-                Some(others) => self.passwd.write(tree, layer, &[line.as_bytes(), &others].concat())?,
-                None => self.passwd.append(tree, layer, &line)?,
-            }
+            let line = format!("{}:x:{uid}:{gid}::{}:{shell}\n", user.name, user.home.display());
+            let others = aliased(self.passwd.text(), &services.uids, &[&uid, &gid]);
+            self.passwd.complete(tree, layer, &line, others)?;
         }
+        let group = if members { joined(self.group.text(), user) } else { self.group.text().to_vec() };
         if accounts.group_by_gid(user.gid).is_none() {
-            self.group.append(tree, layer, &own_group(user, accounts))?;
+            let others = aliased(&group, &services.gids, &[&gid]);
+            self.group.complete(tree, layer, &own_group(user, accounts), others.or(members.then_some(group)))?;
+        } else if members {
+            self.group.write(tree, layer, &group)?;
         }
         Ok(())
-    }
-
-    /// Makes the user a member of its groups in the group file, for engines that read them there.
-    pub fn join(&self, tree: &Tree, layer: &mut Layer, user: &User, accounts: &Accounts) -> Result<()> {
-        let mut text = joined(self.group.text(), user);
-        if accounts.group_by_gid(user.gid).is_none() {
-            text.extend(own_group(user, accounts).into_bytes());
-        }
-        self.group.write(tree, layer, &text)
     }
 }
 
@@ -106,7 +101,12 @@ impl File {
         }
     }
 
-    fn append(&self, tree: &Tree, layer: &mut Layer, line: &str) -> Result<()> {
+    /// Adds a line: before others that have changed, since the first line with an id is the one that names it, or else
+    /// at the end.
+    fn complete(&self, tree: &Tree, layer: &mut Layer, line: &str, changed: Option<Vec<u8>>) -> Result<()> {
+        if let Some(others) = changed {
+            return self.write(tree, layer, &[line.as_bytes(), &others].concat());
+        }
         let mut text = self.text().to_vec();
         if text.last().is_some_and(|last| *last != b'\n') {
             text.push(b'\n');
@@ -161,16 +161,17 @@ fn joined(group: &[u8], user: &User) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Gives the lines of the services the id of the user; nothing when there are none.
-fn aliased(passwd: &[u8], services: &BTreeSet<u32>, uid: InsideId) -> Option<Vec<u8>> {
+/// Gives the lines whose third field is one of some numbers others, from that field on; nothing when there are none.
+fn aliased(file: &[u8], numbers: &BTreeSet<u32>, by: &[&str]) -> Option<Vec<u8>> {
     let mut found = false;
-    let mut text = Vec::with_capacity(passwd.len() + 1);
-    for line in passwd.split_inclusive(|b| *b == b'\n') {
-        let mut fields: Vec<&[u8]> = line.splitn(4, |b| *b == b':').collect();
+    let mut text = Vec::with_capacity(file.len() + 1);
+    for line in file.split_inclusive(|b| *b == b'\n') {
+        let mut fields: Vec<&[u8]> = line.splitn(5, |b| *b == b':').collect();
         let number = fields.get(2).and_then(|f| std::str::from_utf8(f).ok()?.parse::<u32>().ok());
-        let own = uid.to_string();
-        if fields.len() == 4 && number.is_some_and(|n| n != 0 && services.contains(&n)) {
-            fields[2] = own.as_bytes();
+        if fields.len() > 3 && number.is_some_and(|n| n != 0 && numbers.contains(&n)) {
+            for (field, by) in fields[2..].iter_mut().zip(by) {
+                *field = by.as_bytes();
+            }
             found = true;
         }
         text.extend(fields.join(&b':'));
@@ -202,12 +203,13 @@ mod tests {
     #[test]
     fn accounts_of_services_become_names_of_the_user() {
         let passwd =
-            b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/sbin/nologin\nbad:x:33\nme:x:1000:33::/:";
-        let services = BTreeSet::from([33, 0]);
-        let text = aliased(passwd, &services, InsideId::NONROOT).unwrap();
-        let expected =
-            "root:x:0:0:root:/root:/bin/sh\nwww-data:x:65532:33:www:/var/www:/sbin/nologin\nbad:x:33\nme:x:1000:33::/:";
+            b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/var/www:/sbin/nologin\nirc:x:39:39::/:\nbad:x:33\nme:x:1000:33::/:";
+        let text = aliased(passwd, &BTreeSet::from([33, 39, 0]), &["65532", "5"]).unwrap();
+        let expected = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:65532:5:www:/var/www:/sbin/nologin\n\
+            irc:x:65532:5::/:\nbad:x:33\nme:x:1000:33::/:";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-        assert_eq!(aliased(passwd, &BTreeSet::from([0, 7]), InsideId::NONROOT), None);
+        assert_eq!(aliased(passwd, &BTreeSet::from([0, 7]), &["65532"]), None);
+        let group = aliased(b"www-data:x:33:me\nirc:x:39:\n", &BTreeSet::from([33]), &["5"]).unwrap();
+        assert_eq!(String::from_utf8(group).unwrap(), "www-data:x:5:me\nirc:x:39:\n");
     }
 }

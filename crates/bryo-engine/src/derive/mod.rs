@@ -22,6 +22,7 @@ mod implied;
 mod layer;
 mod places;
 mod programs;
+mod services;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
@@ -108,13 +109,18 @@ impl<'a> Base<'a> {
         }
     }
 
-    /// Returns the volumes that the image declares, whose paths are its word.
+    /// Returns the directories that the image declares to be data, whose paths are its word: its volumes, and where its
+    /// environment sends programs that follow the XDG Base Directory Specification.
     fn volumes(&self) -> Vec<PathBuf> {
-        let volumes = match self {
-            Self::Image(image) => image.config.config().as_ref().and_then(|config| config.volumes().clone()),
+        const HOMES: [&str; 4] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"];
+        let config = match self {
+            Self::Image(image) => image.config.config().as_ref(),
             Self::Directory(_) => None,
         };
-        volumes.unwrap_or_default().into_iter().map(PathBuf::from).collect()
+        let env = config.and_then(|config| config.env().as_deref()).unwrap_or_default();
+        let homes = env.iter().filter_map(|pair| pair.split_once('=')).filter(|(name, _)| HOMES.contains(name));
+        let volumes = config.and_then(|config| config.volumes().clone()).unwrap_or_default();
+        volumes.into_iter().chain(homes.map(|(_, path)| path.to_owned())).map(PathBuf::from).collect()
     }
 }
 

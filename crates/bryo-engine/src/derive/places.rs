@@ -14,7 +14,22 @@ const SYSTEM: [&str; 12] =
 const PARENTS: [&str; 4] = ["/", "/opt", "/home", "/mnt"];
 
 /// Below these of the system, images keep programs of their own with their data.
-const OWN: [&str; 1] = ["/usr/src"];
+const OWN: [&str; 2] = ["/usr/src", "/usr/local"];
+
+/// What belongs to the system below those, all the same. Source: Filesystem Hierarchy Standard 3.0, 4.9.
+const LOCAL: [&str; 11] = [
+    "/usr/local/bin",
+    "/usr/local/etc",
+    "/usr/local/games",
+    "/usr/local/include",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/usr/local/libexec",
+    "/usr/local/man",
+    "/usr/local/sbin",
+    "/usr/local/share",
+    "/usr/local/src",
+];
 
 /// What package managers and their scripts know: whoever can write there decides what the next `apt` of root installs.
 pub const PACKAGES: [&str; 21] = [
@@ -44,9 +59,13 @@ pub const PACKAGES: [&str; 21] = [
 /// Holds both what package managers know and state of services, so that they are taken apart.
 const MIXED: [&str; 3] = ["/var/lib", "/var/cache", "/var/db"];
 
+/// Hold directories of others, and services make new ones in them.
+pub(super) const SHARED: [&str; 4] = ["/var", "/var/lib", "/var/cache", "/var/db"];
+
 /// Tells whether a real path is a directory of the system, or below one.
 pub(super) fn is_system(path: &Path) -> bool {
-    let own = OWN.iter().any(|own| path.starts_with(own) && path != Path::new(own));
+    let local = LOCAL.iter().any(|local| path.starts_with(local));
+    let own = !local && OWN.iter().any(|own| path.starts_with(own) && path != Path::new(own));
     PARENTS.iter().any(|p| path == Path::new(p)) || (!own && SYSTEM.iter().any(|s| path.starts_with(s)))
 }
 
@@ -119,10 +138,24 @@ mod tests {
 
     #[test]
     fn the_system_is_no_state() {
-        for path in ["/", "/usr", "/usr/lib/x", "/bin", "/etc/ssl", "/proc/1", "/opt", "/home", "/usr/src"] {
+        for path in [
+            "/",
+            "/usr",
+            "/usr/lib/x",
+            "/bin",
+            "/etc/ssl",
+            "/proc/1",
+            "/opt",
+            "/home",
+            "/usr/src",
+            "/usr/local",
+            "/usr/local/lib/x",
+        ] {
             assert!(is_system(Path::new(path)), "{path}");
         }
-        for path in ["/var", "/srv", "/opt/app", "/usr/src/app", "/app", "/binary", "/home/me", "/data"] {
+        for path in
+            ["/var", "/srv", "/opt/app", "/usr/src/app", "/usr/local/tomcat", "/app", "/binary", "/home/me", "/data"]
+        {
             assert!(!is_system(Path::new(path)), "{path}");
         }
         for path in ["/", "/usr/bin", "/usr/bin/x", "/etc", "/lib/x", "/dev/shm", "/usr/local"] {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use bryo_image::members::EntryKind;
+use bryo_image::members::{Entry, EntryKind};
 use bryo_image::store::Image;
 
 use super::{Hardened, Member, WRITABLE};
@@ -56,7 +56,7 @@ pub fn dockerfile(hardened: &Hardened, told: &Told<'_>) -> String {
 fn owners(text: &mut String, members: &[Member]) {
     let mut dirs: BTreeMap<(u64, u64, u32), Vec<String>> = BTreeMap::new();
     let mut files: BTreeMap<(u64, u64), Vec<String>> = BTreeMap::new();
-    for member in members.iter().filter(|member| member.entry.uid != 0 && member.content.is_none()) {
+    for member in members.iter().filter(|member| member.content.is_none() && !is_roots(&member.entry)) {
         let entry = &member.entry;
         let Ok(path) = std::str::from_utf8(&entry.path) else { continue };
         if path.contains(char::is_control) {
@@ -84,6 +84,10 @@ fn owners(text: &mut String, members: &[Member]) {
     if !steps.is_empty() {
         let _ = writeln!(text, "RUN set -eu; \\\n    {}", steps.join("; \\\n    "));
     }
+}
+
+fn is_roots(entry: &Entry) -> bool {
+    (entry.uid, entry.gid) == (0, 0)
 }
 
 /// Writes a pod that runs the image as it was proven, on the level "restricted" of the Pod Security Standards.

@@ -62,9 +62,9 @@ impl Accounts {
         self.users.iter().find(|account| account.name == name)
     }
 
-    /// Returns the ids of all accounts.
-    pub fn ids(&self) -> impl Iterator<Item = u32> {
-        self.users.iter().map(|account| account.uid.get())
+    /// Lists all accounts.
+    pub fn all(&self) -> impl Iterator<Item = &Account> {
+        self.users.iter()
     }
 
     /// Finds the first account of an id.

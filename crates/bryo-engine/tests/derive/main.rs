@@ -98,6 +98,10 @@ fn services() -> Ground {
         tar.link("srv/link", "/etc/shadow");
         tar.directory("etc/redis", (102, 105), 0o2770);
         tar.file("etc/redis/redis.conf", (102, 105), 0o640, b"bind 127.0.0.1\n");
+        tar.directory("etc/ppp", (0, 105), 0o750);
+        tar.file("etc/ppp/secrets", (0, 105), 0o640, b"secret");
+        tar.file("etc/ppp/open", (0, 105), 0o644, b"open");
+        tar.file("etc/ppp/certificate", (0, 104), 0o640, b"not the service's alone");
         tar.directory("etc/postgresql", (101, 103), 0o755);
         tar.file("etc/postgresql/pg_hba.conf", (101, 103), 0o640, b"local all\n");
         tar.directory("app", (0, 0), 0o755);
@@ -147,8 +151,12 @@ fn state_changes_hands_and_nothing_else() {
         ("/etc/ssl/private", 0, 0o755),
         ("/etc/ssl/private/key.pem", 104, 0o640),
         ("/bin/sh", 0, 0o755),
-        ("/var", 0, 0o755),
-        ("/var/lib", 0, 0o755),
+        ("/etc/ppp", 65532, 0o750),
+        ("/etc/ppp/secrets", 65532, 0o640),
+        ("/etc/ppp/open", 105, 0o644),
+        ("/etc/ppp/certificate", 104, 0o640),
+        ("/var", 65532, 0o1775),
+        ("/var/lib", 65532, 0o1775),
         ("/var/lib/dpkg", 0, 0o755),
         ("/var/lib/dpkg/status", 0, 0o644),
         ("/var/cache/apt", 0, 0o755),
@@ -163,10 +171,17 @@ fn state_changes_hands_and_nothing_else() {
         assert_eq!(owner(&seen, path), (0, gid, mode), "{path}");
     }
     assert_eq!(seen["/srv/setuid"].uid, 0);
-    // The run user comes first and stands in for the services whose files it got; no other byte has changed.
-    let stands_in = PASSWD.replace("postgres:x:101:", "postgres:x:65532:").replace("redis:x:102:", "redis:x:65532:");
+    // The run user comes first and stands in for the services; no other byte has changed.
+    let mut stands_in = PASSWD.to_owned();
+    for ids in ["33:33", "101:103", "102:105"] {
+        stands_in = stands_in.replace(&format!(":x:{ids}:"), ":x:65532:65532:");
+    }
     assert_eq!(seen["/etc/passwd"].text, format!("nonroot:x:65532:65532::/home/nonroot:/bin/sh\n{stands_in}"));
-    assert_eq!(seen["/etc/group"].text, format!("{GROUP}nonroot:x:65532:\n"));
+    let mut groups = GROUP.to_owned();
+    for id in ["33", "103", "105"] {
+        groups = groups.replace(&format!(":x:{id}:"), ":x:65532:");
+    }
+    assert_eq!(seen["/etc/group"].text, format!("nonroot:x:65532:\n{groups}"));
     assert_eq!(seen["/etc/redis/redis.conf"].text, "bind 127.0.0.1\n");
     assert_eq!(seen["/var/lib/postgresql/main/wal"].size, 3 << 20);
 }
@@ -175,6 +190,7 @@ fn everything_has_its_place_to_be_mounted_on() {
     let mut ground = services();
     ground.config(serde_json::json!({
         "WorkingDir": "/app", "Volumes": {"/data/volume": {}, "/etc/nginx": {}, "/usr/bin": {}, "relative": {}, "/../../up": {}},
+        "Env": ["XDG_CONFIG_HOME=/config", "XDG_STATE_HOME=relative", "XDG_RUNTIME_DIR=/else"],
     }));
     let facts = derive(&ground.input()).unwrap();
     let seen = ground.seen(&facts);
@@ -186,11 +202,13 @@ fn everything_has_its_place_to_be_mounted_on() {
         assert_eq!((seen[path].size, seen[path].target.as_deref()), (0, None), "{path}");
     }
     assert!(!seen.contains_key("/run/systemd"));
-    let state = ["/app", "/data/volume", "/etc/nginx", "/home/nonroot", "/run", "/srv", "/tmp", "/up", "/var"];
+    let state =
+        ["/app", "/config", "/data/volume", "/etc/nginx", "/home/nonroot", "/run", "/srv", "/tmp", "/up", "/var"];
     assert_eq!(facts.state, state.map(PathBuf::from));
     if !ground.map.is_single() {
         assert_eq!(owner(&seen, "/app/code.py"), (65532, 65532, 0o644));
         assert_eq!(owner(&seen, "/data/volume").0, 65532);
+        assert_eq!(owner(&seen, "/config"), (65532, 65532, 0o755));
         assert_eq!(owner(&seen, "/data").0, 0);
         assert_eq!(owner(&seen, "/usr/bin").0, 0);
     }
@@ -253,7 +271,7 @@ fn links_of_the_image_lead_nowhere_else() {
     let seen = ground.seen(&facts);
     assert!(facts.state.iter().all(|path| !path.starts_with("/usr") && !path.starts_with("/etc")), "{:?}", facts.state);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-    assert!(seen["/real/etc/accounts"].text.ends_with("/bin/sh\nnonroot:x:65532:65532::/home/nonroot:/bin/sh\n"));
+    assert!(seen["/real/etc/accounts"].text.starts_with("nonroot:x:65532:65532::/home/nonroot:/bin/sh\n"));
     assert_eq!((seen["/etc/hosts"].target.as_deref(), seen["/etc/hosts"].size), (None, 0));
     if !ground.map.is_single() {
         for path in ["/etc", "/etc/shadow", "/usr/bin", "/usr/bin/x"] {

@@ -9,7 +9,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
 use super::change::Change;
-use super::docker::{self, MANIFEST_TYPE};
+use super::docker;
 use super::import::now;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -94,20 +94,63 @@ fn enter(
     let config = serde_json::to_vec(&config)
         .map_err(|error| Error::new(Kind::Io, "write image configuration").with_source(error))?;
     let config_digest = store.put_blob(&config)?;
-    let own = Descriptor::new(report.compression.media_type().into(), report.compressed_size, digest);
+    let language = Language::of(&store.read_blob(&base.manifest_digest, MANIFEST_MAX)?);
+    let own = Descriptor::new(language.layer(report.compression).into(), report.compressed_size, digest);
     let layers = base.layers.iter().map(|l| Descriptor::new(l.media_type.as_str().into(), l.size, &l.digest));
-    let manifest = docker::manifest(
-        Descriptor::new(MediaType::ImageConfig, config.len() as u64, &config_digest),
+    let media_type = language.manifest();
+    let manifest = docker::manifest_as(
+        media_type.into(),
+        Descriptor::new(language.config(), config.len() as u64, &config_digest),
         layers.chain([own]).collect(),
     )?;
     store.commit_image(&NewImage {
         reference: options.reference.as_ref().map(Reference::to_string),
         manifest: store.put_blob(&manifest)?,
         size: manifest.len() as u64,
-        media_type: MANIFEST_TYPE.to_owned(),
+        media_type: media_type.to_owned(),
         config: config_digest,
         source: None,
     })
+}
+
+/// Whose media types a manifest speaks in; one manifest speaks in one language, and what is made of an image in its own.
+/// Sources: OCI image specification, `media-types.md`; Docker's image manifest, version 2, schema 2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Language {
+    Oci,
+    Docker,
+}
+
+impl Language {
+    /// Tells it from a manifest.
+    fn of(manifest: &[u8]) -> Self {
+        let document: Value = serde_json::from_slice(manifest).unwrap_or_default();
+        let own = document["mediaType"].as_str().or(document["config"]["mediaType"].as_str());
+        if own.is_some_and(|own| own.starts_with("application/vnd.docker.")) { Self::Docker } else { Self::Oci }
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => docker::MANIFEST_TYPE,
+            Self::Docker => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    fn config(self) -> MediaType {
+        match self {
+            Self::Oci => MediaType::ImageConfig,
+            Self::Docker => "application/vnd.docker.container.image.v1+json".into(),
+        }
+    }
+
+    fn layer(self, compression: Compression) -> &'static str {
+        match (self, compression) {
+            (Self::Docker, Compression::None) => "application/vnd.docker.image.rootfs.diff.tar",
+            (Self::Docker, Compression::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            (Self::Docker, Compression::Zstd) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
+            (Self::Oci, compression) => compression.media_type(),
+        }
+    }
 }
 
 /// Changes the configuration of the image below, with all that is in it and is not known here.

@@ -72,10 +72,15 @@ fn store_item(loader: &Loader<'_>, archive: &ArchiveFile, item: &Item) -> Result
 
 /// Builds the bytes of a manifest.
 pub(super) fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Vec<u8>> {
+    manifest_as(MediaType::ImageManifest, config, layers)
+}
+
+/// As [`manifest`], of a media type.
+pub(super) fn manifest_as(media_type: MediaType, config: Descriptor, layers: Vec<Descriptor>) -> Result<Vec<u8>> {
     let fail = || Error::new(Kind::Corrupt, "build image manifest");
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
-        .media_type(MediaType::ImageManifest)
+        .media_type(media_type)
         .config(config)
         .layers(layers)
         .build()

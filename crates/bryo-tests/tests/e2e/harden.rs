@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use bryo_tests::host::Process;
-use bryo_tests::images::path;
+use bryo_tests::images::{BUSYBOX, path};
 use bryo_tests::layout::{Image, busybox_layer};
 use bryo_tests::program::eventually;
 use bryo_tests::services::Service;
-use bryo_tests::tar::Tar;
+use bryo_tests::tar::{Entry, Tar};
 use bryo_tests::{Home, User};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Users with more than one id: with a single one no owner can be told from another.
@@ -249,4 +250,175 @@ fn a_containers_own_words_count() {
     assert!(found.iter().all(|(cause, _)| cause != "no-user"), "{found:?}");
     let found = why(&home, &image);
     assert!(found.iter().all(|(cause, _)| cause != "drops-privileges"), "{found:?}");
+}
+
+/// An image with the account of a service, and its files.
+fn of_a_service(home: &Home, name: &str, script: &str) -> String {
+    let passwd = "root:x:0:0::/root:/bin/sh\nsvc:x:105:106::/var/lib/svc:/bin/false\n";
+    let entry = |name, kind, mode, ids, data| Entry { name, kind, mode, ids, link: "", data };
+    let files = Tar::default()
+        .file("etc/passwd", 0o644, passwd.as_bytes())
+        .file("etc/group", 0o644, b"root:x:0:\nsvc:x:106:\n")
+        .entry(entry("etc/svc/", b'5', 0o750, (0, 106), b""))
+        .entry(entry("etc/svc/secret", b'0', 0o640, (0, 106), b"the group's"))
+        .entry(entry("etc/other", b'0', 0o640, (0, 107), b"not the group's"))
+        .dir("var/lib/dpkg/", 0o755)
+        .file("var/lib/dpkg/status", 0o644, b"Package: x\n");
+    scripted(home, name, script, files)
+}
+
+#[test]
+fn a_service_gets_what_it_asks_for_and_no_more() {
+    // Each control is beside what must not come through.
+    let script = "set -e\nrefused() { if \"$@\" 2>/tmp/why; then echo \"$* came through\"; exit 1; fi; }\n\
+        mkdir -p /run/svc && chown -R svc:svc /run/svc && chgrp svc /run/svc\n\
+        if [ \"$(id -u)\" != 0 ]; then\n\
+        refused chown 105 /run/svc; grep -q 'not permitted' /tmp/why\n\
+        cat /etc/svc/secret\nrefused cat /etc/other; grep -q denied /tmp/why\n\
+        refused sh -c 'echo >> /etc/svc/secret'\n\
+        mkdir /var/lib/new /var/new && mv /var/lib/new /var/lib/renamed && rmdir /var/lib/renamed\n\
+        refused mv /var/lib/dpkg /var/lib/away; grep -q 'not permitted' /tmp/why\n\
+        refused sh -c 'echo >> /var/lib/dpkg/status'\nfi\nexec httpd -f -p 81";
+    for user in users() {
+        let home = Home::new(&user);
+        let image = of_a_service(&home, "svc", script);
+        let mut run = home.start(&["run", "--rm", "--name", "svc", &image]);
+        eventually("it listens", || {
+            assert!(run.runs(), "it ended");
+            let asked = home.bryo(&["exec", "svc", "grep", "-q", ":0051 ", "/proc/net/tcp", "/proc/net/tcp6"]);
+            asked.status.success().then_some(())
+        });
+        home.bryo(&["rm", "-f", "svc"]).ok();
+        run.wait_for(Duration::from_secs(30));
+        let context = home.mkdir("context");
+        let file = context.join("Dockerfile").display().to_string();
+        let text = home.bryo(&["harden", "-t", "localhost/new:1", "--dockerfile", &file, &image]).ok();
+        assert!(text.contains("does the same"), "{text}");
+        // So is what the Dockerfile makes.
+        home.bryo(&["build", "-q", "-t", "localhost/built:1", &context.display().to_string()]).ok();
+        let tried = "cat /etc/svc/secret && mkdir /var/lib/new && ! cat /etc/other && id -u";
+        for image in ["localhost/new:1", "localhost/built:1"] {
+            let said = home.run(&["--entrypoint", "sh", image, "-c", tried]).ok();
+            assert_eq!(said, "the group's65532", "{image}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_proof_leaves_no_container_and_no_image() {
+    for user in users() {
+        let home = Home::new(&user);
+        let image = scripted(&home, "slow", "exec sleep 300", Tar::default());
+        let left = || (home.bryo(&["ps", "-aq"]).ok(), home.bryo(&["images", "-aq"]).ok().lines().count());
+        assert_eq!(left(), (String::new(), 1));
+        for (number, signal) in [(15, Signal::TERM), (2, Signal::INT)] {
+            let run = home.start(&["harden", "--settle", "600", "-t", "localhost/new:1", &image]);
+            eventually("both run", || (home.bryo(&["ps", "-q"]).ok().lines().count() == 2).then_some(()));
+            run.signal(signal);
+            run.wait_for(Duration::from_secs(30)).code(128 + number);
+            assert_eq!(left(), (String::new(), 1));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_proven_leaves_nothing_and_is_told_once() {
+    for user in users() {
+        let home = Home::new(&user);
+        let count = || {
+            let blobs = std::fs::read_dir(home.store().join("images/blobs/sha256")).unwrap().count();
+            (blobs, home.bryo(&["images", "-aq"]).ok(), home.bryo(&["ps", "-aq"]).ok())
+        };
+        let broken = scripted(&home, "broken", "exit 3", Tar::default());
+        let before = count();
+        home.bryo(&["harden", "-t", "localhost/new:1", &broken]).code(1);
+        assert_eq!(count(), before);
+        let report = home.bryo(&["harden", "-f", "json", "-t", "localhost/new:1", "--", &broken, "x"]);
+        let report: Value = serde_json::from_str(&report.code(1)).unwrap();
+        assert_eq!(report["name"], Value::Null);
+        // A program that is not there fails in the process that would have watched over it.
+        let archive = home.path.join("none.tar");
+        let config = json!({"Entrypoint": ["/none"], "Env": [path()]});
+        Image::new("localhost/none:1", vec![busybox_layer()], config).archive(&archive);
+        home.load(&archive);
+        let before = count();
+        let text = home.bryo(&["harden", "-t", "localhost/new:1", "localhost/none:1"]).code(1);
+        assert_eq!(text.matches("not proven").count(), 1, "{text}");
+        assert!(text.contains("unproven") && text.contains("127"), "{text}");
+        assert_eq!(count(), before);
+        // What had a name before keeps it.
+        let good = scripted(&home, "good", "exec sleep 300", Tar::default());
+        home.bryo(&["harden", "-t", "localhost/kept:1", &good]).ok();
+        home.bryo(&["harden", "-t", "localhost/kept:2", "-e", "A=1", &good, "/none"]).ok();
+        home.bryo(&["inspect", "localhost/kept:1"]).ok();
+    }
+}
+
+#[test]
+fn it_speaks_the_language_of_its_base() {
+    if !bryo_tests::skip::have("skopeo") {
+        return;
+    }
+    for user in users() {
+        let home = Home::new(&user);
+        let oci = scripted(&home, "language", "exec sleep 300", Tar::default());
+        let archive = home.path.join("language.tar").display().to_string();
+        let dir = home.mkdir("docker").display().to_string();
+        home.tool(
+            "skopeo",
+            &["copy", "-q", "--format", "v2s2", &format!("oci-archive:{archive}"), &format!("dir:{dir}")],
+        )
+        .ok();
+        let docker = home.bryo(&["pull", "-q", &format!("dir:{dir}")]).text();
+        for (base, of_manifest, of_layer) in [
+            (oci.as_str(), "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
+            (
+                docker.trim(),
+                "application/vnd.docker.distribution.manifest.v2+json",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            ),
+        ] {
+            home.bryo(&["harden", "-t", "localhost/new:1", base]).ok();
+            let read = |path: &str| -> Value {
+                serde_json::from_slice(&std::fs::read(home.store().join("images").join(path)).unwrap()).unwrap()
+            };
+            let index = read("index.json");
+            let new = index["manifests"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|entry| entry["annotations"].to_string().contains("localhost/new:1"));
+            let new = new.unwrap();
+            assert_eq!(new["mediaType"], of_manifest);
+            let manifest = read(&format!("blobs/{}", new["digest"].as_str().unwrap().replace(':', "/")));
+            assert_eq!(manifest["mediaType"], of_manifest);
+            assert_eq!(manifest["layers"].as_array().unwrap().last().unwrap()["mediaType"], of_layer);
+        }
+    }
+}
+
+#[test]
+fn a_build_is_hardened_or_fails() {
+    for user in users() {
+        let home = Home::new(&user);
+        home.load(&bryo_tests::images::busybox());
+        let context = home.mkdir("context").display().to_string();
+        let build = |text: &str, flags: &[&str]| {
+            home.write("context/Dockerfile", format!("FROM {BUSYBOX}\n{text}"));
+            home.bryo(&[&["build", "--harden", "-t", "localhost/built:1"], flags, &[context.as_str()]].concat())
+        };
+        let report = build("CMD [\"httpd\", \"-f\", \"-p\", \"81\"]\n", &["--require-nonroot"]);
+        report.ok();
+        let image: Value = serde_json::from_str(&home.bryo(&["inspect", "localhost/built:1"]).ok()).unwrap();
+        assert_eq!(image[0]["Config"]["User"], "65532:65532");
+        // What was built before it was hardened has no name and is gone.
+        assert_eq!(home.bryo(&["images", "-aq"]).ok().lines().count(), 2);
+        let wants = "CMD [\"sh\", \"-c\", \"[ $(id -u) = 0 ] && exec httpd -f -p 82; exit 1\"]\n";
+        home.bryo(&["rmi", "localhost/built:1"]).ok();
+        let output = build(wants, &[]);
+        output.fails(1, &["different", "not proven"]);
+        home.bryo(&["inspect", "localhost/built:1"]).fails(1, &["localhost/built:1"]);
+        assert_eq!(home.bryo(&["images", "-aq"]).ok().lines().count(), 1);
+        assert_eq!(home.bryo(&["ps", "-aq"]).ok(), "");
+    }
 }

@@ -11,13 +11,13 @@ use bryo_engine::events::Event;
 use bryo_engine::harden::proof::{Proof, ProofOptions};
 use bryo_engine::harden::{self, HardenOptions, Hardened, dockerfile, kubernetes};
 use bryo_image::reference::Reference;
-use bryo_image::store::Image;
+use bryo_image::store::{Image, ImageRecord};
 use clap::Args;
 use serde::Serialize;
 
 use crate::cli::Verb;
 use crate::commands::build::values;
-use crate::commands::why_root;
+use crate::commands::{gc, rmi, why_root};
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
 use crate::pages::harden::Told;
@@ -112,48 +112,133 @@ impl Verb for Harden {
         }
         let engine = context.engine()?;
         let base = why_root::stored(context, &engine, &self.image, self.quiet)?;
-        let calls = reasons::drops(&why_root::read(&engine, &base)?);
-        let hardened = engine.harden(&base, &self.options(&calls)?)?;
-        let asked = ProofOptions {
-            settle: Duration::from_secs(self.settle),
-            env: self.env.clone(),
-            command: self.command.clone(),
+        let asked = Asked {
+            user: self.user.as_deref(),
+            groups: self.groups,
+            epoch: epoch()?,
+            proof: ProofOptions {
+                settle: Duration::from_secs(self.settle),
+                env: self.env.clone(),
+                command: self.command.clone(),
+            },
         };
-        let proof = engine.prove(&base, &hardened.image, &asked)?;
-        if proof.holds() {
-            self.publish(&engine, &hardened, &proof)?;
+        let tried = harden(&engine, &base, &asked)?;
+        if tried.proof.holds() {
+            self.publish(&engine, &tried)?;
         }
-        let notes = self.notes(&hardened, &calls);
         pages::write(self.html.as_deref(), || {
-            let name = self.tag.to_string();
+            let (name, hardened) = (self.tag.to_string(), &tried.hardened);
             let writable = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
-            let told = Told { name: &name, base: &self.image, user: &hardened.user, writable, notes: &notes };
-            pages::harden::page(&told, &proof)
+            let told = Told { name: &name, base: &self.image, user: &hardened.user, writable, notes: &tried.notes };
+            pages::harden::page(&told, &tried.proof)
         })?;
         output::print(&match self.format {
-            Format::Table => self.table(&hardened, &proof, &notes),
-            Format::Json => output::json(&self.report(&base, &hardened, &proof, &notes))? + "\n",
+            Format::Table => tried.table() + &tried.verdict(&self.tag.to_string()) + "\n",
+            Format::Json => output::json(&self.report(&base, &tried))? + "\n",
         })?;
-        Ok(ExitCode::from(u8::from(!proof.holds())))
+        Ok(ExitCode::from(u8::from(!tried.proof.holds())))
     }
 }
 
-impl Harden {
-    fn options(&self, calls: &[Call]) -> Result<HardenOptions> {
-        let bare = calls.iter().filter(|call| !call.guarded && !call.program.contains('/'));
-        Ok(HardenOptions {
-            user: self.user.clone(),
-            droppers: bare.map(|call| call.program.clone()).collect(),
-            groups: self.groups,
-            epoch: epoch()?,
-        })
+/// What is asked for, besides an image.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub user: Option<&'a str>,
+    pub groups: bool,
+    /// When the image is made, in seconds since the epoch; else when its base was.
+    pub epoch: Option<u64>,
+    pub proof: ProofOptions,
+}
+
+/// An image that was made and compared. It has no name yet; if the proof does not hold it is gone again.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub hardened: Hardened,
+    pub proof: Proof,
+    notes: Vec<String>,
+}
+
+/// Makes a hardened image and compares it with its base. Nothing is left of one that is not proven.
+pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result<Tried> {
+    let calls = reasons::drops(&why_root::read(engine, base)?);
+    let bare = calls.iter().filter(|call| !call.guarded && !call.program.contains('/'));
+    let options = HardenOptions {
+        user: asked.user.map(str::to_owned),
+        droppers: bare.map(|call| call.program.clone()).collect(),
+        groups: asked.groups,
+        epoch: asked.epoch,
+    };
+    let hardened = engine.harden(base, &options)?;
+    let proof = engine.prove(base, &hardened.image, &asked.proof);
+    if !proof.as_ref().is_ok_and(Proof::holds) {
+        discard(engine, &hardened.record)?;
+    }
+    let notes = notes(&hardened, &calls, asked.groups);
+    Ok(Tried { proof: proof?, hardened, notes })
+}
+
+/// Removes an image that has no name.
+pub(super) fn discard(engine: &Engine, record: &ImageRecord) -> Result<()> {
+    let named = |other: &ImageRecord| other.manifest == record.manifest && other.reference.is_some();
+    if !engine.store().images()?.iter().any(named) {
+        rmi::remove(engine, &record.id().to_string(), true)?;
+        gc::sweep(engine, true)?;
+    }
+    Ok(())
+}
+
+impl Tried {
+    /// Shows what was compared, and what is left to do.
+    pub fn table(&self) -> String {
+        let row = |item: &bryo_engine::harden::proof::Item| {
+            vec![item.what.clone(), item.verdict.as_str().to_owned(), item.old.clone(), item.new.clone()]
+        };
+        let mut text =
+            output::table(&["COMPARED", "VERDICT", "AS IT WAS", "HARDENED"], self.proof.items.iter().map(row));
+        text.push('\n');
+        for note in &self.notes {
+            text += &format!("note: {}\n", output::line(note));
+        }
+        text
     }
 
+    /// Says in a line what has come of it.
+    pub fn verdict(&self, name: &str) -> String {
+        let (id, user) = (self.hardened.record.id(), &self.hardened.user);
+        match self.proof.holds() {
+            true => format!("{name}: {id}, USER {user}: does the same"),
+            false => format!("not proven: the image with USER {user} is gone again"),
+        }
+    }
+}
+
+/// Gives an image a name.
+pub(super) fn tag(engine: &Engine, record: &ImageRecord, name: &str) -> Result<()> {
+    engine.store().tag(record, name)?;
+    engine.journal().write(&[Event::of_image(record, "tag").with("name", name)]);
+    Ok(())
+}
+
+/// Says what is left to do.
+fn notes(hardened: &Hardened, calls: &[Call], with_groups: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    for call in calls.iter().filter(|call| !call.guarded && call.program.contains('/')) {
+        let place = call.at.as_ref().map_or_else(String::new, |(file, line)| format!("{file}:{line}: "));
+        notes.push(format!("{place}{} is called by its path and fails without root", call.program));
+    }
+    if !hardened.facts.groups.is_empty() && !with_groups {
+        let groups: Vec<String> = hardened.facts.groups.iter().map(u32::to_string).collect();
+        let groups = groups.join(", ");
+        notes.push(format!("the groups {groups}, which bryo run gives the user, are not given here: --groups does"));
+    }
+    notes
+}
+
+impl Harden {
     /// Names the image, and writes the documents about it.
-    fn publish(&self, engine: &Engine, hardened: &Hardened, proof: &Proof) -> Result<()> {
+    fn publish(&self, engine: &Engine, Tried { hardened, proof, .. }: &Tried) -> Result<()> {
         let name = self.tag.to_string();
-        engine.store().tag(&hardened.record, &name)?;
-        engine.journal().write(&[Event::of_image(&hardened.record, "tag").with("name", name.clone())]);
+        tag(engine, &hardened.record, &name)?;
         let told = harden::Told { base_name: &self.image, name: &name, written: &proof.written };
         if let Some(file) = &self.dockerfile {
             write(file, &dockerfile(hardened, &told))?;
@@ -164,7 +249,7 @@ impl Harden {
         Ok(())
     }
 
-    fn report<'a>(&self, base: &Image, hardened: &'a Hardened, proof: &'a Proof, notes: &'a [String]) -> Report<'a> {
+    fn report<'a>(&self, base: &Image, Tried { hardened, proof, notes }: &'a Tried) -> Report<'a> {
         Report {
             image: hardened.record.id().to_string(),
             digest: hardened.record.manifest.to_string(),
@@ -178,38 +263,6 @@ impl Harden {
             proven: proof.holds(),
             proof,
         }
-    }
-
-    fn table(&self, hardened: &Hardened, proof: &Proof, notes: &[String]) -> String {
-        let row = |item: &bryo_engine::harden::proof::Item| {
-            vec![item.what.clone(), item.verdict.as_str().to_owned(), item.old.clone(), item.new.clone()]
-        };
-        let mut text = output::table(&["COMPARED", "VERDICT", "AS IT WAS", "HARDENED"], proof.items.iter().map(row));
-        text.push('\n');
-        for note in notes {
-            text += &format!("note: {}\n", output::line(note));
-        }
-        let id = hardened.record.id();
-        text + &match proof.holds() {
-            true => format!("{}: {id}, USER {}: does the same\n", self.tag, hardened.user),
-            false => format!("not proven: image {id}, USER {}, gets no name\n", hardened.user),
-        }
-    }
-
-    /// Says what is left to do.
-    fn notes(&self, hardened: &Hardened, calls: &[Call]) -> Vec<String> {
-        let mut notes = Vec::new();
-        for call in calls.iter().filter(|call| !call.guarded && call.program.contains('/')) {
-            let place = call.at.as_ref().map_or_else(String::new, |(file, line)| format!("{file}:{line}: "));
-            notes.push(format!("{place}{} is called by its path and fails without root", call.program));
-        }
-        if !hardened.facts.groups.is_empty() && !self.groups {
-            let groups: Vec<String> = hardened.facts.groups.iter().map(u32::to_string).collect();
-            let groups = groups.join(", ");
-            notes
-                .push(format!("the groups {groups}, which bryo run gives the user, are not given here: --groups does"));
-        }
-        notes
     }
 }
 

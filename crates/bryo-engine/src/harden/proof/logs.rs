@@ -34,7 +34,11 @@ const ALARMS: [&str; 12] = [
 ];
 
 /// What services say when they are not root, and go on all the same.
-const HARMLESS: [&str; 4] = [
+const HARMLESS: [&str; 7] = [
+    // Who is not root has no groups that it could give away.
+    "initgroups",
+    "setgroups",
+    "supplementary group",
     "\"user\" directive makes sense only if the master process runs",
     "'user' directive is ignored when fpm is not running as root",
     "'group' directive is ignored when fpm is not running as root",
@@ -107,8 +111,41 @@ pub(super) fn compare(old: &Shape, new: &Shape) -> Vec<Item> {
     vec![Item { what: "log".to_owned(), old: said(old.lines, &lost), new: said(new.lines, &gained), verdict }]
 }
 
+/// Words by which a line says of itself how bad it is, and whether that is nothing: `info:`, `[notice]`, `level=debug`.
+const LEVELS: [(&str, bool); 16] = [
+    ("info", true),
+    ("inf", true),
+    ("notice", true),
+    ("note", true),
+    ("debug", true),
+    ("trace", true),
+    ("warn", false),
+    ("warning", false),
+    ("error", false),
+    ("err", false),
+    ("severe", false),
+    ("crit", false),
+    ("critical", false),
+    ("alert", false),
+    ("fatal", false),
+    ("panic", false),
+];
+
+/// How many of a line's first words may be its level.
+const LEVEL_WITHIN: usize = 8;
+
 fn is_harmless(line: &str) -> bool {
     HARMLESS.iter().any(|known| line.contains(known))
+        || line.split_whitespace().take(LEVEL_WITHIN).find_map(level) == Some(true)
+}
+
+/// Reads a word as the level of its line, and tells whether that is a calm one.
+fn level(word: &str) -> Option<bool> {
+    let small = word.to_ascii_lowercase();
+    let marked = small.starts_with('[') || small.ends_with([':', ']']) || small.contains("level");
+    let parts = || small.split(|c: char| !c.is_alphanumeric());
+    let known = |part: &str| LEVELS.iter().find(|(name, _)| *name == part).map(|(_, calm)| *calm);
+    marked.then(|| parts().find_map(known)).flatten()
 }
 
 /// Takes out of a line what has a digit in it, names of days and months, and all but the first words.
@@ -150,6 +187,24 @@ mod tests {
         assert_eq!(compared(&["ready"], &["ready", "open /x: Permission denied"]), Verdict::Different);
         assert_eq!(compared(&["ready", "open /x: Permission denied"], &["ready"]), Verdict::Noted);
         assert_eq!(compared(&["ready"], &["ready", "hello"]), Verdict::Noted);
+        for calm in [
+            "10-ipv6.sh: info: can not modify /etc/nginx/conf.d/default.conf (read-only file system?)",
+            "2026/11/30 21:42 [notice] 1#1: getrlimit failed",
+            "time=\"2026\" level=info msg=\"cannot find it\"",
+            "{\"level\":\"info\",\"msg\":\"cannot\"}",
+            "[1] 2026/11/30 [INF] could not",
+            "[Mon Nov 30 21:42:31 2026] [core:notice] [pid 1] cannot lock",
+        ] {
+            assert_eq!(compared(&["ready"], &["ready", calm]), Verdict::Noted, "{calm}");
+        }
+        for alarm in [
+            "error: cannot open x, note: again",
+            "level=error msg=\"cannot find info\"",
+            "cannot read the info page",
+            "[warn] cannot open x",
+        ] {
+            assert_eq!(compared(&["ready"], &["ready", alarm]), Verdict::Different, "{alarm}");
+        }
         let known = "nginx: [warn] the \"user\" directive makes sense only if the master process runs with super-user \
                      privileges, ignored in /etc/nginx/nginx.conf:1";
         assert_eq!(compared(&["ready"], &["ready", known]), Verdict::Noted);

@@ -10,11 +10,14 @@ mod logs;
 mod ports;
 mod probe;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bryo_image::changes::ChangeKind;
 use bryo_image::store::Image as Stored;
+use bryo_launch::relay;
+use bryo_sys::exec::exit_now;
 use serde::Serialize;
 
 use crate::Engine;
@@ -22,6 +25,7 @@ use crate::agent::{self, Place};
 use crate::container::Record;
 use crate::derive::Base;
 use crate::error::{Error, Kind, Result};
+use crate::life::unstarted;
 use crate::monitor::Started;
 use crate::options::{HealthOptions, Network, RunOptions};
 use crate::run::Image;
@@ -126,12 +130,22 @@ impl Sight {
 }
 
 impl Engine {
-    /// Runs both images and compares them; nothing is left of it.
+    /// Runs both images and compares them; nothing is left of it, also when a signal asks this process to end.
     ///
     /// # Errors
     ///
     /// What keeps a trial from being made; a container that does not start is an item of the proof.
+    /// [`Kind::Interrupted`] for a signal.
     pub fn prove(&self, old: &Stored, new: &Stored, options: &ProofOptions) -> Result<Proof> {
+        let inbox = relay::ending().descriptor()?;
+        let before = relay::signals().replace()?;
+        let proof = self.tried(old, new, options, &inbox);
+        let asked = interrupted(&inbox);
+        before.block()?;
+        asked.and(proof)
+    }
+
+    fn tried(&self, old: &Stored, new: &Stored, options: &ProofOptions, inbox: &OwnedFd) -> Result<Proof> {
         let meant = Wanted::decide(None, Base::Image(old).user(), false).is_ok_and(|wanted| wanted.image_is_root());
         let as_meant = RunOptions { user: meant.then(|| "root".to_owned()), writable: true, ..asked(old, options) };
         let first = self.trial(old, as_meant)?;
@@ -142,7 +156,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let proof = self.compared(&first, &second, options, exposed(old));
+        let proof = self.compared(&first, &second, (options, inbox), exposed(old));
         self.over(first.as_ref().ok());
         self.over(second.as_ref().ok());
         proof
@@ -156,10 +170,12 @@ impl Engine {
             made => made?,
         };
         let record = created.record().clone();
+        let here = std::process::id();
         match self.start_created(created, None, &|_| ()) {
             Ok(Started::Running) => Ok(Ok(record)),
             Ok(Started::Failed(code)) => Ok(Err(format!("does not start: code {code}"))),
-            Err(error) if is_of_image(&error) => Ok(Err(error.to_string())),
+            // A failure comes back in the monitor, whose end tells this process of it.
+            Err(error) if std::process::id() != here => exit_now(unstarted(&error)),
             Err(error) => Err(error),
         }
     }
@@ -176,7 +192,7 @@ impl Engine {
         &self,
         old: &std::result::Result<Record, String>,
         new: &std::result::Result<Record, String>,
-        options: &ProofOptions,
+        (options, inbox): (&ProofOptions, &OwnedFd),
         exposed: Vec<u16>,
     ) -> Result<Proof> {
         let mut proof = Proof::default();
@@ -190,7 +206,7 @@ impl Engine {
             }
             return Ok(proof);
         };
-        let (before, after) = self.settled(old, new, options.settle, &exposed);
+        let (before, after) = self.settled((old, new), (options, inbox), &exposed)?;
         proof.add("state", before.state.clone(), after.state.clone());
         if !before.runs() && before.state != "exited with 0" {
             proof.items.iter_mut().for_each(|item| item.verdict = Verdict::Unproven);
@@ -198,7 +214,9 @@ impl Engine {
         if let (Some(old), new) = (&before.health, &after.health) {
             proof.add("health", old.clone(), new.clone().unwrap_or_else(|| "unknown".to_owned()));
         }
-        proof.add("listens on", ports::shown(&before.listeners), ports::shown(&after.listeners));
+        let fixed =
+            |own: &Sight, other: &Sight| ports::shown(&ports::fixed(&own.listeners, &other.listeners, &exposed));
+        proof.add("listens on", fixed(&before, &after), fixed(&after, &before));
         if before.runs() && after.runs() {
             self.answers(&mut proof, (old, &before), (new, &after))?;
         }
@@ -213,12 +231,18 @@ impl Engine {
     }
 
     /// Waits until both have settled, and returns what they are then.
-    fn settled(&self, old: &Record, new: &Record, settle: Duration, exposed: &[u16]) -> (Sight, Sight) {
+    fn settled(
+        &self,
+        (old, new): (&Record, &Record),
+        (options, inbox): (&ProofOptions, &OwnedFd),
+        exposed: &[u16],
+    ) -> Result<(Sight, Sight)> {
         let begin = Instant::now();
         let mut seen = (self.sight(old), self.sight(new));
         let mut since = Instant::now();
         loop {
             std::thread::sleep(PACE);
+            interrupted(inbox)?;
             let now = (self.sight(old), self.sight(new));
             if now != seen {
                 seen = now;
@@ -229,8 +253,8 @@ impl Engine {
                 !sight.runs() || serves && sight.health.as_deref() != Some("starting")
             };
             let calm = since.elapsed() >= CALM;
-            if calm && done(&seen.0) && done(&seen.1) || begin.elapsed() >= settle {
-                return seen;
+            if calm && done(&seen.0) && done(&seen.1) || begin.elapsed() >= options.settle {
+                return Ok(seen);
             }
         }
     }
@@ -262,6 +286,14 @@ impl Engine {
             proof.add(&format!("answer on {}", port.shown()), before, after);
         }
         Ok(())
+    }
+}
+
+/// Tells of a signal that asks this process to end.
+fn interrupted(inbox: &OwnedFd) -> Result<()> {
+    match bryo_sys::signal::next(inbox)? {
+        Some(signal) => Err(Error::new(Kind::Interrupted(signal), format!("signal {signal} ended the proof"))),
+        None => Ok(()),
     }
 }
 

@@ -46,6 +46,13 @@ pub(super) fn listeners(pid: i32) -> Vec<Listener> {
     found
 }
 
+/// Leaves out what the kernel chose, which differs from start to start: high ports that only one has, unless the image
+/// exposes them.
+pub(super) fn fixed(own: &[Listener], other: &[Listener], exposed: &[u16]) -> Vec<Listener> {
+    let is_fixed = |it: &&Listener| it.port < EPHEMERAL || other.contains(it) || exposed.contains(&it.port);
+    own.iter().filter(is_fixed).cloned().collect()
+}
+
 /// Shows all of them.
 pub(super) fn shown(listeners: &[Listener]) -> String {
     match listeners {
@@ -85,6 +92,15 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
+
+    #[test]
+    fn a_port_of_the_kernels_choice_is_no_difference() {
+        let at = |port| Listener { port, udp: false, address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        let (old, new) = ([at(80), at(40_001), at(50_000), at(60_000)], [at(80), at(40_002), at(50_000)]);
+        assert_eq!(fixed(&old, &new, &[60_000]), [at(80), at(50_000), at(60_000)]);
+        assert_eq!(fixed(&new, &old, &[60_000]), [at(80), at(50_000)]);
+        assert_eq!(fixed(&[at(81)], &[], &[]), [at(81)]);
+    }
 
     #[test]
     fn what_listens_is_listed_and_what_does_not_is_not() {

@@ -16,6 +16,15 @@ const GREETING: Duration = Duration::from_millis(700);
 /// How much of an answer is read, in bytes.
 const ANSWER_MAX: usize = 4096;
 
+/// How long a word with a digit in it is that somebody has thrown dice for.
+const ID_MIN: usize = 16;
+
+/// How many digits a number has that counts seconds or processes since a start.
+const NUMBER_MIN: usize = 8;
+
+/// How many elements of an XML document are named.
+const ELEMENTS: usize = 3;
+
 /// How much of a line is shown.
 const SHOWN_MAX: usize = 100;
 
@@ -74,7 +83,11 @@ fn udp(listener: &Listener) -> std::io::Result<String> {
 /// Reads one answer: what comes until there is a pause.
 fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut answer = vec![0; ANSWER_MAX];
-    match stream.read(&mut answer) {
+    let mut heard = stream.read(&mut answer);
+    while heard.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+        heard = stream.read(&mut answer);
+    }
+    match heard {
         Ok(length) => {
             answer.truncate(length);
             Ok(answer)
@@ -103,7 +116,38 @@ fn shape(port: u16, answer: &[u8]) -> String {
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
         return "binary".to_owned();
     }
-    text.chars().take(SHOWN_MAX).collect()
+    if text.starts_with("<?xml") {
+        return format!("XML: {}", elements(&text).join(" "));
+    }
+    lasting(&text).chars().take(SHOWN_MAX).collect()
+}
+
+/// Lists the first elements of an XML document by their names: the order of attributes means nothing.
+fn elements(text: &str) -> Vec<&str> {
+    let name = |part: &'_ str| part.find(|c: char| c.is_whitespace() || "/>".contains(c)).unwrap_or(part.len());
+    let parts = text.split('<').filter(|part| part.starts_with(char::is_alphabetic));
+    parts.map(|part| &part[..name(part)]).take(ELEMENTS).collect()
+}
+
+/// Puts a star in the place of words that are of one start alone: times of the day, long numbers, random ids.
+fn lasting(text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == ':';
+    let star = |word: &str| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        let is_time = word.len() == 8 && digits == 6 && word.matches(':').count() == 2;
+        let is_id =
+            digits > 0 && !word.contains(':') && (word.len() >= ID_MIN || digits == word.len() && digits >= NUMBER_MIN);
+        if is_time || is_id { "*".to_owned() } else { word.to_owned() }
+    };
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = rest.find(|c| is_word(c) != is_word(first)).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(length);
+        shown += &if is_word(first) { star(part) } else { part.to_owned() };
+        rest = after;
+    }
+    shown
 }
 
 fn dns(answer: &[u8]) -> String {
@@ -150,5 +194,15 @@ mod tests {
         assert_eq!(shape(5432, b"S"), "SSLRequest: S");
         assert_eq!(shape(53, b"\0\x1b\x12\x34\x81\x83"), "DNS code 3");
         assert_eq!(shape(1, b"\x01\x02"), "binary");
+        for (greeting, expected) in [
+            ("220 mx.test ESMTP Mon, 30 Nov 2026 22:05:25 +0000\r\n", "220 mx.test ESMTP Mon, 30 Nov 2026 * +0000"),
+            ("INFO {\"server_id\":\"NDCMGQ62QCWHTBC47GMXOHTY\"}", "INFO {\"server_id\":\"*\"}"),
+            ("+OK POP3 <1896.697170952@host>", "+OK POP3 <1896.*@host>"),
+            ("HTTP/1.1 200 answered by somethingverylong", "HTTP/1.1 200 answered by somethingverylong"),
+            ("<?xml version='1.0'?><s:stream to='' id='7'><a/></s:stream>", "XML: s:stream a"),
+            ("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3", "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"),
+        ] {
+            assert_eq!(shape(1, greeting.as_bytes()), expected);
+        }
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod values;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bryo_build::build::{Built, Provenance, Request, build};
 use bryo_build::context::{Context as Files, Found};
@@ -16,11 +17,13 @@ use bryo_build::dockerfile;
 use bryo_build::error::{Error as BuildError, Kind as BuildKind, excerpt};
 use bryo_engine::Engine;
 use bryo_engine::error::{Error as EngineError, Kind};
+use bryo_engine::harden::proof::ProofOptions;
 use bryo_engine::options::Pull;
 use bryo_image::reference::Reference;
 use bryo_image::registry::Platform;
 use bryo_image::store::{Image, ImageRecord};
 
+use super::harden::{self, Asked};
 use super::pull;
 use crate::cli::Verb;
 use crate::context::Context;
@@ -33,6 +36,9 @@ use values::{SecretSource, Way, named};
 
 /// The shortest beginning of an id that a Dockerfile may name an image by.
 const ID_MIN: usize = 12;
+
+/// How long what is built and what becomes of it with `--harden` may take to start.
+const SETTLE: Duration = Duration::from_secs(15);
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -101,6 +107,9 @@ pub struct Build {
     /// Fail if the result runs as root
     #[arg(long)]
     require_nonroot: bool,
+    /// Take root away from the result as `bryo harden` does, and fail unless it is proven to do the same
+    #[arg(long, conflicts_with_all = ["provenance", "sbom"])]
+    harden: bool,
     /// Write the result somewhere: type=local|tar|oci|docker,dest=PATH
     #[arg(short, long = "output", value_name = "type=TYPE,dest=PATH")]
     outputs: Vec<Output>,
@@ -118,16 +127,24 @@ impl Verb for Build {
         if let Some(name) = self.tags.iter().find(|name| name.digest().is_some()) {
             return Err(Error::message(format!("-t {name}: a digest is not given, it follows from the content")));
         }
+        if self.harden && self.platforms.len() > 1 {
+            let why =
+                "--harden: both images are run to be compared, so that there can be only one platform, this machine's";
+            return Err(Error::message(why.to_owned()));
+        }
         let engine = context.engine()?;
         // What is unpacked for the build is nobody's leftover.
-        let _pin = engine.store().pin()?;
+        let pin = engine.store().pin()?;
         let (files, found) = self.files(context, &engine)?;
         let parsed = dockerfile::parse(&found.text).map_err(BuildError::from);
         let built = parsed.and_then(|dockerfile| self.build(context, &engine, &files, (&dockerfile, &found)));
         let built = built.map_err(|error| failed(error, &found))?;
-        let id = built.record.id().to_string();
+        // The image is in the index now, and what comes of --harden may have to be collected.
+        let _pin = (!self.harden).then_some(pin);
+        let Some(record) = self.hardened(&engine, &built)? else { return Ok(ExitCode::FAILURE) };
+        let id = record.id().to_string();
         for output in &self.outputs {
-            output.write(&engine, &built.record)?;
+            output.write(&engine, &record)?;
         }
         for to in &self.cache_to {
             to.write(context, &engine, &built)?;
@@ -137,7 +154,7 @@ impl Verb for Build {
         }
         if self.quiet {
             out::print(&format!("{id}\n"))?;
-        } else {
+        } else if !self.harden {
             self.tell(&built);
         }
         Ok(ExitCode::SUCCESS)
@@ -145,6 +162,31 @@ impl Verb for Build {
 }
 
 impl Build {
+    /// Returns what was built, or what becomes of it with `--harden`, which then has its names; `None` if that is not
+    /// proven, and nothing but the cache is left.
+    fn hardened(&self, engine: &Engine, built: &Built) -> Result<Option<ImageRecord>> {
+        if !self.harden {
+            return Ok(Some(built.record.clone()));
+        }
+        let base = engine.store().image(&built.record)?;
+        // The base is of its own time already, as SOURCE_DATE_EPOCH may have said.
+        let proof = ProofOptions { settle: SETTLE, env: Vec::new(), command: Vec::new() };
+        let tried = harden::harden(engine, &base, &Asked { user: None, groups: false, epoch: None, proof });
+        let holds = tried.as_ref().is_ok_and(|tried| tried.proof.holds());
+        if let (true, Ok(tried)) = (holds, &tried) {
+            for name in &self.tags {
+                harden::tag(engine, &tried.hardened.record, &name.to_string())?;
+            }
+        }
+        harden::discard(engine, &built.record)?;
+        let tried = tried?;
+        if !self.quiet || !holds {
+            let name = self.tags.first().map_or_else(|| "the result".to_owned(), Reference::to_string);
+            out::complain(&(tried.table() + &tried.verdict(&name) + "\n"));
+        }
+        Ok(holds.then_some(tried.hardened.record))
+    }
+
     fn build(
         &self,
         context: &Context,
@@ -180,7 +222,8 @@ impl Build {
             target: self.target.clone(),
             build_args,
             labels: named("--label", &self.labels).map_err(plain)?,
-            names: self.tags.clone(),
+            // What is built for `--harden` has none; what comes of it has.
+            names: if self.harden { Vec::new() } else { self.tags.clone() },
             secrets,
             agents: values::agents(&self.agents, &variable).map_err(plain)?,
             platforms: self.platforms(),
@@ -191,7 +234,7 @@ impl Build {
             provenance: self.provenance.0,
             sbom: self.sbom,
             no_cache: self.no_cache,
-            require_nonroot: self.require_nonroot,
+            require_nonroot: self.require_nonroot && !self.harden,
             source_date_epoch,
             find_image: &find,
             fetch: &fetch,
