@@ -76,7 +76,7 @@ impl Cache {
 ///
 /// # Errors
 ///
-/// [`Kind::Io`] when it or its directory cannot be written.
+/// [`crate::error::Kind::Io`] when it or its directory cannot be written.
 pub fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io(format!("write {}", path.display()), e);
     if let Some(dir) = path.parent() {

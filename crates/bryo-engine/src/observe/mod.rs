@@ -111,7 +111,7 @@ pub struct Socket {
 pub struct Refusal {
     /// The call's name.
     pub call: String,
-    /// `EPERM`, `EACCES` or `EROFS`.
+    /// `EPERM`, `EACCES` or `EROFS`; `EINVAL` for an id that the container does not have.
     pub errno: String,
     /// What it wanted to do.
     pub verb: Verb,

@@ -68,6 +68,8 @@ impl Recorder {
                     Errno::PERM => "EPERM",
                     Errno::ACCESS => "EACCES",
                     Errno::ROFS => "EROFS",
+                    // So the kernel answers where the user namespace does not have the id.
+                    Errno::INVAL if matches!(shape.verb, Some(Verb::Own | Verb::User | Verb::Group)) => "EINVAL",
                     // Its answer is that it will be answered later.
                     Errno::INPROGRESS => return self.socket(thread, shape),
                     _ => return,

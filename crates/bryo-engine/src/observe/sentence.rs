@@ -37,7 +37,7 @@ pub struct Sentence {
     pub program: String,
     /// The system calls that were refused.
     pub calls: Vec<String>,
-    /// `EPERM`, `EACCES` or `EROFS`.
+    /// `EPERM`, `EACCES` or `EROFS`; `EINVAL` for an id that the container does not have.
     pub errno: String,
     /// How often.
     pub count: u64,
@@ -124,6 +124,9 @@ fn remedy(refusal: &Refusal, setting: Setting<'_>) -> String {
     let dir = object.rsplit_once('/').map_or("/", |(dir, _)| if dir.is_empty() { "/" } else { dir });
     let read_only = refusal.errno == "EROFS";
     match refusal.verb {
+        _ if refusal.errno == "EINVAL" => {
+            "the container does not have this id: bryo doctor says how the caller gets more than one".to_owned()
+        }
         Verb::Create if read_only && dir == "/" => {
             format!("in the image: RUN mkdir {object} && chown {uid}:{gid} {object}, and -v NAME:{object}; or --writable")
         }

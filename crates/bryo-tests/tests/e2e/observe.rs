@@ -4,6 +4,7 @@
 
 use bryo_tests::images::{BUSYBOX, path};
 use bryo_tests::layout::{Image, busybox_layer};
+use bryo_tests::user::Rung;
 use bryo_tests::{Home, User};
 use serde_json::{Value, json};
 
@@ -53,7 +54,11 @@ fn what_an_image_is_refused_is_said_with_its_remedy() {
         let refused = refused(&home, &["--network", "none", &image]);
         said(&refused, "write /etc/motd", "open", "EROFS", "--tmpfs /etc");
         said(&refused, "make /data", "mkdir", "EROFS", "RUN mkdir /data");
-        said(&refused, "give /tmp/a to 1000:1000", "chown", "EPERM", "COPY --chown=65532");
+        let (errno, remedy) = match user.rung {
+            Rung::Single => ("EINVAL", "bryo doctor"),
+            _ => ("EPERM", "COPY --chown=65532"),
+        };
+        said(&refused, "give /tmp/a to 1000:1000", "chown", errno, remedy);
         said(&refused, "mount tmpfs on /mnt", "mount", "EPERM", "--cap-add SYS_ADMIN");
         said(&refused, "name the machine", "sethostname", "EPERM", "--hostname");
         said(&refused, "have /tmp as its root", "chroot", "EPERM", "SYS_CHROOT");
