@@ -32,7 +32,8 @@ fn the_callers_terminal_comes_back_as_it_was() {
     let mut tty = terminal(&home, &[BUSYBOX, "sh", "-c", &format!("sleep {mark}; true")]);
     let before = format!("{:?}", Terminal::start(&home.user.command(&home.path, "true")).settings());
     let payload = Process::with_args(&["sleep", &mark]);
-    assert_ne!(format!("{:?}", tty.settings()), before, "raw while it runs");
+    let raw = || (format!("{:?}", tty.settings()) != before).then_some(());
+    bryo_tests::program::eventually("the terminal is raw while it runs", raw);
     // The interrupt key is the payload's business: it reaches it through the terminal inside.
     tty.typed("\u{3}");
     bryo_tests::program::eventually("the payload is interrupted", || (!payload.lives()).then_some(()));
