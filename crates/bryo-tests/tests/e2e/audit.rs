@@ -88,9 +88,12 @@ fn every_report_is_a_page_that_needs_nothing() {
         (&["audit", "--fail-on", "critical", BUSYBOX][..], "Findings"),
         (&["why-root", BUSYBOX], "the image sets no USER"),
         (&["blast-radius", "--entries", "100", "host:"], "on the host"),
+        (&["why-root", "--run", "--network", "none", "-q", BUSYBOX, "mkdir", "/x"], "wanted to make /x"),
+        (&["policy", "check", BUSYBOX], "What the policy says"),
         (&["harden", "-t", "localhost/paged", BUSYBOX, "true"], "Stays writable"),
     ] {
-        home.bryo(&[&words[..1], &["--html", &file], &words[1..]].concat()).ok();
+        let verb = if words[0] == "policy" { 2 } else { 1 };
+        home.bryo(&[&words[..verb], &["--html", &file], &words[verb..]].concat()).ok();
         let text = std::fs::read_to_string(&page).unwrap();
         assert!(text.contains(says), "{words:?}: {text}");
         assert!(text.contains("default-src 'none'") && text.contains("prefers-color-scheme: dark"));

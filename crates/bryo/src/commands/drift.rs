@@ -19,6 +19,7 @@ use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
 use crate::output::{self, template};
+use crate::pages;
 
 /// The exit code when something is not as in the image.
 const FOUND: u8 = 1;
@@ -42,6 +43,9 @@ pub struct Drift {
     /// Formats as json, by a template such as '{{.Kind}} {{.What}}', or as a table by 'table TEMPLATE'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+    /// Writes a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "watch")]
+    html: Option<PathBuf>,
     /// The address of Docker's or Podman's socket
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     socket: Option<PathBuf>,
@@ -65,6 +69,7 @@ impl Verb for Drift {
         }
         let looked = self.look(&engine, &mut |text| output::complain(text))?;
         let rows: Vec<Value> = looked.found.iter().flat_map(rows).collect();
+        pages::write(self.html.as_deref(), || pages::drift::page(looked.found.len(), &rows))?;
         output::print(&self.written(&rows)?)?;
         Ok(looked.code())
     }

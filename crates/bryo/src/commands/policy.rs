@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
@@ -15,8 +16,7 @@ use super::sbom::Target;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result, USAGE};
-use crate::output;
-use crate::paths;
+use crate::{output, pages, paths};
 
 /// The exit code when a rule does not hold.
 const BROKEN: u8 = 1;
@@ -36,6 +36,9 @@ pub struct Check {
     /// Format as json, or as a table
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Write a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
     /// The container, or else the image, by name or id
     #[arg(value_name = "CONTAINER|IMAGE")]
     names: Vec<String>,
@@ -62,6 +65,7 @@ impl Verb for Check {
         } else {
             self.names.iter().map(|name| report(&engine, name)).collect::<Result<Vec<_>>>()?
         };
+        pages::write(self.html.as_deref(), || pages::policy::page(&reports))?;
         if self.format == Format::Json {
             output::print(&(output::json(&reports)? + "\n"))?;
         } else {

@@ -148,6 +148,7 @@ impl WhyRoot {
             refused: &refused,
             left_out: observed.seen.left_out,
         };
+        pages::write(self.html.as_deref(), || pages::why_root::refused(&self.target, &refused))?;
         output::print(&match self.format {
             Format::Table => said(&ran),
             Format::Json => output::json(&ran)?,

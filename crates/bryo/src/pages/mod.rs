@@ -2,7 +2,9 @@
 //! Reports as pages of HTML that need nothing else. What all pages share is in `bryo_audit::report::html`.
 
 pub mod blast_radius;
+pub mod drift;
 pub mod harden;
+pub mod policy;
 pub mod vulns;
 pub mod why_root;
 

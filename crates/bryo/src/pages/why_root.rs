@@ -2,7 +2,8 @@
 //! Why an image wants root, as a page.
 
 use bryo_audit::reasons::{Reason, Remedy};
-use bryo_audit::report::html::{Page, Row};
+use bryo_audit::report::html::{Choice, Page, Row};
+use bryo_engine::observe::sentence::Sentence;
 
 use super::{ROWS_MAX, choices};
 
@@ -27,6 +28,24 @@ pub fn page(target: &str, found: &[Reason]) -> String {
     page.filter("row", &choices(&BY.map(|(_, label, class)| (label, class)), &classes));
     for reason in found.iter().take(ROWS_MAX) {
         page.row(&row(reason));
+    }
+    page.finish()
+}
+
+/// Writes the page of what a run was refused.
+pub fn refused(target: &str, refused: &[Sentence]) -> String {
+    let mut page = Page::new(&format!("What {target} was refused as it ran"));
+    page.numbers(&[("refusals", refused.len(), if refused.is_empty() { "good" } else { "medium" })]);
+    let of = |errno: &str| refused.iter().filter(|sentence| sentence.errno == errno).count();
+    let errnos = ["EPERM", "EACCES", "EROFS", "EINVAL"].map(|errno| (errno, of(errno)));
+    let all = Choice { label: "all", class: "", count: refused.len() };
+    let each = errnos.iter().map(|(errno, count)| Choice { label: errno, class: errno, count: *count });
+    page.filter("row", &std::iter::once(all).chain(each).collect::<Vec<_>>());
+    for sentence in refused.iter().take(ROWS_MAX) {
+        let mut row = Row::new(&format!("medium {}", sentence.errno), &sentence.errno);
+        row.title(&format!("{} wanted to {}", sentence.program, sentence.wanted)).code(&sentence.calls.join(" "));
+        row.line(&format!("as {}, {} times", sentence.as_user, sentence.count)).soft(&sentence.remedy);
+        page.row(&row);
     }
     page.finish()
 }
