@@ -34,12 +34,6 @@ published fixtures versions:
     BRYO_PSS_FIXTURES={{ fixtures }} cargo test -p bryo-audit --test published -- --ignored
     BRYO_TEST_APK_VERSIONS={{ versions }} cargo test -p bryo-packages --test versions -- --ignored
 
-# What others have published as right: FIXTURES is test/testdata of kubernetes/pod-security-admission, VERSIONS is
-# test/unit/version.data of apk-tools. Neither is in this repository.
-published fixtures versions:
-    BRYO_PSS_FIXTURES={{ fixtures }} cargo test -p bryo-audit --test published -- --ignored
-    BRYO_TEST_APK_VERSIONS={{ versions }} cargo test -p bryo-packages --test versions -- --ignored
-
 # Start and pull beside the peers, as ratios of one run.
 bench *which:
     scripts/bench {{ which }}

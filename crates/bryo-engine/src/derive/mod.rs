@@ -120,7 +120,9 @@ impl<'a> Base<'a> {
         let env = config.and_then(|config| config.env().as_deref()).unwrap_or_default();
         let homes = env.iter().filter_map(|pair| pair.split_once('=')).filter(|(name, _)| HOMES.contains(name));
         let volumes = config.and_then(|config| config.volumes().clone()).unwrap_or_default();
-        volumes.into_iter().chain(homes.map(|(_, path)| path.to_owned())).map(PathBuf::from).collect()
+        // A variable is no volume: what is the system's stays the system's.
+        let homes = homes.map(|(_, path)| PathBuf::from(path)).filter(|path| !places::is_system(path));
+        volumes.into_iter().map(PathBuf::from).chain(homes).collect()
     }
 }
 

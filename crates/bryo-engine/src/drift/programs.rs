@@ -97,6 +97,9 @@ fn read(pid: i32, mounts: &mut BTreeMap<std::path::PathBuf, Mounts>) -> std::io:
     };
     let mut maps = Vec::new();
     File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut maps)?;
+    if maps.len() as u64 == MAPS_MAX {
+        return Err(std::io::Error::other("it maps more than is looked at"));
+    }
     let space = std::fs::read_link(format!("/proc/{pid}/ns/mnt"))?;
     let known = match mounts.entry(space) {
         std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
@@ -106,7 +109,7 @@ fn read(pid: i32, mounts: &mut BTreeMap<std::path::PathBuf, Mounts>) -> std::io:
     let mut paths: BTreeSet<(String, bool)> = BTreeSet::new();
     for path in executed(&String::from_utf8_lossy(&maps)).filter(|path| *path != exe) {
         if paths.len() == FILES_MAX {
-            break;
+            return Err(std::io::Error::other("it executes more files than are looked at"));
         }
         paths.insert((path, false));
     }
@@ -140,9 +143,15 @@ fn executed(maps: &str) -> impl Iterator<Item = String> {
         }
         let path = rest.trim_start_matches(' ');
         // Memory that a process shares with itself, and segments of System V: no file that anybody has put there.
-        let nameless = path.starts_with("/dev/zero") || path.starts_with("/SYSV");
+        let nameless = path == "/dev/zero (deleted)" || is_segment(path);
         (executable && path.starts_with('/') && !nameless).then(|| unescaped(path))
     })
+}
+
+/// Tells whether a name is that of a segment of System V: its key in eight digits.
+fn is_segment(path: &str) -> bool {
+    let key = path.strip_prefix("/SYSV").and_then(|rest| rest.strip_suffix(DELETED));
+    key.is_some_and(|key| key.len() == 8 && key.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Reads what the kernel writes as a backslash and three octal digits.
@@ -176,6 +185,9 @@ impl Mounts {
     fn read(pid: i32) -> std::io::Result<Self> {
         let mut text = String::new();
         File::open(format!("/proc/{pid}/mountinfo"))?.take(MAPS_MAX).read_to_string(&mut text)?;
+        if text.len() as u64 == MAPS_MAX {
+            return Err(std::io::Error::other("it has more mounts than are looked at"));
+        }
         Ok(Self::parse(&text))
     }
 

@@ -97,7 +97,10 @@ impl Profile {
     fn not_enforced(&self) -> Vec<String> {
         match &self.ports {
             None => vec!["ports, which the profile does not name".to_owned()],
-            Some(_) => vec!["UDP ports: Landlock knows those of TCP alone".to_owned()],
+            Some(_) => vec![
+                "UDP ports: Landlock knows those of TCP alone".to_owned(),
+                "listening without a port of one's own choice: the kernel takes a random one".to_owned(),
+            ],
         }
     }
 

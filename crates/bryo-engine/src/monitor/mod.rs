@@ -292,6 +292,7 @@ impl<'a> Monitor<'a> {
             if asked
                 || self.engine.containers.is_stopped(&self.record.id)
                 || !restart.again(code, self.record.state.restart_count)
+                || self.is_unproven()
             {
                 return Ok((code, namespace, false));
             }
@@ -302,6 +303,12 @@ impl<'a> Monitor<'a> {
                 None => return Ok((code, namespace, true)),
             }
         }
+    }
+
+    /// Tells whether the root should have stayed as it was, and did not, or nobody knows: it is not started on that again.
+    fn is_unproven(&self) -> bool {
+        let root = self.record.state.root.as_ref();
+        self.record.options.immutable && root.is_none_or(|root| root.digest != root.image)
     }
 
     /// Sees one run of the payload to its end.

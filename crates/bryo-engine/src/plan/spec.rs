@@ -13,6 +13,7 @@ use oci_spec::runtime::{
 use super::capabilities::Granted;
 use super::{Input, files};
 use crate::error::{Error, Kind, Result};
+use crate::learned::Profile;
 use crate::options::{Network, Seccomp};
 use crate::profile;
 
@@ -140,7 +141,22 @@ fn sysctls(input: &Input<'_>) -> Result<HashMap<String, String>> {
         }
         values.insert(key.clone(), value.clone());
     }
+    if input.options.profile.as_ref().and_then(Profile::tcp_ports).is_some() {
+        if !input.network.is_own() {
+            let why = "the profile's ports cannot be enforced on a network that is not the container's own: leave \
+                       --network out, or \"ports\" out of the profile";
+            return Err(Error::new(Kind::InvalidOption, why));
+        }
+        values.extend(bypasses().map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
     Ok(values)
+}
+
+/// Ways to a TCP connection that Landlock's ports do not cover, and the parameters that close them: `mptcp(7)`, and data
+/// that is sent with the first packet (`tcp(7)`, `tcp_fastopen`). A kernel without the one has nothing to close.
+fn bypasses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mptcp = Path::new("/proc/sys/net/mptcp/enabled").exists().then_some(("net.mptcp.enabled", "0"));
+    mptcp.into_iter().chain([("net.ipv4.tcp_fastopen", "0")])
 }
 
 /// The groups that may send echo requests: the kernel takes a range only if both of its ends are mapped.

@@ -151,7 +151,8 @@ impl Engine {
             Demand::SbomPresent => self.judge_sbom(case),
             Demand::PodSecurity(level) => self.judge_standards(*level, case),
             Demand::Vulnerabilities(flaws) => {
-                let names = [record.name.clone(), record.image.clone()].into_iter().chain(record.image_id.clone());
+                // Not the container's own name, which whoever starts it chooses: statements are about images.
+                let names = std::iter::once(record.image.clone()).chain(record.image_id.clone());
                 let inventory = match case.image {
                     _ if self.has_own_files(case) => self.packages_of_container(record, false)?.inventory,
                     Image::Stored(image) => self.packages_of_image(image, false)?,
@@ -169,12 +170,18 @@ impl Engine {
 
     /// Tells whether a container may have something that its image has not.
     fn has_own_files(&self, case: &Case<'_>) -> bool {
-        case.has_lived && self.containers.dir(&case.record.id).join("layer/upper").is_dir()
+        // One that was killed on its way says that it has not lived yet, and its layer says the contrary.
+        self.containers.dir(&case.record.id).join("layer/upper").symlink_metadata().is_ok()
     }
 
     fn judge_drift(&self, case: &Case<'_>) -> Result<Finding> {
         if !self.has_own_files(case) {
-            return Ok(Finding::holds("it has written nothing yet"));
+            return Ok(match (case.has_lived, case.image) {
+                (true, Image::Host) => {
+                    Finding::unchecked("it stands on this machine's own system, which is no image", "take an image")
+                }
+                _ => Finding::holds("it has written nothing yet"),
+            });
         }
         let name = &case.record.name;
         let unseen = || Err(Error::new(Kind::Unsupported, "nobody has looked at the container"));

@@ -196,7 +196,7 @@ fn skeleton(root: &Root, links: &[(PathBuf, PathBuf)], directories: &[(PathBuf, 
 fn state(root: &Root, places: &mut Places<'_>, plan: &Plan) -> Result<()> {
     for path in &plan.state {
         let what = || format!("state directory {}", path.display());
-        let directory = match root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+        let directory = match open_real(root, path) {
             Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             result => result.context(Kind::RootFs, what)?,
         };
@@ -207,6 +207,15 @@ fn state(root: &Root, places: &mut Places<'_>, plan: &Plan) -> Result<()> {
         places.is_own(tree)?;
     }
     Ok(())
+}
+
+/// Opens a directory on whose way there is no link: one would make writable what is elsewhere.
+fn open_real(root: &Root, path: &Path) -> bryo_sys::Result<OwnedFd> {
+    let open = |path: &Path| root.open_at(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+    for above in path.ancestors().skip(1).filter(|above| above.parent().is_some()) {
+        open(above)?;
+    }
+    open(path)
 }
 
 /// Attaches a detached mount at its place, which is made when it is missing.

@@ -228,6 +228,20 @@ fn a_run_without_the_profile_says_what_it_would_break() {
     }
 }
 
+/// Landlock knows TCP and its calls for a connection alone. The controls: without a profile both ways are open.
+#[test]
+fn ways_to_a_connection_that_pass_the_ports_by_are_closed() {
+    let ways = "cat /proc/sys/net/mptcp/enabled /proc/sys/net/ipv4/tcp_fastopen 2>/dev/null";
+    let open = std::fs::read_to_string("/proc/sys/net/mptcp/enabled").map_or("1", |_| "1\n1");
+    for user in User::all() {
+        let home = Home::new(&user);
+        home.load(&bryo_tests::images::busybox());
+        let (file, _) = learned(&home, ways);
+        assert_eq!(home.run(&[BUSYBOX, "sh", "-c", ways]).ok(), open);
+        assert_eq!(home.run(&["--profile", &file, BUSYBOX, "sh", "-c", ways]).ok(), open.replace('1', "0"));
+    }
+}
+
 #[test]
 fn what_cannot_be_enforced_does_not_start() {
     for user in User::all() {
@@ -237,6 +251,7 @@ fn what_cannot_be_enforced_does_not_start() {
         let run = |flags: &[&str]| home.run(&[&["--profile", &file][..], flags, &[BUSYBOX, "true"]].concat());
         run(&[]).ok();
         run(&["--security-opt", "landlock=off"]).fails(125, &["ports", "Landlock"]);
+        run(&["--network", "host"]).fails(125, &["ports", "--network"]);
         for flag in [&["--writable"][..], &["--init"], &["--security-opt", "seccomp=unconfined"]] {
             run(flag).fails(125, &["--profile", flag[0]]);
         }

@@ -142,10 +142,16 @@ pub(super) fn would_break(args: RunArgs, context: &Context) -> Result<ExitCode> 
     for Break { kind, what } in &breaks {
         note(&format!("the profile would refuse: {kind} {}", output::line(what)));
     }
-    if breaks.is_empty() {
-        note("the profile would refuse nothing");
+    let left_out = observed.map_or(0, |observed| observed.seen.left_out);
+    match (breaks.is_empty(), left_out) {
+        (true, 0) => note("the profile would refuse nothing"),
+        (_, 0) => (),
+        (_, more) => {
+            note(&format!("{more} more were seen and not written down: what the profile makes of them is unknown"))
+        }
     }
-    Ok(code(if breaks.is_empty() || outcome.code != 0 { outcome.code } else { 1 }))
+    let sound = breaks.is_empty() && left_out == 0;
+    Ok(code(if sound || outcome.code != 0 { outcome.code } else { 1 }))
 }
 
 fn code(code: i32) -> ExitCode {
