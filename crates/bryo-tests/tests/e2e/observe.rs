@@ -251,7 +251,8 @@ fn what_cannot_be_enforced_does_not_start() {
         let run = |flags: &[&str]| home.run(&[&["--profile", &file][..], flags, &[BUSYBOX, "true"]].concat());
         run(&[]).ok();
         run(&["--security-opt", "landlock=off"]).fails(125, &["ports", "Landlock"]);
-        run(&["--network", "host"]).fails(125, &["ports", "--network"]);
+        let host = ["run", "--rm", "--network", "host", "--profile", &file, BUSYBOX, "true"];
+        home.bryo(&host).fails(125, &["ports", "--network"]);
         for flag in [&["--writable"][..], &["--init"], &["--security-opt", "seccomp=unconfined"]] {
             run(flag).fails(125, &["--profile", flag[0]]);
         }
