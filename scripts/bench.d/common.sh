@@ -6,7 +6,7 @@
 # traces, and with a journal, as people have. Without one ext4 looks at each inode removed in the last minutes before it
 # makes another, which is a measure of what was removed and not of who pulls.
 fresh_disk() {
-    [ "$(id -u)" = 0 ] && fallocate -l 6G "$BENCH/disk" 2>/dev/null &&
+    [ "$(id -u)" = 0 ] && fallocate -l 12G "$BENCH/disk" 2>/dev/null &&
         mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$BENCH/disk" &&
         mount -o loop "$BENCH/disk" "$BENCH/home" 2>/dev/null ||
         echo "without a file system of its own: what was removed on this one shortly before may show"
