@@ -77,6 +77,18 @@ pub fn pack(dir: &Path, file: &Path) {
     fs::rename(&fresh, file).unwrap();
 }
 
+/// Returns a layer that says that it is Debian 12, with this database of packages.
+pub fn debian_layer(status: &str) -> Vec<u8> {
+    Tar::default()
+        .dir("etc/", 0o755)
+        .file("etc/os-release", 0o644, b"ID=debian\nVERSION_ID=\"12\"\n")
+        .dir("var/", 0o755)
+        .dir("var/lib/", 0o755)
+        .dir("var/lib/dpkg/", 0o755)
+        .file("var/lib/dpkg/status", 0o644, status.as_bytes())
+        .finish()
+}
+
 /// Returns a layer with busybox, all its applets, the usual directories, and passwd and group files.
 pub fn busybox_layer() -> Vec<u8> {
     let busybox = busybox().expect("the user of a test was asked for first, which skips it where busybox is missing");

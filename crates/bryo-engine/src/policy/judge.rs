@@ -26,6 +26,11 @@ impl Finding {
         Self { answer: Answer::Broken, why: why.into(), remedy: remedy.into() }
     }
 
+    /// What cannot be said of a container without an image.
+    fn of_host() -> Self {
+        Self::unchecked("it stands on this machine's own system, which is no image", "take an image")
+    }
+
     pub fn unchecked(why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { answer: Answer::Unchecked, why: why.into(), remedy: remedy.into() }
     }
@@ -157,10 +162,7 @@ impl Engine {
                     _ if self.has_own_files(case) => self.packages_of_container(record, false)?.inventory,
                     Image::Stored(image) => self.packages_of_image(image, false)?,
                     Image::Rootfs(path) => self.packages_of_directory(path, false)?,
-                    Image::Host => {
-                        let why = "it stands on this machine's own system, which is no image";
-                        return Ok(Finding::unchecked(why, "take an image"));
-                    }
+                    Image::Host => return Ok(Finding::of_host()),
                 };
                 self.judge_flaws(flaws, &inventory, &names.collect::<Vec<_>>())
             }
@@ -177,9 +179,7 @@ impl Engine {
     fn judge_drift(&self, case: &Case<'_>) -> Result<Finding> {
         if !self.has_own_files(case) {
             return Ok(match (case.has_lived, case.image) {
-                (true, Image::Host) => {
-                    Finding::unchecked("it stands on this machine's own system, which is no image", "take an image")
-                }
+                (true, Image::Host) => Finding::of_host(),
                 _ => Finding::holds("it has written nothing yet"),
             });
         }

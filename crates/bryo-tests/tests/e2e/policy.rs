@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bryo_tests::images::BUSYBOX;
-use bryo_tests::layout::busybox_layer;
+use bryo_tests::layout::{busybox_layer, debian_layer};
 use bryo_tests::registry::Registry;
-use bryo_tests::tar::Tar;
 use bryo_tests::{Detached, Home, User, images};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -162,15 +161,7 @@ const OSV: &str = r#"{"id":"DSA-1","modified":"@DATE@","published":"@DATE@","ali
 fn flaws_count_by_severity_age_and_knowledge() {
     let Some(user) = User::ordinary() else { return };
     let home = Home::new(&user);
-    let layer = Tar::default()
-        .dir("etc/", 0o755)
-        .file("etc/os-release", 0o644, b"ID=debian\nVERSION_ID=\"12\"\n")
-        .dir("var/", 0o755)
-        .dir("var/lib/", 0o755)
-        .dir("var/lib/dpkg/", 0o755)
-        .file("var/lib/dpkg/status", 0o644, STATUS.as_bytes())
-        .finish();
-    load(&home, "localhost/app:1", vec![busybox_layer(), layer]);
+    load(&home, "localhost/app:1", vec![busybox_layer(), debian_layer(STATUS)]);
     let rule = |more: &str| home.write(MINE, format!("[vulnerabilities]\nseverity = \"high\"\n{more}"));
     let run = || home.bryo(&["run", "--rm", "localhost/app:1", "true"]);
     let advise = |date: &str| {

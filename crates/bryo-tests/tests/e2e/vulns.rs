@@ -4,8 +4,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 
-use bryo_tests::layout::busybox_layer;
-use bryo_tests::tar::Tar;
+use bryo_tests::layout::{busybox_layer, debian_layer};
 use bryo_tests::{Detached, Home, User};
 use serde_json::Value;
 
@@ -31,15 +30,7 @@ const EPSS: &str = "#model_version:v1,score_date:2026-01-01T00:00:00Z\ncve,epss,
 /// A home with an image of Debian 12 and one package, and with what is known of it.
 fn home(user: &User) -> Home {
     let home = Home::new(user);
-    let layer = Tar::default()
-        .dir("etc/", 0o755)
-        .file("etc/os-release", 0o644, b"ID=debian\nVERSION_ID=\"12\"\n")
-        .dir("var/", 0o755)
-        .dir("var/lib/", 0o755)
-        .dir("var/lib/dpkg/", 0o755)
-        .file("var/lib/dpkg/status", 0o644, STATUS.as_bytes())
-        .finish();
-    load(&home, "localhost/app:1", vec![busybox_layer(), layer]);
+    load(&home, "localhost/app:1", vec![busybox_layer(), debian_layer(STATUS)]);
     home
 }
 
