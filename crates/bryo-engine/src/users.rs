@@ -115,6 +115,11 @@ impl Wanted {
         Ok(Self { spec, origin: Origin::Image, image_is_root })
     }
 
+    /// Tells whether a group was given with the user: then it has no others but those that are asked for.
+    pub fn names_group(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.group.is_some())
+    }
+
     /// Tells whether the image itself asks for root.
     pub fn image_is_root(&self) -> bool {
         self.image_is_root
@@ -171,7 +176,10 @@ pub fn resolve(wanted: &Wanted, more: &[String], accounts: &Accounts) -> Result<
             if user.uid == InsideId::ROOT && !spec.is_root() && wanted.origin == Origin::Image {
                 nonroot(&Wanted { image_is_root: true, ..wanted.clone() }, accounts)
             } else {
-                user
+                // What the image keeps for its root is no use to the one whom the caller puts there.
+                let replaces_root =
+                    wanted.origin == Origin::Caller && wanted.image_is_root && user.uid != InsideId::ROOT;
+                User { replaces_root, ..user }
             }
         }
     };

@@ -137,7 +137,9 @@ impl Builder<'_> {
         } else if user.replaces_root {
             let owners;
             (owners, services) = self.adopt(&user, &accounts)?;
-            self.join(&mut user, &owners, &accounts);
+            if !self.job.wanted.names_group() {
+                self.join(&mut user, &owners, &accounts);
+            }
         }
         self.own_directories(&user)?;
         self.mount_points()?;

@@ -75,6 +75,15 @@ fn nobody_becomes_root_without_the_word() {
     assert_eq!((found.uid.get(), found.replaces_root), (101, false));
     let found = user(Some("nonroot"), Some("postgres"), &accounts).unwrap();
     assert_eq!((found.uid.get(), found.replaces_root), (65532, false));
+    // Whom the caller puts in the place of the image's root stands in for it, but root itself.
+    for (caller, image, replaces) in [
+        ("5000", None, true),
+        ("postgres", Some("root"), true),
+        ("root", None, false),
+        ("5000", Some("postgres"), false),
+    ] {
+        assert_eq!(user(Some(caller), image, &accounts).unwrap().replaces_root, replaces, "{caller} {image:?}");
+    }
     // The image's word does not matter once there is another.
     assert!(user(Some("5"), Some(":::"), &accounts).is_ok());
     assert_eq!(user(None, Some(":::"), &accounts).unwrap_err().kind(), Kind::InvalidOption);

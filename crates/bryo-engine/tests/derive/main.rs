@@ -19,7 +19,10 @@ use ground::{Ground, Seen};
 const TESTS: &[(&str, fn())] = &[
     ("state_changes_hands_and_nothing_else", state_changes_hands_and_nothing_else),
     ("everything_has_its_place_to_be_mounted_on", everything_has_its_place_to_be_mounted_on),
-    ("explicit_users_change_nothing", explicit_users_change_nothing),
+    (
+        "users_whom_the_caller_names_have_what_the_image_keeps_for_root",
+        users_whom_the_caller_names_have_what_the_image_keeps_for_root,
+    ),
     ("links_of_the_image_lead_nowhere_else", links_of_the_image_lead_nowhere_else),
     ("hostile_account_files_hold_nobody_up", hostile_account_files_hold_nobody_up),
     ("errors_come_back_and_leave_nothing", errors_come_back_and_leave_nothing),
@@ -218,7 +221,7 @@ fn everything_has_its_place_to_be_mounted_on() {
     assert!(other.state.contains(&PathBuf::from("/new/place")) && !other.state.contains(&PathBuf::from("/app")));
 }
 
-fn explicit_users_change_nothing() {
+fn users_whom_the_caller_names_have_what_the_image_keeps_for_root() {
     let mut ground = services();
     for (user, ids, home) in
         [("5000", (5000, 5000), "/home/user5000"), ("root", (0, 0), "/root"), ("redis", (102, 105), "/var/lib/redis")]
@@ -230,10 +233,16 @@ fn explicit_users_change_nothing() {
         if ground.map.is_single() {
             continue;
         }
-        assert_eq!(owner(&seen, "/var/lib/postgresql/main"), (101, 103, 0o700), "{user}");
-        assert_eq!(owner(&seen, "/srv").0, 0, "{user}");
+        let state = if user == "root" { (101, 103, 0o700) } else { (ids.0, ids.1, 0o700) };
+        assert_eq!(owner(&seen, "/var/lib/postgresql/main"), state, "{user}");
+        assert_eq!(owner(&seen, "/srv").0, ids.0, "{user}");
         assert_eq!(owner(&seen, home).0, ids.0, "{user}");
         assert_eq!(seen["/etc/passwd"].text == PASSWD, user != "5000", "{user}");
+    }
+    // The groups of services come with their state, unless a group was named.
+    for (user, joined) in [("5000", true), ("5000:5000", false), ("redis:redis", false)] {
+        let facts = derive(&DeriveInput { user: Some(user), ..ground.input() }).unwrap();
+        assert_eq!(facts.groups.contains(&103), joined && !ground.map.is_single(), "{user}");
     }
     let root = derive(&DeriveInput { user: Some("root"), ..ground.input() }).unwrap();
     // Root inside must not get at package databases by the way of state.
@@ -242,6 +251,9 @@ fn explicit_users_change_nothing() {
     ground.config(serde_json::json!({"User": "redis"}));
     let facts = derive(&ground.input()).unwrap();
     assert_eq!((facts.uid, facts.name.as_str()), (102, "redis"));
+    // An image with a user of its own has its state as that user needs it.
+    let other = derive(&DeriveInput { user: Some("5000"), ..ground.input() }).unwrap();
+    assert!(ground.map.is_single() || owner(&ground.seen(&other), "/srv").0 == 0);
     assert_eq!(derive(&DeriveInput { default_user_image: true, ..ground.input() }).unwrap().uid, 102);
     ground.config(serde_json::json!({}));
     assert_eq!(derive(&DeriveInput { default_user_image: true, ..ground.input() }).unwrap().uid, 0);
