@@ -8,12 +8,14 @@ mod files;
 mod guard;
 mod services;
 mod start;
+mod taken;
 mod user;
 
 use bryo_image::members::Entry;
 use serde::Serialize;
 
 pub use start::{Call, drops};
+pub use taken::taken_out;
 
 use crate::facts::image::Image;
 use crate::judge::image::effective;

@@ -3,9 +3,9 @@
 
 use bryo_image::members::EntryKind;
 
-use super::start::Started;
+use super::start::{Started, Step};
 use super::{Cause, Reason, Remedy};
-use crate::facts::image::Image;
+use crate::facts::image::{File, Image};
 
 /// The largest file that is read for this, in bytes.
 pub(super) const FILE_MAX: u64 = 256 << 10;
@@ -19,14 +19,35 @@ struct Service {
     user: &'static [&'static str],
     /// Directives that name a port.
     listen: &'static [&'static str],
-    /// What it does with the former when it is not root.
-    by: Remedy,
-    remedy: &'static str,
+    /// What comes of the former where it is not root.
+    fate: Fate,
 }
 
-const IGNORED: &str = "nothing: it is passed over, with a warning, by who is not root";
-const TAKE_OUT: &str = "take the directive out of the file";
-const NAMED: &str = "the service's names for the user itself, which it may become; or take it out";
+/// What comes of a directive or a flag that changes the user, where the service is not root.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    /// The service passes it over.
+    Ignored,
+    /// The service may become who it is: its own account is another name of the user.
+    Named,
+    /// The service fails by it, also as who it is to be: it gives its groups away, or shuts itself up. `harden` takes it
+    /// out.
+    TakenOut,
+}
+
+impl Fate {
+    fn by(self) -> Remedy {
+        if self == Self::Ignored { Remedy::Nobody } else { Remedy::Harden }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Ignored => "nothing: it is passed over, with a warning, by who is not root",
+            Self::Named => "the service's names for the user itself, which it may become; or take it out",
+            Self::TakenOut => "start as who it is to be and take it out, as bryo harden does",
+        }
+    }
+}
 
 /// Services that begin as root and become somebody else by a directive of their own.
 const SERVICES: [Service; 12] = [
@@ -36,8 +57,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/nginx/", "usr/local/nginx/conf/"],
         user: &["user"],
         listen: &["listen"],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
     Service {
         name: "apache",
@@ -45,8 +65,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/apache2/", "etc/httpd/", "usr/local/apache2/conf/"],
         user: &["User", "Group"],
         listen: &["Listen"],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
     Service {
         name: "php-fpm",
@@ -54,8 +73,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/php/", "etc/php-fpm", "usr/local/etc/php-fpm"],
         user: &["user", "group"],
         listen: &[],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
     Service {
         name: "mysql",
@@ -63,8 +81,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/mysql/", "etc/my.cnf"],
         user: &["user"],
         listen: &[],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
     Service {
         name: "squid",
@@ -72,8 +89,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/squid/"],
         user: &["cache_effective_user", "cache_effective_group"],
         listen: &["http_port"],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
     Service {
         name: "supervisor",
@@ -81,8 +97,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/supervisor", "etc/supervisord"],
         user: &["user"],
         listen: &[],
-        by: Remedy::Author,
-        remedy: TAKE_OUT,
+        fate: Fate::TakenOut,
     },
     Service {
         name: "haproxy",
@@ -90,8 +105,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/haproxy/", "usr/local/etc/haproxy/"],
         user: &["user", "group"],
         listen: &["bind"],
-        by: Remedy::Harden,
-        remedy: NAMED,
+        fate: Fate::Named,
     },
     Service {
         name: "haproxy",
@@ -99,8 +113,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/haproxy/", "usr/local/etc/haproxy/"],
         user: &["chroot"],
         listen: &[],
-        by: Remedy::Author,
-        remedy: TAKE_OUT,
+        fate: Fate::TakenOut,
     },
     Service {
         name: "unbound",
@@ -108,8 +121,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/unbound/"],
         user: &["username:"],
         listen: &["port:"],
-        by: Remedy::Harden,
-        remedy: NAMED,
+        fate: Fate::Named,
     },
     Service {
         name: "knot",
@@ -117,8 +129,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/knot/"],
         user: &["user:"],
         listen: &[],
-        by: Remedy::Harden,
-        remedy: NAMED,
+        fate: Fate::Named,
     },
     Service {
         // It gives its groups away for each transfer, and does without only where it is to become nobody.
@@ -127,8 +138,7 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/rsyncd.conf", "etc/rsyncd.d/"],
         user: &["uid", "gid"],
         listen: &["port"],
-        by: Remedy::Author,
-        remedy: TAKE_OUT,
+        fate: Fate::TakenOut,
     },
     Service {
         name: "redis",
@@ -136,19 +146,18 @@ const SERVICES: [Service; 12] = [
         dirs: &["etc/redis", "etc/valkey"],
         user: &[],
         listen: &["port"],
-        by: Remedy::Nobody,
-        remedy: IGNORED,
+        fate: Fate::Ignored,
     },
 ];
 
 /// Flags of programs that change the user, and what the program does with them when it is not root.
-const FLAGS: [(&str, &[&str], Remedy); 6] = [
-    ("memcached", &["-u", "--user"], Remedy::Nobody),
-    ("mysqld", &["--user", "-u"], Remedy::Nobody),
-    ("mariadbd", &["--user", "-u"], Remedy::Nobody),
-    ("named", &["-u"], Remedy::Harden),
-    ("slapd", &["-u"], Remedy::Harden),
-    ("privoxy", &["--user"], Remedy::Author),
+const FLAGS: [(&str, &[&str], Fate); 6] = [
+    ("memcached", &["-u", "--user"], Fate::Ignored),
+    ("mysqld", &["--user", "-u"], Fate::Ignored),
+    ("mariadbd", &["--user", "-u"], Fate::Ignored),
+    ("named", &["-u"], Fate::Named),
+    ("slapd", &["-u"], Fate::Named),
+    ("privoxy", &["--user"], Fate::TakenOut),
 ];
 
 /// Tells whether a file may be configuration of a service that is known here.
@@ -164,27 +173,73 @@ pub(super) fn reasons(image: &Image, started: &Started) -> Vec<Reason> {
         }
     }
     for step in &started.steps {
-        let flag = FLAGS.iter().find(|(program, ..)| step.command.program() == *program);
-        if let Some((_, flags, by)) = flag
-            && step.command.value(flags).is_some()
-        {
+        if let Some((_, fate)) = flags(step) {
             let what = format!("changes the user: {}", step.command.shown());
-            let remedy = match by {
-                Remedy::Nobody => IGNORED,
-                Remedy::Harden => NAMED,
-                Remedy::Author => "take the flag out",
-            };
-            found.push(Reason::new(Cause::UserDirective, what, *by, remedy));
+            let by = if fate == Fate::TakenOut && out_of_reach(step) { Remedy::Author } else { fate.by() };
+            found.push(Reason::new(Cause::UserDirective, what, by, fate.remedy()));
         }
     }
-    // A start that is no script says nothing of what it starts: then all that are there count.
-    let named: Vec<&Service> = SERVICES.iter().filter(|s| s.programs.iter().any(|p| started.names(p))).collect();
-    let there = |service: &&Service| service.programs.iter().any(|program| image.program(program).is_some());
-    let services = if named.is_empty() { SERVICES.iter().filter(there).collect() } else { named };
-    for service in services {
+    for service in services(image, started) {
         configuration(image, service, &mut found);
     }
     found
+}
+
+/// Returns the flags by which a command changes the user, and what comes of them.
+pub(super) fn flags(step: &Step) -> Option<(&'static [&'static str], Fate)> {
+    let (_, flags, fate) = FLAGS.iter().find(|(program, ..)| step.command.program() == *program)?;
+    step.command.value(flags).map(|_| (*flags, *fate))
+}
+
+/// Tells whether nobody can put another program in a command's way: a script calls it by its path.
+pub(super) fn out_of_reach(step: &Step) -> bool {
+    step.at.is_some() && step.command.words[0].contains('/')
+}
+
+/// Lists the services that the start names. One that is no script says nothing of what it starts: then all that are
+/// there count.
+fn services(image: &Image, started: &Started) -> Vec<&'static Service> {
+    let named: Vec<&Service> = SERVICES.iter().filter(|s| s.programs.iter().any(|p| started.names(p))).collect();
+    let there = |service: &&Service| service.programs.iter().any(|program| image.program(program).is_some());
+    if named.is_empty() { SERVICES.iter().filter(there).collect() } else { named }
+}
+
+/// Lists the lines of configuration, from 0, that a service fails by where it is not root.
+pub(super) fn failing<'a>(image: &'a Image, started: &Started) -> Vec<(&'a str, &'a [u8], Vec<usize>)> {
+    let services = services(image, started).into_iter().filter(|service| service.fate == Fate::TakenOut);
+    let mut found = Vec::new();
+    for service in services {
+        for (path, content) in files(image, service) {
+            let text = String::from_utf8_lossy(content);
+            let lines: Vec<usize> = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| service.changes_user(&words(line)))
+                .map(|(n, _)| n)
+                .collect();
+            if !lines.is_empty() {
+                found.push((path, content, lines));
+            }
+        }
+    }
+    found
+}
+
+impl Service {
+    fn changes_user(&self, words: &[&str]) -> bool {
+        words.len() > 1 && self.user.contains(&words[0])
+    }
+}
+
+/// Lists a service's files of configuration; what is there to be chosen from is not what is read.
+fn files<'a>(image: &'a Image, service: &Service) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    let read = |(path, file): (&'a String, &'a File)| Some((path.as_str(), file.content.as_deref()?));
+    let dirs = service.dirs;
+    let own = move |(path, file): &(&String, &File)| {
+        let below = dirs.iter().any(|dir| path.starts_with(dir));
+        file.kind == EntryKind::File && below && !path.contains("-available/")
+    };
+    image.files.iter().filter(own).filter_map(read)
 }
 
 fn low_port(what: String, number: u16) -> Reason {
@@ -193,19 +248,13 @@ fn low_port(what: String, number: u16) -> Reason {
 }
 
 fn configuration(image: &Image, service: &Service, found: &mut Vec<Reason>) {
-    let files = image
-        .files
-        .iter()
-        .filter(|(path, file)| file.kind == EntryKind::File && service.dirs.iter().any(|dir| path.starts_with(dir)));
-    for (path, file) in files {
-        // What is there to be chosen from is not what is read.
-        let Some(content) = file.content.as_deref().filter(|_| !path.contains("-available/")) else { continue };
+    for (path, content) in files(image, service) {
         for (at, line) in String::from_utf8_lossy(content).lines().enumerate() {
             let words = words(line);
             let Some(first) = words.first() else { continue };
-            if service.user.contains(first) && words.len() > 1 {
+            if service.changes_user(&words) {
                 let what = format!("{}: {}", service.name, line.trim());
-                let reason = Reason::new(Cause::UserDirective, what, service.by, service.remedy);
+                let reason = Reason::new(Cause::UserDirective, what, service.fate.by(), service.fate.remedy());
                 found.push(reason.at(image, path, Some(at + 1)));
             } else if service.listen.contains(first)
                 && let Some(number @ 1..1024) = words.get(1).and_then(|word| port(word))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every kind of reason why an image wants root has an image that has it, and one that has not.
 
-use bryo_audit::reasons::{Asked, Cause, Reason, Remedy, drops, reasons};
+use bryo_audit::reasons::{Asked, Cause, Reason, Remedy, drops, reasons, taken_out};
+use bryo_engine::harden::TakenOut;
 
 use super::images::image;
 
@@ -53,7 +54,7 @@ const CASES: &[Case] = &[
     ),
     (
         Cause::UserDirective,
-        Remedy::Author,
+        Remedy::Harden,
         "\"Cmd\":[\"supervisord\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
         "\"Cmd\":[\"other\"]\n0644 0:0 etc/supervisor/x.conf = user=root",
     ),
@@ -65,18 +66,18 @@ const CASES: &[Case] = &[
     ),
     (
         Cause::UserDirective,
-        Remedy::Author,
+        Remedy::Harden,
         "\"Cmd\":[\"haproxy\"]\n0644 0:0 etc/haproxy/haproxy.cfg = chroot /var/lib/haproxy",
         "\"Cmd\":[\"x\"]\n0644 0:0 etc/haproxy/haproxy.cfg = chroot /var/lib/haproxy",
     ),
     (
         Cause::UserDirective,
-        Remedy::Author,
+        Remedy::Harden,
         "\"Cmd\":[\"rsync\",\"--daemon\"]\n0644 0:0 etc/rsyncd.conf = uid = nobody",
         "\"Cmd\":[\"rsync\",\"--daemon\"]\n0644 0:0 etc/rsyncd.conf = path = /data",
     ),
     (Cause::UserDirective, Remedy::Harden, r#""Cmd":["named","-u","bind"]"#, r#""Cmd":["named","-g"]"#),
-    (Cause::UserDirective, Remedy::Author, r#""Cmd":["privoxy","--user","x"]"#, r#""Cmd":["privoxy","x"]"#),
+    (Cause::UserDirective, Remedy::Harden, r#""Cmd":["privoxy","--user","x"]"#, r#""Cmd":["privoxy","x"]"#),
     (Cause::UserDirective, Remedy::Nobody, r#""Cmd":["memcached","-u","x"]"#, r#""Cmd":["memcached","-p","1"]"#),
     (Cause::LowPort, Remedy::Harden, r#""ExposedPorts":{"80/tcp":{}}"#, r#""ExposedPorts":{"8080/tcp":{}}"#),
     (
@@ -151,4 +152,42 @@ fn calls_say_how_they_are_called_and_whether_root_alone_comes_there() {
     let calls: Vec<_> =
         drops(&image).into_iter().map(|call| (call.program, call.guarded, call.at.unwrap().1)).collect();
     assert_eq!(calls, [("gosu".to_owned(), true, 3), ("setpriv".to_owned(), false, 5)]);
+}
+
+#[test]
+fn what_a_service_fails_by_without_root_is_taken_out() {
+    let rsync = image(
+        "\"Cmd\":[\"rsync\",\"--daemon\"]\n0644 0:0 etc/rsyncd.conf = uid = a~[m]~ gid = b~path = /d~\n\
+         0644 0:0 etc/supervisor/x.conf = user=root",
+    );
+    let taken = taken_out(&rsync);
+    let [edit] = &taken.files[..] else { panic!("{taken:?}") };
+    assert_eq!(edit.path.to_str(), Some("/etc/rsyncd.conf"));
+    assert_eq!(edit.lines, [(1, "uid = a".to_owned()), (3, "gid = b".to_owned())]);
+    assert!(String::from_utf8_lossy(&edit.content).ends_with("gid = b\npath = /d\n"));
+    assert!(taken.start.is_none() && taken.programs.is_empty());
+    // What the service passes over, or may become, stays.
+    let nginx = image("\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/nginx.conf = user www-data;");
+    assert_eq!(taken_out(&nginx), TakenOut::default());
+    assert_eq!(taken_out(&image("\"Cmd\":[\"named\",\"-u\",\"bind\"]")), TakenOut::default());
+}
+
+#[test]
+fn a_flag_is_taken_out_of_the_words_or_a_program_leaves_it_out() {
+    let words = "\"Entrypoint\":[\"tini\",\"--\",\"/usr/sbin/privoxy\",\"--user\",\"a\",\"--user=b\",\"--x\"],\
+         \"Cmd\":[\"--user\",\"c\",\"d\"]";
+    let start = taken_out(&image(words)).start.unwrap();
+    assert_eq!(start.entrypoint, ["tini", "--", "/usr/sbin/privoxy", "--x"]);
+    assert_eq!((start.cmd, start.taken.as_str()), (vec!["d".to_owned()], "--user a --user=b --user c"));
+    let privoxy = "\n0755 0:0 usr/sbin/privoxy";
+    let script = |line: &str| taken_out(&image(&format!("{}{privoxy}", entry!("{}").replace("{}", line))));
+    let taken = script("exec privoxy --user a");
+    assert!(taken.start.is_none());
+    let [filter] = &taken.programs[..] else { panic!("{taken:?}") };
+    assert_eq!((filter.name.as_str(), filter.path.to_str()), ("privoxy", Some("/usr/sbin/privoxy")));
+    // It is not in its way, root alone comes there, or there is no flag.
+    for line in ["exec /usr/sbin/privoxy --user a", "[ $(id -u) = 0 ] && exec privoxy --user a", "exec privoxy a"] {
+        assert_eq!(script(line), TakenOut::default(), "{line}");
+    }
+    assert!(of(&entry!("exec /usr/sbin/privoxy --user a")).iter().any(|r| r.by == Remedy::Author));
 }

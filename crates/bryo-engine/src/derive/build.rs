@@ -145,6 +145,7 @@ impl Builder<'_> {
         self.mount_points()?;
         self.describe()?;
         self.programs()?;
+        self.rewrite()?;
         let members = self.job.hardening.is_some_and(|hardening| hardening.groups);
         files.complete(self.tree, &mut self.layer, (&user, &services), (&accounts, members))?;
         let shell = user.shell.clone().unwrap_or_else(|| self.shell());
@@ -320,6 +321,21 @@ impl Builder<'_> {
             let path = self.tree.real(parent)?.path.join(path.file_name().unwrap_or_default());
             let mut file = self.layer.file(self.tree, &path, Attributes::root(0o755))?;
             std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Gives files of the image another content.
+    fn rewrite(&mut self) -> Result<()> {
+        for (path, content) in self.job.hardening.iter().flat_map(|hardening| &hardening.files) {
+            let found = self.tree.look(path)?.map(|(_, stat)| stat);
+            let Some(stat) = found.filter(|stat| kind(stat) == FileType::RegularFile) else {
+                return Err(Error::new(Kind::Corrupt, format!("{} is not a file in the image", path.display())));
+            };
+            // It may have changed hands already.
+            let attributes = self.layer.attributes(path).unwrap_or_else(|| Attributes::of(self.tree, &stat));
+            let mut file = self.layer.file(self.tree, path, attributes)?;
+            std::io::Write::write_all(&mut file, content).map_err(|e| Error::io("write", path, e))?;
         }
         Ok(())
     }

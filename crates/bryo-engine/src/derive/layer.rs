@@ -100,6 +100,13 @@ impl Layer {
         check("fchownat", || path.display().to_string(), given)
     }
 
+    /// Returns the owner and the permissions of a file that is in this layer already.
+    pub fn attributes(&self, path: &Path) -> Option<Attributes> {
+        let file = self.root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        Some(Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 })
+    }
+
     /// Gives a file the times that the image's has.
     pub fn times(&self, file: &File, stat: &Stat) -> Result<()> {
         let time =

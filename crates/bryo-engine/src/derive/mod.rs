@@ -51,6 +51,8 @@ pub enum Base<'a> {
 pub struct Hardening {
     /// Programs that are added, by absolute path; they belong to root.
     pub programs: Vec<(PathBuf, String)>,
+    /// Files of the image, by absolute path, with another content; owner and mode stay what they are.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
     /// Writes the user's groups down in the group file.
     pub groups: bool,
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bryo_image::members::{Entry, EntryKind};
 use bryo_image::store::Image;
 
-use super::{Hardened, Member, WRITABLE};
+use super::{Hardened, Member, TakenOut, WRITABLE};
 
 /// Directories that a container of any service writes to.
 const ALWAYS: [&str; 2] = ["/run", "/tmp"];
@@ -42,12 +42,26 @@ pub fn dockerfile(hardened: &Hardened, told: &Told<'_>) -> String {
         let body = if content.ends_with('\n') { content.to_owned() } else { format!("{content}\n") };
         let _ = writeln!(text, "COPY --chmod={mode:04o} <<'{end}' /{}\n{body}{end}", shown(member));
     }
+    for line in hardened.taken.told() {
+        let _ = writeln!(text, "# {}", one_line(&line));
+    }
+    hardened.taken.files.iter().for_each(|edit| text += &TakenOut::instruction(edit));
     owners(&mut text, &hardened.members);
     if let (false, Some(path)) = (hardened.programs.is_empty(), variable(&hardened.image, "PATH")) {
         let _ = writeln!(text, "ENV PATH={}", json(&path));
     }
     let state: Vec<String> = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
     let _ = writeln!(text, "LABEL {WRITABLE}={}", json(&state.join(",")));
+    if let Some(start) = &hardened.taken.start {
+        // In this order: a new entrypoint takes the base's command away.
+        let list = |words: &[String]| serde_json::Value::from(words).to_string();
+        if !start.entrypoint.is_empty() {
+            let _ = writeln!(text, "ENTRYPOINT {}", list(&start.entrypoint));
+        }
+        if !start.cmd.is_empty() {
+            let _ = writeln!(text, "CMD {}", list(&start.cmd));
+        }
+    }
     let _ = writeln!(text, "USER {}", hardened.user);
     text
 }
@@ -101,12 +115,14 @@ pub fn kubernetes(hardened: &Hardened, told: &Told<'_>) -> String {
          runAsGroup: {}, capabilities: {{drop: [ALL]}}}}",
         facts.uid, facts.gid
     );
+    let taken = hardened.taken.told().into_iter().map(|line| format!("# In the image, {}\n", one_line(&line)));
     let mut text = format!(
-        "# How {} runs as nobody. Volumes are empty ones: a claim in their place keeps what is written.\n\
+        "# How {} runs as nobody. Volumes are empty ones: a claim in their place keeps what is written.\n{}\
          apiVersion: v1\nkind: Pod\nmetadata:\n  name: {}\nspec:\n  hostUsers: false\n  \
          automountServiceAccountToken: false\n  securityContext:\n    runAsNonRoot: true\n    runAsUser: {}\n    \
          runAsGroup: {}\n    fsGroup: {}\n    fsGroupChangePolicy: OnRootMismatch\n",
         one_line(told.name),
+        taken.collect::<String>(),
         pod_name(told.name),
         facts.uid,
         facts.gid,

@@ -6,12 +6,14 @@
 //! ```
 //!
 //! Guarantees: the same image, user and time give the same digest, whatever the clock says; no file of the base but its
-//! account files and state changes hands, and no program of it is replaced. Nothing of the image is executed before it
+//! account files and state changes hands, none but these and the lines that were taken out changes, and no program of it
+//! is replaced. Nothing of the image is executed before it
 //! is compared: see [`proof`].
 
 mod documents;
 pub mod proof;
 mod shims;
+mod taken;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,7 @@ use crate::error::{Error, Kind, Result};
 
 pub use documents::{Told, dockerfile, kubernetes};
 pub(crate) use documents::{json, one_line, pod_name};
+pub use taken::{Edit, Filter, Start, TakenOut};
 
 /// The label with the paths that must stay writable, with commas between.
 pub const WRITABLE: &str = "dev.bryo.writable";
@@ -53,6 +56,8 @@ pub struct HardenOptions {
     pub user: Option<String>,
     /// Programs that the start calls to become another user, without asking first whether it is root.
     pub droppers: Vec<String>,
+    /// What is taken out.
+    pub taken: TakenOut,
     /// Leaves the group out of `USER`, so that engines look for the user's groups in the image's group file.
     pub groups: bool,
     /// When the image is made, in seconds since the epoch; else when its base was.
@@ -83,6 +88,8 @@ pub struct Hardened {
     pub members: Vec<Member>,
     /// The programs that were added, absolute.
     pub programs: Vec<PathBuf>,
+    /// What was taken out.
+    pub taken: TakenOut,
 }
 
 impl Engine {
@@ -98,7 +105,8 @@ impl Engine {
             return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
         }
         let path = path_of(base);
-        let hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
+        let mut hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
+        options.taken.prepare(&mut hardening);
         let facts = self.hardened_facts(base, options, &hardening)?;
         if facts.uid == 0 {
             return Err(Error::new(Kind::InvalidOption, "--user: a hardened image is not root's"));
@@ -108,6 +116,16 @@ impl Engine {
         let mut changes = vec![Change::User(user.clone())];
         if !hardening.programs.is_empty() {
             changes.push(Change::Env("PATH".to_owned(), format!("{}:{path}", shims::DIR)));
+        }
+        if let Some(start) = &options.taken.start {
+            let own = base.config.config().as_ref();
+            let is_set = |words: Option<&Vec<String>>| words.is_some_and(|words| !words.is_empty());
+            if is_set(own.and_then(|config| config.entrypoint().as_ref())) {
+                changes.push(Change::Entrypoint(start.entrypoint.clone()));
+            }
+            if is_set(own.and_then(|config| config.cmd().as_ref())) {
+                changes.push(Change::Cmd(start.cmd.clone()));
+            }
         }
         let state: Vec<String> = facts.state.iter().map(|path| path.display().to_string()).collect();
         changes.push(Change::Label(WRITABLE.to_owned(), state.join(",")));
@@ -127,7 +145,7 @@ impl Engine {
         let image = self.store.image(&record)?;
         let members = self.members(&image)?;
         let programs = hardening.programs.into_iter().map(|(path, _)| path).collect();
-        Ok(Hardened { record, image, user, facts, members, programs })
+        Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone() })
     }
 
     /// Makes the layer, as a run does.

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::taken::Filter;
 use crate::derive::Hardening;
 
 /// Where they lie.
@@ -51,7 +52,22 @@ pub(super) fn of(droppers: &[String]) -> Hardening {
         droppers.iter().filter_map(known).map(|(name, body)| (Path::new(DIR).join(name), script(name, body))).collect();
     programs.sort();
     programs.dedup();
-    Hardening { programs, groups: false }
+    Hardening { programs, ..Hardening::default() }
+}
+
+/// Makes a program that calls another one without some of its flags and their values.
+pub(super) fn without(filter: &Filter) -> (PathBuf, String) {
+    let Filter { name, path, flags } = filter;
+    let with_value: Vec<String> = flags.iter().map(|flag| format!("{flag}=*")).collect();
+    let body = format!(
+        "n=$#\nwhile [ $n -gt 0 ]; do\n\tword=$1\n\tshift\n\tn=$((n - 1))\n\tcase $word in\n\
+         \t{}) [ $n = 0 ] || {{ shift; n=$((n - 1)); }} ;;\n\t{}) ;;\n\t*) set -- \"$@\" \"$word\" ;;\n\tesac\n\
+         done\nexec '{}' \"$@\"\n",
+        flags.join(" | "),
+        with_value.join(" | "),
+        path.display().to_string().replace('\'', "'\\''")
+    );
+    (Path::new(DIR).join(name), script(name, &body))
 }
 
 fn script(name: &str, body: &str) -> String {
@@ -97,6 +113,23 @@ mod tests {
             ("sudo", &["-E", "-u", "app", "echo", "a", "b c"]),
         ] {
             assert_eq!(said(dir.path(), name, arguments), "a b c\n", "{name} {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn flags_and_their_values_are_left_out_and_the_rest_comes_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let filter = Filter { name: "echo".into(), path: "/bin/echo".into(), flags: vec!["--user".into()] };
+        let text = without(&filter).1.replace("$(id -u)", "7");
+        let path = dir.path().join("echo");
+        std::fs::write(&path, text).unwrap();
+        for (arguments, expected) in [
+            (&["--x", "--user", "a", "b  c", "--user=d", ""][..], "--x b  c \n"),
+            (&["--user"], "\n"),
+            (&["--users", "a"], "--users a\n"),
+        ] {
+            let output = Command::new("sh").arg(&path).args(arguments).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
         }
     }
 

@@ -27,7 +27,8 @@ use crate::{output, pages};
 ///
 /// The new image has one more layer: state directories and the data in them belong to a numeric USER, which is in its
 /// account files. No program of the image is changed; one that the start calls to become another user gets another one
-/// of that name before it on PATH. The same image gives the same digest: it is as old as its base, or as
+/// of that name before it on PATH. Directives and flags by which a known service fails without root are taken out, and
+/// named. The same image gives the same digest: it is as old as its base, or as
 /// SOURCE_DATE_EPOCH says.
 ///
 /// Then both images run side by side without a network: the old one as root with a writable root, the new one as its
@@ -96,6 +97,7 @@ struct Report<'a> {
     groups: &'a [u32],
     writable: &'a [PathBuf],
     programs: &'a [PathBuf],
+    taken_out: &'a [String],
     notes: &'a [String],
     proven: bool,
     proof: &'a Proof,
@@ -129,7 +131,8 @@ impl Verb for Harden {
         pages::write(self.html.as_deref(), || {
             let (name, hardened) = (self.tag.to_string(), &tried.hardened);
             let writable = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
-            let told = Told { name: &name, base: &self.image, user: &hardened.user, writable, notes: &tried.notes };
+            let lines = [&tried.taken_out[..], &tried.notes].concat();
+            let told = Told { name: &name, base: &self.image, user: &hardened.user, writable, notes: &lines };
             pages::harden::page(&told, &tried.proof)
         })?;
         output::print(&match self.format {
@@ -155,16 +158,19 @@ pub(super) struct Asked<'a> {
 pub(super) struct Tried {
     pub hardened: Hardened,
     pub proof: Proof,
+    taken_out: Vec<String>,
     notes: Vec<String>,
 }
 
 /// Makes a hardened image and compares it with its base. Nothing is left of one that is not proven.
 pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result<Tried> {
-    let calls = reasons::drops(&why_root::read(engine, base)?);
+    let facts = why_root::read(engine, base)?;
+    let calls = reasons::drops(&facts);
     let bare = calls.iter().filter(|call| !call.guarded && !call.program.contains('/'));
     let options = HardenOptions {
         user: asked.user.map(str::to_owned),
         droppers: bare.map(|call| call.program.clone()).collect(),
+        taken: reasons::taken_out(&facts),
         groups: asked.groups,
         epoch: asked.epoch,
     };
@@ -174,7 +180,7 @@ pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result
         discard(engine, &hardened.record)?;
     }
     let notes = notes(&hardened, &calls, asked.groups);
-    Ok(Tried { proof: proof?, hardened, notes })
+    Ok(Tried { proof: proof?, taken_out: hardened.taken.told(), hardened, notes })
 }
 
 /// Removes an image that has no name.
@@ -196,6 +202,9 @@ impl Tried {
         let mut text =
             output::table(&["COMPARED", "VERDICT", "AS IT WAS", "HARDENED"], self.proof.items.iter().map(row));
         text.push('\n');
+        for line in &self.taken_out {
+            text += &format!("{}\n", output::line(line));
+        }
         for note in &self.notes {
             text += &format!("note: {}\n", output::line(note));
         }
@@ -249,7 +258,7 @@ impl Harden {
         Ok(())
     }
 
-    fn report<'a>(&self, base: &Image, Tried { hardened, proof, notes }: &'a Tried) -> Report<'a> {
+    fn report<'a>(&self, base: &Image, Tried { hardened, proof, taken_out, notes }: &'a Tried) -> Report<'a> {
         Report {
             image: hardened.record.id().to_string(),
             digest: hardened.record.manifest.to_string(),
@@ -259,6 +268,7 @@ impl Harden {
             groups: &hardened.facts.groups,
             writable: &hardened.facts.state,
             programs: &hardened.programs,
+            taken_out,
             notes,
             proven: proof.holds(),
             proof,

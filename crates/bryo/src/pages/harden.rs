@@ -22,7 +22,7 @@ pub struct Told<'a> {
     pub user: &'a str,
     /// The paths that must stay writable.
     pub writable: Vec<String>,
-    /// What is left to do.
+    /// What was taken out, and what is left to do.
     pub notes: &'a [String],
 }
 
