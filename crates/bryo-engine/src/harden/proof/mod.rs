@@ -6,9 +6,11 @@
 //!
 //! What it proves is what it compares, no more: a service that answers a greeting may fail at what was not asked.
 
+mod dialogue;
 mod logs;
 mod ports;
 mod probe;
+mod rsync;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -2,10 +2,11 @@
 //! What a port answers: a question of its protocol, and the part of the answer that does not differ from start to start.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use super::ports::Listener;
+use super::{dialogue, rsync};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -22,11 +23,17 @@ const ID_MIN: usize = 16;
 /// How many digits a number has that counts seconds or processes since a start.
 const NUMBER_MIN: usize = 8;
 
+/// What is said of an answer that is no text.
+const BINARY: &str = "binary";
+
 /// How many elements of an XML document are named.
 const ELEMENTS: usize = 3;
 
 /// How much of a line is shown.
 const SHOWN_MAX: usize = 100;
+
+/// How much of a dialogue is.
+const DIALOGUE_MAX: usize = 400;
 
 /// Asks what listens.
 pub(super) fn ask(listener: &Listener) -> String {
@@ -34,34 +41,53 @@ pub(super) fn ask(listener: &Listener) -> String {
     answer.unwrap_or_else(|error| format!("none: {}", error.kind()))
 }
 
-fn tcp(listener: &Listener) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&listener.reachable(), PATIENCE)?;
+/// Connects to a service that may take its time with each answer.
+pub(super) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn tcp(listener: &Listener) -> std::io::Result<String> {
+    let mut stream = connect(listener.reachable())?;
+    if let Some(said) = dialogue::by_port(listener.port, &mut stream) {
+        return said.map(told);
+    }
     let question = question(listener.port);
     if question.is_none() {
         stream.set_read_timeout(Some(GREETING))?;
         let greeting = read(&mut stream)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        if greeting.starts_with(rsync::GREETING) {
+            return rsync::ask(listener.reachable()).map(told);
+        }
+        if let Some(said) = dialogue::by_greeting(listener.port, &greeting, &mut stream) {
+            let greeted = shape(listener.port, &greeting);
+            return said.map(|said| told(if greeted == BINARY { said } else { format!("{greeted}; {said}") }));
+        }
         if !greeting.is_empty() {
             return Ok(shape(listener.port, &greeting));
         }
     }
     // Whoever says nothing first is asked as most of them can be.
     stream.write_all(question.unwrap_or(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     let answer = read(&mut stream)?;
     Ok(if answer.is_empty() { "connects, and says nothing".to_owned() } else { shape(listener.port, &answer) })
 }
 
-/// Returns the question of a well-known port, if one has to be asked first and is not HTTP's.
+/// Makes what a dialogue brought fit to be shown and compared.
+fn told(said: String) -> String {
+    let plain: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    lasting(&plain).chars().take(DIALOGUE_MAX).collect()
+}
+
+/// Returns the question of a well-known port, if one has to be asked first and there is no dialogue.
 fn question(port: u16) -> Option<&'static [u8]> {
     match port {
         // A query for the address of `localhost`, with its length before it. Source: RFC 1035, 4.
         53 => Some(b"\0\x1b\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x09localhost\0\0\x01\0\x01"),
         80 | 8080 => Some(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"),
-        6379 | 6380 => Some(b"PING\r\n"),
-        11211 => Some(b"version\r\n"),
-        // SSLRequest. Source: PostgreSQL, "Message Formats".
-        5432 => Some(b"\0\0\0\x08\x04\xd2\x16\x2f"),
         _ => None,
     }
 }
@@ -101,20 +127,13 @@ fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 
 /// Takes the part of an answer that every start of a service has.
 fn shape(port: u16, answer: &[u8]) -> String {
-    match port {
-        53 => return dns(answer.get(2..).unwrap_or_default()),
-        5432 => return format!("SSLRequest: {}", char::from(answer[0]).escape_debug()),
-        // The greeting of MySQL: a header of four bytes, the protocol, the version and a zero; then random bytes.
-        3306 if answer.get(4) == Some(&10) => {
-            let version = answer[5..].split(|byte| *byte == 0).next().unwrap_or_default();
-            return format!("MySQL {}", String::from_utf8_lossy(version).escape_debug());
-        }
-        _ => {}
+    if port == 53 {
+        return dns(answer.get(2..).unwrap_or_default());
     }
     let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     let text = String::from_utf8_lossy(line);
     if text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
-        return "binary".to_owned();
+        return BINARY.to_owned();
     }
     if text.starts_with("<?xml") {
         return format!("XML: {}", elements(&text).join(" "));
@@ -188,10 +207,6 @@ mod tests {
 
     #[test]
     fn what_is_random_is_left_out() {
-        let mysql = |salt: &[u8]| shape(3306, &[b"\x4a\0\0\0\x0a8.4.0\0", salt].concat());
-        assert_eq!(mysql(b"abc"), mysql(b"xyz"));
-        assert_eq!(mysql(b""), "MySQL 8.4.0");
-        assert_eq!(shape(5432, b"S"), "SSLRequest: S");
         assert_eq!(shape(53, b"\0\x1b\x12\x34\x81\x83"), "DNS code 3");
         assert_eq!(shape(1, b"\x01\x02"), "binary");
         for (greeting, expected) in [
