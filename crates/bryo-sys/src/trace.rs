@@ -63,8 +63,8 @@ const SEIZE: libc::c_uint = 0x4206;
 const LISTEN: libc::c_uint = 0x4208;
 const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
-/// `PTRACE_O_TRACESYSGOOD`, `_TRACEFORK`, `_TRACEVFORK`, `_TRACECLONE`, `_TRACEEXEC` of `linux/ptrace.h`.
-const OPTIONS: libc::c_ulong = 0x1 | 0x2 | 0x4 | 0x8 | 0x10;
+/// `PTRACE_O_TRACESYSGOOD`, `_TRACEFORK`, `_TRACEVFORK`, `_TRACECLONE`, `_TRACEEXEC`, `_EXITKILL` of `linux/ptrace.h`.
+const OPTIONS: libc::c_ulong = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x0010_0000;
 
 /// `PTRACE_EVENT_EXEC` and `PTRACE_EVENT_STOP` of `linux/ptrace.h`.
 const EVENT_EXEC: i32 = 4;
@@ -79,7 +79,8 @@ pub fn trace_me() -> Result<()> {
     request(TRACEME, None, 0, 0)
 }
 
-/// Watches a process, and all that it will start; it does not stop for that.
+/// Watches a process, and all that it will start but by `CLONE_UNTRACED`; it does not stop for that. They are killed when
+/// this thread ends: nothing goes on unwatched.
 ///
 /// # Errors
 ///

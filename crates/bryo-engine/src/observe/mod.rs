@@ -4,7 +4,8 @@
 //! ```text
 //! engine                            observer                               the container
 //! executes the payload, stopped
-//! fork into its user namespace ───> watches it (ptrace), lets it go ─────> makes calls
+//! fork into its user namespace ───> watches it (ptrace)
+//!                <── a byte ─────── lets it go ──────────────────────────> makes calls
 //! relays                            reads each call and its result <────── stops at each, and goes on
 //! the container has ended
 //!                <── answer (JSON)─ nobody is left
@@ -16,7 +17,9 @@
 //!
 //! An observed run is for one's own eyes and is no boundary: the container is confined as it would be without. What a
 //! program says of itself is read with limits and believed as far as a person believes it. Processes that enter the
-//! container later (`exec`, health checks) are not watched.
+//! container later (`exec`, health checks) are not watched. What cannot be watched does not run: without the byte the
+//! container is ended, and so it is when the observer dies. Processes that were made so that nobody can watch them are
+//! counted.
 
 mod look;
 mod record;
@@ -25,20 +28,21 @@ pub mod table;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use bryo_identity::map::IdMap;
 use bryo_sys::check;
 use oci_spec::runtime::Spec;
+use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{self, Agent, Place};
 use crate::changes::directory;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::options::Network;
 use sentence::{Sentence, Setting, sentences};
 use table::Verb;
@@ -76,6 +80,9 @@ pub struct Observation {
     pub threads: u64,
     /// How many things were not written down because there were too many.
     pub left_out: u64,
+    /// How many processes were made with `CLONE_UNTRACED`, of which nothing was seen.
+    #[serde(default)]
+    pub unwatched: u64,
 }
 
 /// What was seen, and of what.
@@ -131,14 +138,30 @@ pub struct Refusal {
 ///
 /// # Errors
 ///
-/// [`crate::error::Kind::Identity`] when the container's user namespace cannot be had.
+/// [`crate::error::Kind::Identity`] when the container's user namespace cannot be had, and what keeps the observer from
+/// watching. The container is stopped then and stays so: it is the caller's to end.
 pub(crate) fn start(ids: &IdMap, process: BorrowedFd<'_>, pid: Pid) -> Result<Agent<Observation>> {
     let open = || directory(Path::new("/proc"));
-    agent::start(Place::Container(ids, process), [], open, move |processes, []| {
+    let (watches, tell) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    let agent = agent::start(Place::Container(ids, process), [tell], open, move |processes, [tell]| {
         keep_rights()?;
         check("fchdir", || "/proc".into(), rustix::process::fchdir(&processes))?;
-        watch::watch(pid)
-    })
+        watch::watch(pid, tell)
+    })?;
+    if told(&watches) { Ok(agent) } else { Err(unwatched(agent)) }
+}
+
+/// Waits for the byte; without it the observer has ended.
+fn told(watches: &OwnedFd) -> bool {
+    rustix::io::retry_on_intr(|| rustix::io::read(watches, &mut [0; 1])) == Ok(1)
+}
+
+/// Returns why an observer does not watch.
+fn unwatched(agent: Agent<Observation>) -> Error {
+    match agent.answer() {
+        Err(error) => Error::new(error.kind(), format!("the container cannot be observed: {error}")),
+        Ok(_) => Error::new(Kind::NotRunning, "the container ended before it was observed"),
+    }
 }
 
 /// Keeps what it takes to look into processes, and at what they look at.

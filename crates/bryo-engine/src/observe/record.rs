@@ -54,6 +54,11 @@ impl Recorder {
         }
     }
 
+    /// Writes down that a process was made that is not watched.
+    pub fn unwatched(&mut self) {
+        self.seen.unwatched += 1;
+    }
+
     /// Writes down how a call went.
     pub fn done(
         &mut self,

@@ -2,6 +2,7 @@
 //! The observer's loop: each thread that stops is looked at and goes on.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 
 use bryo_launch::seccomp::name_of;
 use bryo_sys::Errno;
@@ -20,11 +21,18 @@ struct Begun {
     args: [u64; 6],
     /// Who makes it, where that is not the same afterwards.
     before: Option<Who>,
+    /// It makes a process that is not watched.
+    untraced: bool,
 }
 
-/// Watches a stopped process and all that it starts, until nobody is left.
-pub(super) fn watch(pid: Pid) -> Result<Observation> {
+/// `CLONE_UNTRACED` of `linux/sched.h`.
+const UNTRACED: u64 = 0x0080_0000;
+
+/// Watches a stopped process and all that it starts, until nobody is left; tells with a byte that it does.
+pub(super) fn watch(pid: Pid, tell: OwnedFd) -> Result<Observation> {
     trace::seize(pid)?;
+    bryo_sys::check("write", || "watched".into(), rustix::io::write(&tell, b"w"))?;
+    drop(tell);
     // It was stopped before anybody watched it.
     let woken = rustix::process::kill_process(pid, Signal::CONT);
     bryo_sys::check("kill", || "SIGCONT".into(), woken)?;
@@ -102,10 +110,14 @@ impl Watcher {
                 let changes = known.is_some_and(|(_, shape)| matches!(shape.verb, Some(Verb::User | Verb::Group)));
                 let looked_at = Thread { tid: thread.as_raw_nonzero().get(), args: &args };
                 let before = changes.then(|| looked_at.who());
-                self.begun.insert(thread, Begun { call, args, before });
+                let untraced = known.is_some_and(|(name, _)| is_untraced(name, &looked_at));
+                self.begun.insert(thread, Begun { call, args, before, untraced });
             }
             Side::Exit(result) => {
                 let Some(begun) = self.begun.remove(&thread) else { return Ok(()) };
+                if begun.untraced && result.is_ok() {
+                    self.recorder.unwatched();
+                }
                 if let Some((name, shape)) = self.known.get(&begun.call) {
                     let thread = Thread { tid: thread.as_raw_nonzero().get(), args: &begun.args };
                     self.recorder.done(&thread, name, shape, (result, begun.before));
@@ -117,10 +129,36 @@ impl Watcher {
     }
 }
 
+/// Tells whether a call makes a process that this one will not be told of.
+fn is_untraced(name: &str, thread: &Thread<'_>) -> bool {
+    match name {
+        "clone" => thread.args[0] & UNTRACED != 0,
+        "clone3" => thread.number(0).is_none_or(|flags| flags & UNTRACED != 0),
+        _ => false,
+    }
+}
+
 /// Passes over that a thread was killed meanwhile: its end is reported next.
 fn gone(result: bryo_sys::Result<()>) -> Result<()> {
     match result {
         Err(e) if e.errno() != Errno::SRCH => Err(e.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_made_unwatched_is_known_by_its_flags() {
+        let untraced = |name: &str, first: u64| {
+            let args = [first, 0, 0, 0, 0, 0];
+            is_untraced(name, &Thread { tid: i32::try_from(std::process::id()).unwrap(), args: &args })
+        };
+        assert!(untraced("clone", UNTRACED | 0x11) && !untraced("clone", 0x11) && !untraced("fork", UNTRACED));
+        // The flags of the newer call are where its argument points to; nobody knows what cannot be read.
+        let at = |flags: &u64| std::ptr::from_ref(flags) as u64;
+        assert!(untraced("clone3", at(&UNTRACED)) && !untraced("clone3", at(&0x100)) && untraced("clone3", 8));
     }
 }

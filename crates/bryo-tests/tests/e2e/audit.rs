@@ -91,6 +91,7 @@ fn every_report_is_a_page_that_needs_nothing() {
         (&["why-root", "--run", "--network", "none", "-q", BUSYBOX, "mkdir", "/x"], "wanted to make /x"),
         (&["policy", "check", BUSYBOX], "What the policy says"),
         (&["harden", "-t", "localhost/paged", BUSYBOX, "true"], "Stays writable"),
+        (&["learn", "-o", "/dev/null", "--", "run", "--rm", "--network", "none", BUSYBOX, "true"], "exit_group"),
     ] {
         let verb = if words[0] == "policy" { 2 } else { 1 };
         home.bryo(&[&words[..verb], &["--html", &file], &words[verb..]].concat()).ok();

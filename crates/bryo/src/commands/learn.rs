@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bryo_engine::learned::{Break, Profile};
-use bryo_engine::observe::Observe;
+use bryo_engine::observe::{Observation, Observe};
 use clap::{Args, Command, FromArgMatches};
 
 use crate::args::RunArgs;
@@ -15,7 +15,7 @@ use crate::commands::run;
 use crate::commands::start::note;
 use crate::context::Context;
 use crate::errors::{Error, Result};
-use crate::output;
+use crate::{output, pages};
 
 /// Where a profile goes when nobody says.
 const FILE: &str = "bryo-profile.json";
@@ -40,6 +40,9 @@ pub struct Learn {
     /// What to write
     #[arg(short, long, value_name = "FORMAT", default_value = "profile")]
     format: Format,
+    /// Write a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
     /// How many seconds it may run; without it until it ends
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     settle: Option<u64>,
@@ -74,7 +77,7 @@ impl Verb for Learn {
             return Err(Error::message("--merge adds to a profile: leave --format out, and turn it with --from then"));
         }
         if let Some(file) = &self.from {
-            self.write(&read(file)?)?;
+            self.write(&read(file)?, &[])?;
             return Ok(ExitCode::SUCCESS);
         }
         let before = if self.merge { Some(read(self.file())?) } else { None };
@@ -84,14 +87,10 @@ impl Verb for Learn {
             note("--profile was not enforced: what it refuses would not have been learned");
         }
         let Some(observed) = outcome.observed else { return Ok(code(outcome.code)) };
-        if observed.seen.left_out > 0 {
-            note(&format!(
-                "{} things were too many to be written down; the profile may lack them",
-                observed.seen.left_out
-            ));
-        }
+        let missed = missed(&observed.seen);
+        missed.iter().for_each(|line| note(&format!("{line}; the profile may lack something")));
         let learned = Profile::of(&observed, &options.image);
-        self.write(&before.map_or(learned.clone(), |before| before.merged(learned)))?;
+        self.write(&before.map_or(learned.clone(), |before| before.merged(learned)), &missed)?;
         Ok(code(outcome.code))
     }
 }
@@ -101,7 +100,8 @@ impl Learn {
         self.output.as_deref().unwrap_or(Path::new(FILE))
     }
 
-    fn write(&self, profile: &Profile) -> Result<()> {
+    fn write(&self, profile: &Profile, missed: &[String]) -> Result<()> {
+        pages::write(self.html.as_deref(), || pages::learn::page(profile, missed))?;
         let text = match self.format {
             Format::Profile => output::json(profile)?,
             Format::Seccomp => profile.seccomp().map_err(|e| Error::message(e.to_string()))?,
@@ -142,16 +142,25 @@ pub(super) fn would_break(args: RunArgs, context: &Context) -> Result<ExitCode> 
     for Break { kind, what } in &breaks {
         note(&format!("the profile would refuse: {kind} {}", output::line(what)));
     }
-    let left_out = observed.map_or(0, |observed| observed.seen.left_out);
-    match (breaks.is_empty(), left_out) {
-        (true, 0) => note("the profile would refuse nothing"),
-        (_, 0) => (),
-        (_, more) => {
-            note(&format!("{more} more were seen and not written down: what the profile makes of them is unknown"))
-        }
+    let missed = observed.map_or_else(Vec::new, |observed| missed(&observed.seen));
+    missed.iter().for_each(|line| note(&format!("{line}: what the profile makes of that is unknown")));
+    let sound = breaks.is_empty() && missed.is_empty();
+    if sound {
+        note("the profile would refuse nothing");
     }
-    let sound = breaks.is_empty() && left_out == 0;
     Ok(code(if sound || outcome.code != 0 { outcome.code } else { 1 }))
+}
+
+/// Says what was not seen.
+fn missed(seen: &Observation) -> Vec<String> {
+    let mut missed = Vec::new();
+    if seen.left_out > 0 {
+        missed.push(format!("{} things were too many to be written down", seen.left_out));
+    }
+    if seen.unwatched > 0 {
+        missed.push(format!("{} processes were made so that nobody can watch them (CLONE_UNTRACED)", seen.unwatched));
+    }
+    missed
 }
 
 fn code(code: i32) -> ExitCode {

@@ -146,7 +146,7 @@ impl WhyRoot {
             code: outcome.code,
             user: user.unwrap_or_default(),
             refused: &refused,
-            left_out: observed.seen.left_out,
+            left_out: observed.seen.left_out + observed.seen.unwatched,
         };
         pages::write(self.html.as_deref(), || pages::why_root::refused(&self.target, &refused))?;
         output::print(&match self.format {

@@ -4,6 +4,7 @@
 pub mod blast_radius;
 pub mod drift;
 pub mod harden;
+pub mod learn;
 pub mod policy;
 pub mod vulns;
 pub mod why_root;
