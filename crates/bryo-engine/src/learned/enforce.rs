@@ -167,14 +167,13 @@ impl Profile {
 
     /// Makes mounts read-only that are not written in. `/dev` itself is the launcher's to fill.
     pub(crate) fn narrow_mounts(&self, mounts: &mut [Mount], volumes: &mut [Volume]) {
-        let targets: Vec<PathBuf> = mounts.iter().map(|mount| mount.destination().clone()).collect();
+        let own = mounts.iter().map(|mount| mount.destination().clone());
+        let all: Vec<PathBuf> = own.chain(volumes.iter().map(|volume| volume.target.clone())).collect();
         for mount in mounts {
-            let target = mount.destination().clone();
+            let target = mount.destination();
             let memory = mount.typ().as_deref() == Some("tmpfs") && target != Path::new("/dev");
             let bind = mount.options().iter().flatten().any(|option| matches!(option.as_str(), "bind" | "rbind"));
-            // Where something else is mounted in it, there has to be a place for that.
-            let holds = memory && targets.iter().any(|other| *other != target && other.starts_with(&target));
-            if (memory || bind) && !holds && !self.writes_in(&target.to_string_lossy()) {
+            if (memory || bind) && !self.writes_to(target, &all) {
                 let mut options = mount.options().clone().unwrap_or_default();
                 if !options.iter().any(|option| option == "ro") {
                     options.push("ro".to_owned());
@@ -183,8 +182,18 @@ impl Profile {
             }
         }
         for volume in volumes {
-            volume.read_only |= !self.writes_in(&volume.target.to_string_lossy());
+            volume.read_only |= !self.writes_to(&volume.target, &all);
         }
+    }
+
+    /// Tells whether something is written to a mount: what is written to another one in it is not.
+    fn writes_to(&self, target: &Path, mounts: &[PathBuf]) -> bool {
+        let inner = |written: &Path| {
+            let deeper = |other: &&PathBuf| *other != target && other.starts_with(target) && written.starts_with(other);
+            mounts.iter().find(deeper).is_some()
+        };
+        let written = self.writes.iter().map(Path::new);
+        written.into_iter().any(|it| target.starts_with(it) || it.starts_with(target) && !inner(it))
     }
 }
 
@@ -223,6 +232,26 @@ mod tests {
         assert_eq!(wide.narrow_state(&state).len(), 3);
         wide.writes.clear();
         assert!(wide.narrow_state(&state).is_empty());
+    }
+
+    #[test]
+    fn memory_that_holds_another_mount_is_read_only_as_well() {
+        let mount = |target: &str, kind: &str| {
+            let mut mount = Mount::default();
+            mount.set_destination(target.into()).set_typ(Some(kind.to_owned())).set_options(None);
+            mount
+        };
+        let closed = |asks: &Profile, targets: &[&str]| {
+            let mut mounts: Vec<Mount> = targets.iter().map(|target| mount(target, "tmpfs")).collect();
+            asks.narrow_mounts(&mut mounts, &mut []);
+            let closed = mounts.iter().map(|mount| mount.options().iter().flatten().any(|option| option == "ro"));
+            closed.collect::<Vec<_>>()
+        };
+        let small = profile(SMALL);
+        assert_eq!(closed(&small, &["/data", "/data/sub", "/tmp", "/dev"]), [true, true, false, false]);
+        // What is written to the inner one is not written to the outer one.
+        assert_eq!(closed(&small, &["/var", "/var/lib"]), [true, false]);
+        assert_eq!(closed(&small, &["/var", "/var/lib/x/y", "/var/lib/xy"]), [false, false, true]);
     }
 
     #[test]

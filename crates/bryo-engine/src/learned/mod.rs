@@ -124,11 +124,6 @@ impl Profile {
         });
         self
     }
-
-    /// Tells whether something may be written in a directory, or is written in one below it.
-    fn writes_in(&self, dir: &str) -> bool {
-        self.writes.iter().any(|written| within(written, dir) || within(dir, written))
-    }
 }
 
 /// Splits a port and its protocol.

@@ -40,8 +40,12 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     let mut places = Places::new(&root, links, &prepared.process)?;
     state(&root, &mut places, plan)?;
     let mut devices = Some(devices);
+    let mut closed = Vec::new();
     for (op, tree) in prepared.mounts.iter().zip(trees) {
-        put(&root, &mut places, op, tree)?;
+        let tree = put(&root, &mut places, op, tree)?;
+        if closes_late(op) {
+            closed.push((op, tree));
+        }
         if is_dev(op) {
             dev::fill(&root, devices.take().unwrap_or_default(), plan.devices.as_deref(), prepared.process.terminal)?;
         }
@@ -56,6 +60,11 @@ pub(super) fn build(plan: &Plan, prepared: &Prepared, opened: Opened) -> Result<
     places
         .within(&prepared.process.cwd)
         .context(Kind::WorkingDirectory, || format!("working directory {}", prepared.process.cwd.display()))?;
+    for (op, tree) in closed {
+        let change = Change { recursive: false, ..Change::set(Attr::RDONLY) };
+        set_attr(&tree, change)
+            .context(Kind::Confinement, || format!("cannot make {} read-only", op.target.display()))?;
+    }
     restrict(&root, prepared, &mut masks)
 }
 
@@ -114,7 +123,8 @@ fn detached((op, bind): (&MountOp, Option<OwnedFd>)) -> Result<OwnedFd> {
                 }
                 .context(Kind::RootFs, what)?;
             }
-            fs.mount(op.attr).map_err(|e| {
+            let late = if closes_late(op) { Attr::RDONLY } else { Attr::empty() };
+            fs.mount(op.attr - late).map_err(|e| {
                 let late = matches!(e.errno(), Errno::PERM | Errno::ACCESS);
                 Error::sys(if late { Kind::MountDenied } else { Kind::RootFs }, what(), &e)
             })
@@ -219,7 +229,7 @@ fn open_real(root: &Root, path: &Path) -> bryo_sys::Result<OwnedFd> {
 }
 
 /// Attaches a detached mount at its place, which is made when it is missing.
-fn put(root: &Root, places: &mut Places<'_>, op: &MountOp, tree: OwnedFd) -> Result<()> {
+fn put(root: &Root, places: &mut Places<'_>, op: &MountOp, tree: OwnedFd) -> Result<OwnedFd> {
     let what = || format!("cannot mount on {}", op.target.display());
     let stat = check("fstat", || op.target.display().to_string(), rustix::fs::fstat(&tree))?;
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -231,9 +241,9 @@ fn put(root: &Root, places: &mut Places<'_>, op: &MountOp, tree: OwnedFd) -> Res
     }
     attach(&tree, target).context(Kind::RootFs, what)?;
     if let What::New { .. } = op.what {
-        places.is_own(tree)?;
+        places.is_own(&tree)?;
     }
-    Ok(())
+    Ok(tree)
 }
 
 /// Masks, read-only paths, and last the read-only root: each takes away what the steps before still needed.
@@ -312,6 +322,12 @@ fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
         Err(e) if matches!(e.errno(), Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(Error::sys(Kind::Confinement, format!("cannot look at {}", path.display()), &e)),
     }
+}
+
+/// Tells whether a mount is memory that is made read-only when everything is in place: there is nothing in it yet, and
+/// what is mounted in it needs a place.
+fn closes_late(op: &MountOp) -> bool {
+    matches!(op.what, What::New { kind: "tmpfs", .. }) && op.attr.contains(Attr::RDONLY) && !is_dev(op)
 }
 
 fn is_dev(op: &MountOp) -> bool {

@@ -162,6 +162,13 @@ fn a_learned_profile_lets_the_same_be_done_and_nothing_else() {
             output.code(1);
             assert!(output.stderr.contains(errno), "{attempt}: {}", output.stderr);
         }
+        // Memory that another mount is in is no place to write either, though that one needs a place in it.
+        let held = |flags: &[&str]| {
+            let memory = ["--tmpfs", "/data", "--tmpfs", "/data/in", BUSYBOX, "sh", "-c", "echo x > /data/x"];
+            home.run(&[flags, &memory].concat())
+        };
+        held(&[]).ok();
+        held(&["--profile", &file]).fails(1, &["Read-only file system"]);
     }
 }
 
