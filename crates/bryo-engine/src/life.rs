@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bryo_launch::relay;
+use bryo_sys::check;
 use oci_spec::runtime::Spec;
 
 use crate::Engine;
@@ -26,12 +27,20 @@ pub struct Created {
     claims: Claims,
     /// Nobody has been told that it was made.
     is_new: bool,
+    /// It ends with the process that starts it, and is removed then.
+    tied: bool,
 }
 
 impl Created {
     /// Returns what is known of it.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Ties it to this process: once that is gone, whatever ended it, the container is ended and removed.
+    #[must_use]
+    pub fn tied(self) -> Self {
+        Self { tied: true, ..self }
     }
 }
 
@@ -94,7 +103,9 @@ impl Engine {
             Image::Rootfs(_) | Image::Host => Ok(()),
         };
         match written.and_then(|()| self.make_volumes(options)) {
-            Ok(volumes) => Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes }, is_new: true }),
+            Ok(volumes) => {
+                Ok(Created { id, held, record, prepared, claims: Claims { pin, volumes }, is_new: true, tied: false })
+            }
             Err(error) => Err(self.undo(held, &record, error)),
         }
     }
@@ -153,7 +164,11 @@ impl Engine {
         let started = match prepared {
             Ok((claims, prepared)) => {
                 let id = record.id.clone();
-                self.launch_apart(Created { id, held, record, prepared, claims, is_new: false }, client, note)
+                self.launch_apart(
+                    Created { id, held, record, prepared, claims, is_new: false, tied: false },
+                    client,
+                    note,
+                )
             }
             Err(error) => Err(Box::new(Unstarted { error, held })),
         };
@@ -193,7 +208,7 @@ impl Engine {
         client: Option<OwnedFd>,
         note: &dyn Fn(&str),
     ) -> std::result::Result<Started, Box<Unstarted>> {
-        let Created { id, held, record: old, prepared, claims, is_new } = created;
+        let Created { id, held, record: old, prepared, claims, is_new, tied } = created;
         let (planned, slot) = match self.plan(&old.options, &prepared, &id, Some(&held)) {
             Ok(planned) => planned,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
@@ -203,6 +218,11 @@ impl Engine {
         let inbox = match inbox {
             Ok(inbox) => inbox,
             Err(error) => return Err(Box::new(Unstarted { error: error.into(), held })),
+        };
+        let tie = tied.then(own_process).transpose();
+        let tie = match tie {
+            Ok(tie) => tie,
+            Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
         let mut record = record(&id, &old.name, &old.options, &prepared, &planned);
         record.created.clone_from(&old.created);
@@ -216,8 +236,16 @@ impl Engine {
         // What a start needs and a monitor does not, it would keep for as long as the container runs.
         drop((prepared, old));
         record.spec = no_spec();
-        monitor::start(self, Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new })
+        let subject = Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new, tie };
+        monitor::start(self, subject)
     }
+}
+
+/// Returns a descriptor that is readable once this process has ended. Unlike the end of a pipe, no other child of it
+/// keeps that from being seen.
+fn own_process() -> Result<OwnedFd> {
+    let (pid, flags) = (rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    Ok(check("pidfd_open", || "self".into(), rustix::process::pidfd_open(pid, flags))?)
 }
 
 /// A monitor has the spec in its plan, and no need for another.

@@ -67,6 +67,8 @@ pub(crate) struct Subject<'a> {
     pub note: &'a dyn Fn(&str),
     /// Nobody has been told that the container was made.
     pub is_new: bool,
+    /// The process that the container ends with, and is removed then.
+    pub tie: Option<OwnedFd>,
 }
 
 /// How a start has gone, for the process that asked for it.
@@ -159,11 +161,15 @@ struct Monitor<'a> {
     control: Option<Control>,
     note: Option<&'a dyn Fn(&str)>,
     is_new: bool,
+    /// Gone once that process has ended.
+    tie: Option<OwnedFd>,
+    /// It has ended.
+    alone: bool,
 }
 
 impl<'a> Monitor<'a> {
     fn new(engine: &'a Engine, subject: Subject<'a>) -> std::result::Result<Self, Box<Unstarted>> {
-        let Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new } = subject;
+        let Subject { held, record, planned, network, slot, claims, client, inbox, note, is_new, tie } = subject;
         let session = check("setsid", String::new, rustix::process::setsid()).map_err(Error::from);
         let log = &record.options.log;
         let opened = session.and_then(|_| {
@@ -192,6 +198,8 @@ impl<'a> Monitor<'a> {
             control,
             note,
             is_new,
+            tie,
+            alone: false,
         };
         Ok(monitor)
     }
@@ -290,6 +298,7 @@ impl<'a> Monitor<'a> {
             self.record.state.ended(code);
             let restart = self.record.options.restart;
             if asked
+                || self.alone
                 || self.engine.containers.is_stopped(&self.record.id)
                 || !restart.again(code, self.record.state.restart_count)
                 || self.is_unproven()
@@ -325,11 +334,14 @@ impl<'a> Monitor<'a> {
             record: &mut self.record,
             checker,
             control: self.control.as_ref(),
+            tie: &mut self.tie,
             live: &mut live,
             planned: &mut self.planned,
             network: &mut self.network,
         };
+        let tied = rounds.tie.is_some();
         let asked = relay::run(pidfd.as_fd(), streams, self.log.as_mut(), &mut ears, &mut rounds, ending)?;
+        self.alone |= tied && self.tie.is_none();
         let (code, namespace) = live.wait(&mut self.record.state)?;
         let code = self.engine.prove_immutable(&mut self.record, code);
         Ok((code, namespace, asked))
@@ -388,7 +400,8 @@ impl<'a> Monitor<'a> {
     /// Writes down that the container has ended, or removes it, and then says so to who is attached: what they do next
     /// finds the container as it is.
     fn over(mut self, code: i32, namespace: OwnedFd, told: bool) -> Result<()> {
-        if self.record.options.remove && !self.engine.containers.is_kept(&self.record.id) {
+        let remove = self.record.options.remove || self.alone;
+        if remove && !self.engine.containers.is_kept(&self.record.id) {
             self.held.tell_waiting(code);
             let remove = || self.engine.remove_ended(self.held, namespace, &self.planned);
             self.engine.tell_removed(&self.record, (!told).then_some(code), remove)?;
@@ -413,6 +426,7 @@ struct Upkeep<'a> {
     record: &'a mut Record,
     checker: Option<Checker>,
     control: Option<&'a Control>,
+    tie: &'a mut Option<OwnedFd>,
     live: &'a mut Live,
     planned: &'a mut Planned,
     network: &'a mut Network,
@@ -425,12 +439,17 @@ impl Rounds for Upkeep<'_> {
 
     fn waits_for(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let control = self.control.map(|control| (control.fd(), PollFlags::IN));
-        self.checker.iter().flat_map(Checker::waits_for).chain(control).collect()
+        let tie = self.tie.as_ref().map(|tie| (tie.as_fd(), PollFlags::IN));
+        self.checker.iter().flat_map(Checker::waits_for).chain(control).chain(tie).collect()
     }
 
     fn step(&mut self) -> Result<()> {
         if let Some(control) = self.control {
             control.serve(|| self.follow());
+        }
+        if self.tie.as_ref().is_some_and(has_ended) {
+            *self.tie = None;
+            self.live.running.signal(Signal::KILL);
         }
         let Some(checker) = self.checker.as_mut().filter(|checker| checker.is_due()) else { return Ok(()) };
         // One that has just ended has no health, and its end is about to be noticed.
@@ -444,6 +463,12 @@ impl Rounds for Upkeep<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells whether a process has ended.
+fn has_ended(process: &OwnedFd) -> bool {
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&at_once)) == Ok(1)
 }
 
 impl Upkeep<'_> {
