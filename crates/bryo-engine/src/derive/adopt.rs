@@ -14,7 +14,7 @@ use bryo_sys::{Errno, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::layer::{Attributes, Layer};
-use super::services;
+use super::services::{self, Services};
 use super::tree::{Tree, kind};
 
 /// The largest file of root that changes hands, in bytes.
@@ -33,13 +33,16 @@ const ENTRIES_MAX: u32 = 250_000;
 const DEPTH_MAX: u32 = 64;
 
 /// Secrets of `/etc`, which no service account owns in an honest image.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 13] = [
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/gshadow",
     "/etc/gshadow-",
     "/etc/passwd",
+    "/etc/passwd-",
     "/etc/group",
+    "/etc/group-",
+    "/etc/ssh",
     "/etc/sudoers",
     "/etc/sudoers.d",
     "/etc/ssl/private",
@@ -51,9 +54,9 @@ const SECRETS: [&str; 10] = [
 pub(super) enum Rule<'a> {
     /// All of them.
     All,
-    /// Those that belong to a service account; of root's those that a group of these may use and others may not, which
-    /// change their group alone.
-    OfServices(&'a BTreeSet<u32>),
+    /// Those that belong to a service; of root's those that a group of these may use and others may not, which change
+    /// their group alone.
+    OfServices(&'a Services),
 }
 
 /// What gives things to a user.
@@ -100,8 +103,9 @@ impl<'a> Adoption<'a> {
         }
         let (uid, gid) = self.tree.owner(stat);
         let (applies, to) = match rule {
-            Rule::OfServices(gids) if uid == 0 => (gids.contains(&gid) && is_for_group(stat), 0),
-            _ => (true, self.to.0),
+            Rule::OfServices(services) if uid == 0 => (services.gids.contains(&gid) && is_for_group(stat), 0),
+            Rule::OfServices(services) => (services.owns(uid), self.to.0),
+            Rule::All => (true, self.to.0),
         };
         let attributes = Attributes { uid: to, gid: self.to.1, mode: stat.st_mode & 0o7777 };
         match kind(stat) {

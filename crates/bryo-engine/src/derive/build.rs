@@ -199,7 +199,7 @@ impl Builder<'_> {
         // Those of a directory of the host are the host's.
         let services = if self.tree.foreign { Services::default() } else { Services::of(accounts) };
         if let Some(etc) = etc {
-            adoption.directory(&etc, Rule::OfServices(&services.gids))?;
+            adoption.directory(&etc, Rule::OfServices(&services))?;
         }
         let owners = adoption.into_owners();
         self.share(user)?;

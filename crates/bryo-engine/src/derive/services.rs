@@ -50,6 +50,13 @@ impl Services {
     }
 }
 
+impl Services {
+    /// Tells whether what belongs to a user is a service's: of one that has an account, or whose id is one of theirs.
+    pub fn owns(&self, uid: u32) -> bool {
+        self.uids.contains(&uid) || IDS.contains(&uid)
+    }
+}
+
 fn is_service(id: &u32) -> bool {
     IDS.contains(id) || *id == NOBODY
 }

@@ -82,6 +82,12 @@ fn services() -> Ground {
         tar.file("etc/passwd", (0, 0), 0o644, PASSWD.as_bytes());
         tar.file("etc/group", (0, 0), 0o644, GROUP.as_bytes());
         tar.file("etc/shadow", (0, 42), 0o640, b"root:*:\n");
+        tar.file("etc/passwd-", (102, 105), 0o640, b"root:x:0:0::/:\n");
+        tar.file("etc/group-", (0, 105), 0o640, b"root:x:0:\n");
+        tar.directory("etc/ssh", (0, 0), 0o755);
+        tar.file("etc/ssh/key", (0, 105), 0o640, b"key");
+        tar.file("etc/mine", (1000, 105), 0o640, b"of no service");
+        tar.file("etc/numbered", (998, 998), 0o640, b"of one without an account");
         tar.file("etc/ssl/private/key.pem", (0, 104), 0o640, b"key");
         tar.file("var/lib/dpkg/status", (0, 0), 0o644, b"Package: x\n");
         tar.link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
@@ -142,6 +148,7 @@ fn state_changes_hands_and_nothing_else() {
         ("/etc/redis", 0o2770),
         ("/etc/redis/redis.conf", 0o640),
         ("/etc/postgresql/pg_hba.conf", 0o640),
+        ("/etc/numbered", 0o640),
         ("/home/nonroot", 0o700),
     ] {
         assert_eq!(owner(&seen, path), run(mode), "{path}");
@@ -151,6 +158,8 @@ fn state_changes_hands_and_nothing_else() {
         ("/etc", 0, 0o755),
         ("/etc/shadow", 42, 0o640),
         ("/etc/passwd", 0, 0o644),
+        ("/etc/group-", 105, 0o640),
+        ("/etc/ssh/key", 105, 0o640),
         ("/etc/ssl/private", 0, 0o755),
         ("/etc/ssl/private/key.pem", 104, 0o640),
         ("/bin/sh", 0, 0o755),
@@ -174,6 +183,8 @@ fn state_changes_hands_and_nothing_else() {
         assert_eq!(owner(&seen, path), (0, gid, mode), "{path}");
     }
     assert_eq!(seen["/srv/setuid"].uid, 0);
+    // Of secrets nothing changes hands, and of those who are no services.
+    assert_eq!((owner(&seen, "/etc/passwd-"), owner(&seen, "/etc/mine")), ((102, 105, 0o640), (1000, 105, 0o640)));
     // The run user comes first and stands in for the services; no other byte has changed.
     let mut stands_in = PASSWD.to_owned();
     for ids in ["33:33", "101:103", "102:105"] {
