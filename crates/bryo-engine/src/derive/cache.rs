@@ -24,7 +24,7 @@ use super::{Base, DeriveInput};
 use crate::error::{Error, Kind, Result};
 
 /// Changes whenever a layer made before would be wrong.
-const FORMAT: u32 = 10;
+const FORMAT: u32 = 11;
 
 /// The name of the file with the facts.
 const FACTS: &str = "facts.json";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! In which state directories an image has programs: there it expects them to be executed, and nowhere else.
+//! In which state directories an image has programs, or makes some: there it expects them to be executed, and nowhere
+//! else.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,11 +16,20 @@ use super::tree::{Tree, kind};
 /// programs: what an image brings along so much of is an application.
 const NAMES_MAX: usize = 50_000;
 
+/// Programs that load what they have compiled, and where they put it: Varnish makes a library of its configuration.
+const COMPILING: [(&str, &str); 2] =
+    [("/usr/sbin/varnishd", "/var/lib/varnish"), ("/usr/local/sbin/varnishd", "/var/lib/varnish")];
+
 /// Returns those of some directories in which something is executed, or loaded as a library.
 pub(super) fn among(tree: &Tree, state: &[PathBuf]) -> Vec<PathBuf> {
     // Scripts of packages are for package managers.
     let left_out = places::packages(tree);
-    state.iter().filter(|path| has_program(tree, path, &left_out)).cloned().collect()
+    state.iter().filter(|path| has_program(tree, path, &left_out) || compiles(tree, path)).cloned().collect()
+}
+
+fn compiles(tree: &Tree, dir: &Path) -> bool {
+    let is_there = |path: &str| tree.real(Path::new(path)).is_ok_and(|real| real.stat.is_some());
+    COMPILING.iter().any(|(program, place)| Path::new(place).starts_with(dir) && is_there(program))
 }
 
 fn has_program(tree: &Tree, top: &Path, left_out: &BTreeSet<PathBuf>) -> bool {
@@ -94,5 +104,9 @@ mod tests {
         assert_eq!(among(&tree, &state), ["/app", "/home/x"].map(PathBuf::from));
         write("var/www/cgi", 0o755, b"#!/bin/sh\n");
         assert_eq!(among(&tree, &state[3..4]), state[3..4]);
+        std::fs::remove_file(dir.path().join("var/www/cgi")).unwrap();
+        assert!(among(&tree, &state[3..]).is_empty());
+        write("usr/sbin/varnishd", 0o755, b"\x7fELF");
+        assert_eq!(among(&tree, &state[3..]), state[3..4]);
     }
 }
