@@ -189,5 +189,5 @@ fn a_flag_is_taken_out_of_the_words_or_a_program_leaves_it_out() {
     for line in ["exec /usr/sbin/privoxy --user a", "[ $(id -u) = 0 ] && exec privoxy --user a", "exec privoxy a"] {
         assert_eq!(script(line), TakenOut::default(), "{line}");
     }
-    assert!(of(&entry!("exec /usr/sbin/privoxy --user a")).iter().any(|r| r.by == Remedy::Author));
+    assert!(of(entry!("exec /usr/sbin/privoxy --user a")).iter().any(|r| r.by == Remedy::Author));
 }

@@ -5,7 +5,6 @@
 //! An answer is told as far as every start of a service has it: codes and words, no times and no random bytes.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::TcpStream;
 
 /// The longest message that is read, in bytes.
 const MESSAGE_MAX: usize = 1 << 16;
@@ -14,7 +13,7 @@ const MESSAGE_MAX: usize = 1 << 16;
 const LINES_MAX: usize = 64;
 
 /// Talks to a service whose port tells what it speaks, and that waits to be asked.
-pub(super) fn by_port(port: u16, stream: &mut TcpStream) -> Option<Result<String>> {
+pub(super) fn by_port(port: u16, stream: &mut (impl Read + Write)) -> Option<Result<String>> {
     let said = match port {
         6379 | 6380 => replies(
             stream,
@@ -35,7 +34,7 @@ pub(super) fn by_port(port: u16, stream: &mut TcpStream) -> Option<Result<String
 }
 
 /// Talks to a service that has greeted.
-pub(super) fn by_greeting(port: u16, greeting: &[u8], stream: &mut TcpStream) -> Option<Result<String>> {
+pub(super) fn by_greeting(port: u16, greeting: &[u8], stream: &mut (impl Read + Write)) -> Option<Result<String>> {
     let text = String::from_utf8_lossy(greeting).to_ascii_uppercase();
     let first = text.lines().next().unwrap_or_default();
     if port == 3306 && greeting.get(4) == Some(&10) {
@@ -60,7 +59,7 @@ pub(super) fn by_greeting(port: u16, greeting: &[u8], stream: &mut TcpStream) ->
 }
 
 /// Reads one byte after the other up to the end of a line: what comes next is another answer's.
-fn line(stream: &mut TcpStream) -> Result<String> {
+fn line(stream: &mut (impl Read + Write)) -> Result<String> {
     let (mut line, mut byte) = (Vec::new(), [0]);
     while line.len() < MESSAGE_MAX {
         stream.read_exact(&mut byte)?;
@@ -73,7 +72,7 @@ fn line(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Asks and reads lines: so many, or up to one that is the last. One who says less is not waited for.
-fn replies(stream: &mut TcpStream, ask: &[u8], last: impl Fn(&str) -> bool, most: usize) -> Result<String> {
+fn replies(stream: &mut (impl Read + Write), ask: &[u8], last: impl Fn(&str) -> bool, most: usize) -> Result<String> {
     stream.write_all(ask)?;
     let mut said = Vec::new();
     while said.len() < most {
@@ -93,31 +92,35 @@ fn replies(stream: &mut TcpStream, ask: &[u8], last: impl Fn(&str) -> bool, most
 }
 
 /// Says one line after the other, and returns the codes of the answers. Source: RFC 5321 4.2, RFC 959 4.2.
-fn codes(stream: &mut TcpStream, asks: &[&str]) -> Result<String> {
+fn codes(stream: &mut (impl Read + Write), asks: &[&str]) -> Result<String> {
     let mut said = Vec::new();
     for ask in asks {
-        write!(stream, "{ask}\r\n")?;
-        let mut code = String::new();
-        for _ in 0..LINES_MAX {
-            let line = match line(stream) {
-                Ok(line) => line,
-                Err(_) => "nothing".to_owned(),
-            };
-            code = line.split([' ', '-']).next().unwrap_or_default().to_owned();
-            if line.as_bytes().get(3) != Some(&b'-') {
-                break;
-            }
-        }
-        said.push(format!("{} {code}", ask.split([' ', ':']).next().unwrap_or_default()));
-        if code == "nothing" {
+        let code = write!(stream, "{ask}\r\n").and_then(|()| code(stream));
+        said.push(format!(
+            "{} {}",
+            ask.split([' ', ':']).next().unwrap_or_default(),
+            code.as_deref().unwrap_or("nothing")
+        ));
+        if code.is_err() {
             break;
         }
     }
     Ok(said.join(", "))
 }
 
+/// Reads an answer, of one line or more, and returns its code.
+fn code(stream: &mut (impl Read + Write)) -> Result<String> {
+    for _ in 0..LINES_MAX {
+        let line = line(stream)?;
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok(line.split(' ').next().unwrap_or_default().to_owned());
+        }
+    }
+    Err(Error::from(ErrorKind::InvalidData))
+}
+
 /// Reads so many bytes.
-fn bytes(stream: &mut TcpStream, length: usize) -> Result<Vec<u8>> {
+fn bytes(stream: &mut (impl Read + Write), length: usize) -> Result<Vec<u8>> {
     if length > MESSAGE_MAX {
         return Err(Error::from(ErrorKind::InvalidData));
     }
@@ -127,13 +130,13 @@ fn bytes(stream: &mut TcpStream, length: usize) -> Result<Vec<u8>> {
 }
 
 /// Exchanges versions and reads the first packet: it comes from a process that has given everything up. Source: RFC 4253.
-fn ssh(stream: &mut TcpStream) -> Result<String> {
+fn ssh(stream: &mut (impl Read + Write)) -> Result<String> {
     stream.write_all(b"SSH-2.0-bryo\r\n")?;
     Ok(bytes(stream, 6).map_or_else(|error| error.kind().to_string(), |head| format!("message {}", head[5])))
 }
 
 /// Asks to be let in as `root` without a password. Source: MySQL, "Connection Phase".
-fn mysql(greeting: &[u8], stream: &mut TcpStream) -> Result<String> {
+fn mysql(greeting: &[u8], stream: &mut (impl Read + Write)) -> Result<String> {
     let version = greeting[5..].split(|byte| *byte == 0).next().unwrap_or_default();
     let version = String::from_utf8_lossy(version).escape_debug().to_string();
     // CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION; the longest packet; utf8; 23 zeros; the user; no password.
@@ -152,7 +155,7 @@ fn mysql(greeting: &[u8], stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Asks to be let in as `postgres`, and where that is granted has a row kept. Source: PostgreSQL, "Message Formats".
-fn postgres(stream: &mut TcpStream) -> Result<String> {
+fn postgres(stream: &mut (impl Read + Write)) -> Result<String> {
     let parameters = b"user\0postgres\0database\0postgres\0\0";
     let length = u32::try_from(parameters.len() + 8).unwrap_or(0);
     stream.write_all(&[&length.to_be_bytes(), &0x0003_0000_u32.to_be_bytes()[..], parameters].concat())?;
@@ -168,7 +171,7 @@ fn postgres(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Reads messages up to the word that another question may come, and tells whether it came.
-fn until_ready(stream: &mut TcpStream, said: &mut Vec<String>) -> Result<bool> {
+fn until_ready(stream: &mut (impl Read + Write), said: &mut Vec<String>) -> Result<bool> {
     for _ in 0..LINES_MAX {
         let head = bytes(stream, 5)?;
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
@@ -196,7 +199,7 @@ fn until_ready(stream: &mut TcpStream, said: &mut Vec<String>) -> Result<bool> {
 }
 
 /// Connects as nobody, and has a message come back. Source: MQTT 3.1.1.
-fn mqtt(stream: &mut TcpStream) -> Result<String> {
+fn mqtt(stream: &mut (impl Read + Write)) -> Result<String> {
     // CONNECT with a clean session; the client's id is `bryo`.
     stream.write_all(b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04bryo")?;
     let answer = bytes(stream, 4)?;
@@ -216,7 +219,7 @@ fn mqtt(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Binds as nobody and asks for the root of the directory. Source: RFC 4511.
-fn ldap(stream: &mut TcpStream) -> Result<String> {
+fn ldap(stream: &mut (impl Read + Write)) -> Result<String> {
     stream.write_all(b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0")?;
     let bound = ldap_code(stream)?;
     // SearchRequest: the base "", its object alone, (objectClass=*).
@@ -227,7 +230,7 @@ fn ldap(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Reads a message and returns the number of its operation, and its result where it has one.
-fn ldap_code(stream: &mut TcpStream) -> Result<String> {
+fn ldap_code(stream: &mut (impl Read + Write)) -> Result<String> {
     let head = bytes(stream, 2)?;
     let length = match head[1] {
         short @ 0..0x80 => usize::from(short),
@@ -243,7 +246,7 @@ fn ldap_code(stream: &mut TcpStream) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
     use super::*;
@@ -300,10 +303,12 @@ mod tests {
         let login = |answer: &'static [u8]| {
             let server = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = server.local_addr().unwrap();
-            let thread = std::thread::spawn(move || server.accept().unwrap().0.write_all(answer).unwrap());
-            let mut stream = TcpStream::connect(address).unwrap();
-            thread.join().unwrap();
-            stream
+            std::thread::spawn(move || {
+                let mut stream = server.accept().unwrap().0;
+                stream.write_all(answer).unwrap();
+                std::io::copy(&mut stream, &mut std::io::sink())
+            });
+            TcpStream::connect(address).unwrap()
         };
         let greeting = b"\x4a\0\0\0\x0a8.4.0\0salt";
         let mysql = |answer| by_greeting(3306, greeting, &mut login(answer)).unwrap().unwrap();
@@ -311,7 +316,7 @@ mod tests {
         assert_eq!(mysql(b"\x03\0\0\x02\xff\x15\x04"), "MySQL 8.4.0, error 1045");
         let postgres = |answer| by_port(5432, &mut login(answer)).unwrap().unwrap();
         assert_eq!(postgres(b"R\0\0\0\x08\0\0\0\x0a"), "wants proof 10");
-        assert_eq!(postgres(b"E\0\0\0\x0eSFATAL\0C28000\0\0"), "error 28000");
+        assert_eq!(postgres(b"E\0\0\0\x13SFATAL\0C28000\0\0"), "error 28000");
         let kept = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05IC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
         assert_eq!(postgres(kept), "let in, SELECT 1");
     }

@@ -20,6 +20,7 @@ use bryo_image::changes::ChangeKind;
 use bryo_image::store::Image as Stored;
 use bryo_launch::relay;
 use bryo_sys::exec::exit_now;
+use oci_spec::runtime::Capability;
 use serde::Serialize;
 
 use crate::Engine;
@@ -149,7 +150,10 @@ impl Engine {
 
     fn tried(&self, old: &Stored, new: &Stored, options: &ProofOptions, inbox: &OwnedFd) -> Result<Proof> {
         let meant = Wanted::decide(None, Base::Image(old).user(), false).is_ok_and(|wanted| wanted.image_is_root());
-        let as_meant = RunOptions { user: meant.then(|| "root".to_owned()), writable: true, ..asked(old, options) };
+        // Services shut themselves up where they are root, and other engines' root may.
+        let cap_add = if meant { vec![Capability::SysChroot] } else { Vec::new() };
+        let user = meant.then(|| "root".to_owned());
+        let as_meant = RunOptions { user, cap_add, writable: true, ..asked(old, options) };
         let first = self.trial(old, as_meant)?;
         let second = match self.trial(new, asked(new, options)) {
             Ok(second) => second,
@@ -169,7 +173,8 @@ impl Engine {
         let made = self.create_to_start(&options, Image::Stored(Box::new(image.clone())), None, &|_| ());
         let created = match made {
             Err(error) if is_of_image(&error) => return Ok(Err(error.to_string())),
-            made => made?,
+            // Nothing is left of it either where this process is killed.
+            made => made?.tied(),
         };
         let record = created.record().clone();
         let here = std::process::id();

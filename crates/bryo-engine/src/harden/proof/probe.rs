@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a port answers: a question of its protocol, and the part of the answer that does not differ from start to start.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ports::Listener;
 use super::{dialogue, rsync};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long all answers of one connection may take.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// How long one who greets first may take.
 const GREETING: Duration = Duration::from_millis(700);
@@ -41,24 +44,48 @@ pub(super) fn ask(listener: &Listener) -> String {
     answer.unwrap_or_else(|error| format!("none: {}", error.kind()))
 }
 
-/// Connects to a service that may take its time with each answer.
-pub(super) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
+/// A connection to a service that may take its time with each answer, and not for ever with all of them.
+#[derive(Debug)]
+pub(super) struct Talk {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Talk {
+    pub fn begin(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, until: Instant::now() + LONGEST })
+    }
+}
+
+impl Read for Talk {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if Instant::now() >= self.until { Err(ErrorKind::TimedOut.into()) } else { self.stream.read(buffer) }
+    }
+}
+
+impl Write for Talk {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 fn tcp(listener: &Listener) -> std::io::Result<String> {
-    let mut stream = connect(listener.reachable())?;
+    let mut stream = Talk::begin(listener.reachable())?;
     if let Some(said) = dialogue::by_port(listener.port, &mut stream) {
         return said.map(told);
     }
     let question = question(listener.port);
     if question.is_none() {
-        stream.set_read_timeout(Some(GREETING))?;
+        stream.stream.set_read_timeout(Some(GREETING))?;
         let greeting = read(&mut stream)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.stream.set_read_timeout(Some(PATIENCE))?;
         if greeting.starts_with(rsync::GREETING) {
             return rsync::ask(listener.reachable()).map(told);
         }
@@ -107,10 +134,10 @@ fn udp(listener: &Listener) -> std::io::Result<String> {
 }
 
 /// Reads one answer: what comes until there is a pause.
-fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+fn read(stream: &mut Talk) -> std::io::Result<Vec<u8>> {
     let mut answer = vec![0; ANSWER_MAX];
     let mut heard = stream.read(&mut answer);
-    while heard.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+    while heard.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
         heard = stream.read(&mut answer);
     }
     match heard {
@@ -118,9 +145,7 @@ fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
             answer.truncate(length);
             Ok(answer)
         }
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-            Ok(Vec::new())
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

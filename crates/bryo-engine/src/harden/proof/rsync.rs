@@ -5,9 +5,9 @@
 //! Its greeting is the same whether or not it can serve: it becomes another user only for a module.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
-use super::probe::connect;
+use super::probe::Talk;
 
 /// How the daemon's greeting begins, and its word about itself.
 pub(super) const GREETING: &[u8] = b"@RSYNCD:";
@@ -56,21 +56,21 @@ pub(super) fn ask(address: SocketAddr) -> Result<String> {
 }
 
 /// Connects, and exchanges greetings.
-fn greeted(address: SocketAddr) -> Result<BufReader<TcpStream>> {
-    let mut stream = BufReader::new(connect(address)?);
+fn greeted(address: SocketAddr) -> Result<BufReader<Talk>> {
+    let mut stream = BufReader::new(Talk::begin(address)?);
     line(&mut stream)?;
     stream.get_mut().write_all(VERSION.as_bytes())?;
     Ok(stream)
 }
 
-fn line(stream: &mut BufReader<TcpStream>) -> Result<String> {
+fn line(stream: &mut BufReader<Talk>) -> Result<String> {
     let mut line = Vec::new();
     stream.take(NAME_MAX as u64).read_until(b'\n', &mut line)?;
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
 /// Reads what the daemon says up to its own last word, which is left out but where it is an error.
-fn lines(stream: &mut BufReader<TcpStream>) -> Result<Vec<String>> {
+fn lines(stream: &mut BufReader<Talk>) -> Result<Vec<String>> {
     let mut found = Vec::new();
     while found.len() < FILES_MAX {
         let line = line(stream)?;
@@ -89,10 +89,13 @@ fn lines(stream: &mut BufReader<TcpStream>) -> Result<Vec<String>> {
 /// Enters a module, lists it and reads the first file in it.
 fn module(address: SocketAddr, name: &str) -> Result<String> {
     let mut stream = greeted(address)?;
-    write!(stream.get_mut(), "{name}\n")?;
+    writeln!(stream.get_mut(), "{name}")?;
     let mut word = line(&mut stream)?;
     // Before it there may be a message of the day.
-    while !word.starts_with('@') && !(word.is_empty() && stream.buffer().is_empty()) {
+    for _ in 0..FILES_MAX {
+        if word.starts_with('@') || word.is_empty() && stream.buffer().is_empty() {
+            break;
+        }
         word = line(&mut stream)?;
     }
     if word != "@RSYNCD: OK" {
@@ -203,7 +206,7 @@ fn list<R: Read>(data: &mut Data<R>) -> Result<Vec<(String, bool)>> {
 }
 
 /// Reads a file by its number, and returns its length in bytes.
-fn file(data: &mut Data<BufReader<TcpStream>>, nth: usize) -> Result<usize> {
+fn file(data: &mut Data<BufReader<Talk>>, nth: usize) -> Result<usize> {
     // Of the file here there are no blocks: their count, their length, that of their sums, the rest.
     let ask = [number(nth), number(0), number(0), number(2), number(0)].concat();
     data.stream.get_mut().write_all(&ask)?;
@@ -237,11 +240,13 @@ mod tests {
             [&[flags, u8::try_from(name.len()).unwrap()], name, &rest.concat()].concat()
         };
         let mode = |mode: u32| mode.to_le_bytes();
-        let mut data = entry(0, b"up", &[&number(5), &number(1), &mode(0o100_644)]);
+        // One without any flag is the end.
+        const TOP: u8 = 1;
+        let mut data = entry(TOP, b"up", &[&number(5), &number(1), &mode(0o100_644)]);
         // Time and mode are those of the one before, and so is the beginning of the name.
         data.extend([SAME_NAME | SAME_TIME | SAME_MODE, 1, 1]);
         data.extend([&b"n"[..], &number(9)].concat());
-        data.extend(entry(0, b".", &[&number(4096), &number(1), &mode(0o040_755)]));
+        data.extend(entry(TOP, b".", &[&number(4096), &number(1), &mode(0o040_755)]));
         data.extend([&[0][..], &number(0)].concat());
         let (one, two) = data.split_at(7);
         let stream = [frame(DATA, one), frame(DATA, two)].concat();
