@@ -318,6 +318,62 @@ fn an_interrupted_proof_leaves_no_container_and_no_image() {
             run.wait_for(Duration::from_secs(30)).code(128 + number);
             assert_eq!(left(), (String::new(), 1));
         }
+        // What cannot be answered leaves no container either: they end with the command.
+        let run = home.start(&["harden", "--settle", "600", "-t", "localhost/new:1", &image]);
+        eventually("both run", || (home.bryo(&["ps", "-q"]).ok().lines().count() == 2).then_some(()));
+        run.signal(Signal::KILL);
+        run.wait_for(Duration::from_secs(30));
+        eventually("both are gone", || home.bryo(&["ps", "-aq"]).ok().is_empty().then_some(()));
+    }
+}
+
+#[test]
+fn what_a_service_fails_by_without_root_is_taken_out() {
+    for user in users() {
+        let home = Home::new(&user);
+        // It is as strict as the real one: it serves nobody who may not give the groups away.
+        let privoxy = "#!/bin/sh\n[ \"$1\" = --user ] && [ \"$(id -u)\" != 0 ] && { echo cannot; exit 1; }\nexec httpd -f -p 81\n";
+        let rsync = "#!/bin/sh\ngrep -q '^uid' /etc/rsyncd.conf && [ \"$(id -u)\" != 0 ] && { echo cannot; exit 1; }\n\
+            exec httpd -f -p 82\n";
+        let files = Tar::default()
+            .file("usr/bin/privoxy", 0o755, privoxy.as_bytes())
+            .file("usr/bin/rsync", 0o755, rsync.as_bytes())
+            .file("etc/rsyncd.conf", 0o644, b"uid = nobody\n[m]\npath = /m\n");
+        let image = scripted(&home, "strict", "rsync --daemon &\nexec privoxy --user privoxy /etc/config", files);
+        assert!(why(&home, &image).contains(&("user-directive".to_owned(), "harden".to_owned())));
+        let [dockerfile, pod] = ["Dockerfile", "pod.yaml"].map(|name| home.path.join(name).display().to_string());
+        let documents = ["--dockerfile", &dockerfile, "--kubernetes", &pod];
+        let harden = |target: &str| {
+            let words = [&["harden", "-f", "json", "-t", target], &documents[..], &[image.as_str()]].concat();
+            serde_json::from_str::<Value>(&home.bryo(&words).ok()).unwrap()
+        };
+        let report = harden("localhost/new:1");
+        let taken =
+            json!(["taken out of /etc/rsyncd.conf:1: uid = nobody", "taken out of each call of privoxy: --user"]);
+        assert_eq!(report["taken_out"], taken);
+        assert_eq!(harden("localhost/again:1")["digest"], report["digest"]);
+        assert!(std::fs::read_to_string(&pod).unwrap().contains("/etc/rsyncd.conf:1: uid = nobody"));
+        // The Dockerfile makes the same of it.
+        let context = home.mkdir("context").display().to_string();
+        home.bryo(&["build", "-q", "-t", "localhost/built:1", "-f", &dockerfile, &context]).ok();
+        let seen = |image: &str| {
+            let tried = "stat -c %a:%u:%g /etc/rsyncd.conf; cat /etc/rsyncd.conf";
+            home.run(&["--user", "root", "--entrypoint", "sh", image, "-c", tried]).text()
+        };
+        assert_eq!(seen("localhost/new:1"), seen("localhost/built:1"));
+        assert!(seen("localhost/new:1").starts_with("644:0:0\n# taken out by bryo harden: uid = nobody\n[m]\n"));
+        // Words of the image's own lose the flag themselves.
+        let layer = Tar::default().file("usr/bin/privoxy", 0o755, privoxy.as_bytes()).finish();
+        let archive = home.path.join("direct.tar");
+        let config = json!({"Entrypoint": ["privoxy", "--user", "privoxy"], "Cmd": ["/x"], "Env": [path()]});
+        Image::new("localhost/direct:1", vec![busybox_layer(), layer], config).archive(&archive);
+        home.load(&archive);
+        home.bryo(&["harden", "-t", "localhost/direct:2", "localhost/direct:1"]).ok();
+        let image: Value = serde_json::from_str(&home.bryo(&["inspect", "localhost/direct:2"]).ok()).unwrap();
+        assert_eq!(
+            (&image[0]["Config"]["Entrypoint"], &image[0]["Config"]["Cmd"]),
+            (&json!(["privoxy"]), &json!(["/x"]))
+        );
     }
 }
 
