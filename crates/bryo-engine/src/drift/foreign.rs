@@ -82,8 +82,8 @@ impl Engine {
     fn foreign(&self, other: &Foreign, everybody: &Everybody, bases: &mut Bases) -> Result<Subject> {
         // What another engine has unpacked has no digest that is known here, and is looked at anew.
         let base = bases.place(&other.lowers, || Ok(Vec::new()))?;
-        let pids = other.pid.map(|first| everybody.with(first)).unwrap_or_default();
-        let (programs, unread) = programs::of(pids.into_iter());
+        let looked = other.pid.map(|first| programs::of(&everybody.with(first), first));
+        let (programs, unread) = looked.unwrap_or_default();
         let paths = Paths { own: other.own.clone(), lowers: other.lowers.clone(), mounted: other.mounted.clone() };
         Ok(Subject { map: self.map_of_others()?, paths, base, programs, unread })
     }

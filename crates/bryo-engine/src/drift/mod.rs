@@ -241,8 +241,9 @@ impl Engine {
         // It may be over by now, and its number another's.
         if record.state.is_running() && self.process(record).is_ok() {
             // The small init is this program, and executes nothing.
-            let pids = everybody.with(first).into_iter().filter(|pid| *pid != first || !record.options.init);
-            (programs, unread) = programs::of(pids);
+            let mut pids = everybody.with(first);
+            pids.retain(|pid| *pid != first || !record.options.init);
+            (programs, unread) = programs::of(&pids, first);
         }
         Ok(Some(Subject { map: self.map_of_files(Some(record))?, paths, base, programs, unread }))
     }
