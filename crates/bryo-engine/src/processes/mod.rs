@@ -294,7 +294,10 @@ mod tests {
             // 102 is in a namespace below, 104 in one below that, 105 may not be asked; 201 is somebody else's.
             children: [(me, vec![101]), (101, vec![102]), (102, vec![104, 105]), (200, vec![201])].into(),
         };
-        assert_eq!(everybody.with(me), [me, 101, 102, 104, 105].into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            everybody.with(me),
+            [me, 101, 102, 104, 105].into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        );
     }
 
     #[test]
