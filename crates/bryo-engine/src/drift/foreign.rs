@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bryo_identity::map::{IdMap, Mapping};
 use bryo_identity::rung::Rung;
-use bryo_identity::{HostId, InsideId};
 use bryo_image::changes::Inodes;
 use bryo_packages::tree::{Limits, Tree, Visit};
 use rustix::fs::FileType;
@@ -95,20 +93,7 @@ impl Engine {
             }
         }
         let paths = Paths { own: other.own.clone(), lowers: other.lowers.clone(), mounted: other.mounted.clone() };
-        Ok(Subject { map: self.map_of_others()?, paths, base, programs, unread, opaque })
-    }
-
-    /// Returns a map that has whoever owns files of another engine's: the caller, who is root in such containers, and all
-    /// subordinate ids. For root that is everybody.
-    fn map_of_others(&self) -> Result<IdMap> {
-        if self.host.rung() != Rung::Root {
-            return Ok(self.host.everything(true));
-        }
-        let all = || -> Option<Vec<Mapping>> {
-            Some(vec![Mapping { inside: InsideId::ROOT, host: HostId::new(0)?, count: u32::MAX - 1 }])
-        };
-        let none = || Error::new(Kind::Corrupt, "there is no id 0");
-        Ok(IdMap::restored(Rung::Root, all().ok_or_else(none)?, all().ok_or_else(none)?))
+        Ok(Subject { map: self.map_of_everybody()?, paths, base, programs, unread, opaque })
     }
 }
 
