@@ -10,7 +10,7 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
     scripts/deny
-    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/lib.sh scripts/bench.d/* tests/vm/build tests/vm/customize tests/vm/guest tests/vm/job tests/vm/run tests/vm/test tests/vm/cases/* tests/systemd/* tests/services/run tests/services/table
+    shellcheck -x .ci/run scripts/try scripts/test scripts/deny scripts/bench scripts/fuzz scripts/lib.sh scripts/bench.d/* tests/vm/build tests/vm/customize tests/vm/guest tests/vm/job tests/vm/run tests/vm/test tests/vm/cases/* tests/systemd/* tests/services/run tests/services/table
 
 # All tests, or those that the arguments name: just test -p bryo-tests network::
 test *args:
@@ -23,6 +23,11 @@ conformance:
 # Real services as nobody, asked by clients of their protocols; writes the table of docs/src/services.md.
 corpus *names:
     tests/services/run {{ names }}
+
+# Has every reader of what others have written, or those that are named, search for crashes; needs a nightly compiler and
+# cargo-fuzz. SECONDS is for each.
+fuzz seconds="60" *names:
+    scripts/fuzz {{ seconds }} {{ names }}
 
 # Limits, delegation and denials, in a virtual machine with systemd; as root.
 test-vm *cases:

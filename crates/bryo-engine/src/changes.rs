@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bryo_image::changes::{Change, Layers, Roots, changes, roots};
+use bryo_image::changes::{Change, Inodes, Layers, Roots, changes, roots};
 use bryo_sys::check;
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -97,7 +97,7 @@ impl Paths {
     /// Opens the layers with the caller's ids.
     pub fn open(&self) -> Result<Layers> {
         let lowers = self.lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
-        Ok(Layers { own: directory(&self.own)?, lowers, mounted: self.mounted.clone() })
+        Ok(Layers { own: directory(&self.own)?, lowers, mounted: self.mounted.clone(), opaque: Inodes::new() })
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
-use bryo_identity::map::{IdMap, RunIds};
+use bryo_identity::map::{IdMap, Mapping, RunIds};
 use bryo_identity::rung::{Host, Rung};
+use bryo_identity::{HostId, InsideId};
 use bryo_image::store::{Pin, Store};
 use bryo_image::unpack::{Compression, Limits, UnpackJob, Worker};
 use bryo_launch::plan::Landlock;
@@ -259,6 +260,19 @@ impl Engine {
             Some(record) if self.host.rung() != Rung::Root => record.identity.map(),
             _ => self.store_map(),
         }
+    }
+
+    /// Returns a map that has whoever owns files that are not bryo's own: the caller, who is root in other engines'
+    /// containers, and all subordinate ids. For root that is everybody.
+    pub(crate) fn map_of_everybody(&self) -> Result<IdMap> {
+        if self.host.rung() != Rung::Root {
+            return Ok(self.host.everything(true));
+        }
+        let all = || -> Option<Vec<Mapping>> {
+            Some(vec![Mapping { inside: InsideId::ROOT, host: HostId::new(0)?, count: u32::MAX - 1 }])
+        };
+        let none = || Error::new(Kind::Corrupt, "there is no id 0");
+        Ok(IdMap::restored(Rung::Root, all().ok_or_else(none)?, all().ok_or_else(none)?))
     }
 
     pub(crate) fn discard(&self, held: Held, record: Option<&Record>) -> Result<()> {

@@ -20,6 +20,7 @@ use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
 use crate::learned::Profile;
+use crate::run::Hints;
 use crate::users::{self, Accounts, User, Wanted};
 
 /// What is to run, and how.
@@ -42,12 +43,13 @@ pub struct ExecOptions {
 }
 
 impl Engine {
-    /// Runs a process in a container that runs, and returns its exit code; 0 for one that was left alone.
+    /// Runs a process in a container that runs, and returns its exit code (0 for one that was left alone), and what it said
+    /// on a terminal that it was refused.
     ///
     /// # Errors
     ///
     /// [`Kind::NotRunning`], [`Kind::UnknownUser`], and what keeps the process from running.
-    pub fn exec(&self, record: &Record, options: &ExecOptions, caller: Caller<'_>) -> Result<i32> {
+    pub fn exec(&self, record: &Record, options: &ExecOptions, caller: Caller<'_>) -> Result<(i32, Hints)> {
         record.refuse_paused()?;
         let target = self.payload(record)?;
         let ids = record.identity.map()?;
@@ -78,7 +80,7 @@ impl Engine {
         self.journal().write(&started);
         if options.detach {
             entered.leave();
-            return Ok(0);
+            return Ok((0, Hints::default()));
         }
         let streams = entered.take_streams();
         let relayed = relay::Options {
@@ -88,10 +90,10 @@ impl Engine {
             inbox: &inbox,
             asides: &[],
         };
-        relay::run(entered.pidfd(), streams, &relayed, None)?;
+        let seen = relay::run(entered.pidfd(), streams, &relayed, None)?;
         let code = entered.wait()?;
         self.journal().write(&[tell("exec_die").with("exitCode", code.to_string())]);
-        Ok(code)
+        Ok((code, seen.into()))
     }
 
     /// Says why a process could not enter: the container may have ended meanwhile.

@@ -213,25 +213,25 @@ impl Engine {
             Ok(planned) => planned,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
+        let mut record = record(&id, &old.name, &old.options, &prepared, &planned);
+        record.created.clone_from(&old.created);
+        record.health_check.clone_from(&old.health_check);
+        // One that is new was judged when it was made.
+        let has_lived = old.state.status != "created";
+        // A signal ends this process while it is judged; nothing runs yet, and what is written down stays as it is.
+        if !is_new && let Err(error) = self.admit(&record, &prepared.image, has_lived) {
+            return Err(Box::new(Unstarted { error, held }));
+        }
         let signals = relay::signals();
         let inbox = signals.block().and_then(|()| signals.descriptor());
         let inbox = match inbox {
             Ok(inbox) => inbox,
             Err(error) => return Err(Box::new(Unstarted { error: error.into(), held })),
         };
-        let tie = tied.then(own_process).transpose();
-        let tie = match tie {
+        let tie = match tied.then(own_process).transpose() {
             Ok(tie) => tie,
             Err(error) => return Err(Box::new(Unstarted { error, held })),
         };
-        let mut record = record(&id, &old.name, &old.options, &prepared, &planned);
-        record.created.clone_from(&old.created);
-        record.health_check.clone_from(&old.health_check);
-        // One that is new was judged when it was made.
-        let has_lived = old.state.status != "created";
-        if !is_new && let Err(error) = self.admit(&record, &prepared.image, has_lived) {
-            return Err(Box::new(Unstarted { error, held }));
-        }
         let network = prepared.network;
         // What a start needs and a monitor does not, it would keep for as long as the container runs.
         drop((prepared, old));

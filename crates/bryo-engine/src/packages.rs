@@ -105,6 +105,24 @@ impl Engine {
         Ok(inventory::inventory(&Tree::open(path, Limits::default())?, files)?)
     }
 
+    /// Lists what is installed in a directory of the host that containers have as their root: whoever may fill it, it is
+    /// read by an agent, as the caller and all that containers of the caller's may be.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Identity`] when the ids cannot be had; [`Kind::Packages`].
+    pub(crate) fn packages_of_rootfs(&self, path: &std::path::Path) -> Result<Inventory> {
+        let map = self.map_of_everybody()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = || rustix::fs::open(path, flags, Mode::empty());
+        let open = || Ok(bryo_sys::check("open", || path.display().to_string(), opened())?);
+        let look = |root: OwnedFd| {
+            carried(inventory::scan(&Tree::new(vec![readable(root.as_fd())?], Limits::default()), false)?)
+        };
+        let found = agent::run(Place::Own(&map, self.host.helpers.as_ref()), open, look)?;
+        Ok(inventory::merge(&[restored(found)]))
+    }
+
     /// Forgets what was found in layers that are gone.
     pub(crate) fn sweep_packages(&self) {
         Cache::new(self.dirs.data.join(CACHE)).keep(|name| self.layer_path(name).is_some());

@@ -61,6 +61,7 @@ const DETACH: libc::c_uint = 17;
 const SYSCALL: libc::c_uint = 24;
 const SEIZE: libc::c_uint = 0x4206;
 const LISTEN: libc::c_uint = 0x4208;
+const GET_EVENT_MESSAGE: libc::c_uint = 0x4201;
 const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
 /// `PTRACE_O_TRACESYSGOOD`, `_TRACEFORK`, `_TRACEVFORK`, `_TRACECLONE`, `_TRACEEXEC`, `_EXITKILL` of `linux/ptrace.h`.
@@ -156,6 +157,21 @@ fn stop(status: i32) -> Stop {
     }
 }
 
+/// Returns who has executed the program that a process has stopped for: the thread that did, by the number that it had.
+/// All other threads are gone, and it has the number of the process by now.
+///
+/// # Errors
+///
+/// `ESRCH` when it was killed meanwhile.
+pub fn executed_by(pid: Pid) -> Result<Option<Pid>> {
+    let (raw_pid, word) = (pid.as_raw_nonzero().get(), libc::c_ulong::from(GET_EVENT_MESSAGE));
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one unsigned long, which outlives the call; the address is not used.
+    let ret = unsafe { libc::syscall(libc::SYS_ptrace, word, raw_pid, 0, &raw mut message) };
+    raw("ptrace", || format!("PTRACE_GETEVENTMSG, {raw_pid}"), ret)?;
+    Ok(i32::try_from(message).ok().and_then(Pid::from_raw))
+}
+
 /// `struct ptrace_syscall_info`, with the largest of its forms.
 #[repr(C)]
 #[derive(Default)]
@@ -215,5 +231,6 @@ mod tests {
         let nobody = Pid::from_raw(i32::MAX - 1).unwrap();
         assert_eq!(seize(nobody).unwrap_err().errno(), Errno::SRCH);
         assert_eq!(call(nobody).unwrap_err().errno(), Errno::SRCH);
+        assert_eq!(executed_by(nobody).unwrap_err().errno(), Errno::SRCH);
     }
 }

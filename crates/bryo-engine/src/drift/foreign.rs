@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use bryo_identity::map::{IdMap, Mapping};
 use bryo_identity::rung::Rung;
-use bryo_identity::{HostId, InsideId};
+use bryo_image::changes::Inodes;
+use bryo_packages::tree::{Limits, Tree, Visit};
+use rustix::fs::FileType;
 use serde_json::Value;
 
-use super::{Bases, Drift, Meaning, Subject, programs};
+use super::{Bases, Drift, Meaning, Subject, Unread, programs};
 use crate::Engine;
 use crate::changes::Paths;
 use crate::error::{Error, Kind, Result};
@@ -82,24 +83,37 @@ impl Engine {
     fn foreign(&self, other: &Foreign, everybody: &Everybody, bases: &mut Bases) -> Result<Subject> {
         // What another engine has unpacked has no digest that is known here, and is looked at anew.
         let base = bases.place(&other.lowers, || Ok(Vec::new()))?;
-        let pids = other.pid.map(|first| everybody.with(first)).unwrap_or_default();
-        let (programs, unread) = programs::of(pids.into_iter());
-        let paths = Paths { own: other.own.clone(), lowers: other.lowers.clone(), mounted: other.mounted.clone() };
-        Ok(Subject { map: self.map_of_others()?, paths, base, programs, unread })
-    }
-
-    /// Returns a map that has whoever owns files of another engine's: the caller, who is root in such containers, and all
-    /// subordinate ids. For root that is everybody.
-    fn map_of_others(&self) -> Result<IdMap> {
-        if self.host.rung() != Rung::Root {
-            return Ok(self.host.everything(true));
+        let looked = other.pid.map(|first| programs::of(&everybody.with(first), first));
+        let (programs, mut unread) = looked.unwrap_or_default();
+        let mut opaque = Inodes::new();
+        // For anybody else the storage has marks that everybody sees.
+        if self.host.rung() == Rung::Root {
+            for layer in [&other.own].into_iter().chain(&other.lowers) {
+                unread.extend(marks(layer, &mut opaque)?);
+            }
         }
-        let all = || -> Option<Vec<Mapping>> {
-            Some(vec![Mapping { inside: InsideId::ROOT, host: HostId::new(0)?, count: u32::MAX - 1 }])
-        };
-        let none = || Error::new(Kind::Corrupt, "there is no id 0");
-        Ok(IdMap::restored(Rung::Root, all().ok_or_else(none)?, all().ok_or_else(none)?))
+        let paths = Paths { own: other.own.clone(), lowers: other.lowers.clone(), mounted: other.mounted.clone() };
+        Ok(Subject { map: self.map_of_everybody()?, paths, base, programs, unread, opaque })
     }
+}
+
+/// Finds the directories of a layer that hide what those below it have: root of the machine may read that, and an agent,
+/// which is root of its own namespace, may not. Only names and this mark are looked at. Says what could not be.
+fn marks(layer: &Path, opaque: &mut Inodes) -> Result<Vec<Unread>> {
+    let fail = |what: &str, why: String| Unread { what: format!("{}{what}", layer.display()), why };
+    let tree = Tree::open(layer, Limits::default())?;
+    let walked = tree.walk(&mut |entry| {
+        if entry.kind == FileType::Directory && entry.hides() {
+            let found = entry.directory().ok().and_then(|dir| rustix::fs::fstat(dir).ok());
+            opaque.extend(found.map(|found| (found.st_dev, found.st_ino)));
+        }
+        Visit::Enter
+    });
+    let told = match walked {
+        Ok(walked) => walked.problems.into_iter().map(|(path, e)| fail(&format!("/{path}"), e.chain())).collect(),
+        Err(e) => vec![fail("", e.chain())],
+    };
+    Ok(told)
 }
 
 #[cfg(test)]
@@ -118,5 +132,26 @@ mod tests {
         for other in [json!({"GraphDriver": {"Name": "vfs", "Data": null}}), json!({})] {
             assert_eq!(Foreign::parse(&other).unwrap_err().kind(), Kind::Unsupported);
         }
+    }
+
+    /// Both kinds of marks are found; that of root of the machine only by root.
+    #[test]
+    fn directories_that_hide_lower_layers_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expected = Inodes::new();
+        for (name, mark) in [("a/b", c"user.overlay.opaque"), ("c", c"trusted.overlay.opaque"), ("d", c"user.other")] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+            let opened = std::fs::File::open(dir.path().join(name)).unwrap();
+            let set = rustix::fs::fsetxattr(&opened, mark, b"y", rustix::fs::XattrFlags::empty());
+            let found = rustix::fs::fstat(&opened).unwrap();
+            if set.is_ok() && name != "d" {
+                expected.insert((found.st_dev, found.st_ino));
+            }
+        }
+        let mut found = Inodes::new();
+        assert!(marks(dir.path(), &mut found).unwrap().is_empty());
+        assert_eq!(found, expected);
+        let root = rustix::process::geteuid().is_root();
+        assert!(found.len() == 2 || (found.len() == 1 && !root), "{found:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bryo_image::carry::beneath;
-use bryo_image::changes::{ChangeKind, Detail, Layers, details};
+use bryo_image::changes::{ChangeKind, Detail, Inodes, Layers, details};
 use bryo_packages::inventory::{self, Claims, Difference, Inventory, Item, Scan, Step};
 use bryo_packages::tree::{Limits, Tree};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -53,7 +53,7 @@ impl Known<'_> {
             return Ok(&self.base.scans);
         }
         if self.scans.get().is_none() {
-            let _ = self.scans.set(vec![inventory::scan(&tree(&layers.lowers)?, false)?]);
+            let _ = self.scans.set(vec![inventory::scan(&tree(&layers.lowers, &layers.opaque)?, false)?]);
         }
         Ok(self.scans.get().map_or(&[], Vec::as_slice))
     }
@@ -63,7 +63,7 @@ impl Known<'_> {
         if self.files.contains(path) {
             return Ok(true);
         }
-        let there = tree(&layers.lowers)?.file(path).is_ok();
+        let there = tree(&layers.lowers, &layers.opaque)?.file(path).is_ok();
         if there {
             self.files.insert(path.to_owned());
         }
@@ -95,9 +95,9 @@ impl<'a> Case<'a> {
     }
 }
 
-fn tree(layers: &[OwnedFd]) -> Result<Tree> {
+fn tree(layers: &[OwnedFd], opaque: &Inodes) -> Result<Tree> {
     let layers = layers.iter().map(|layer| readable(layer.as_fd())).collect::<Result<Vec<_>>>()?;
-    Ok(Tree::new(layers, Limits::default()))
+    Ok(Tree::new(layers, Limits::default()).with_opaque(opaque.clone()))
 }
 
 /// Which files packages account for: those that have come, those that have another version, and those that are gone.
@@ -133,7 +133,7 @@ impl Judge<'_> {
 
     /// Compares what is installed. Where the own layer tells nothing of packages and hides nothing that does, nothing is.
     fn packages(&mut self, known: &Known<'_>) -> Result<()> {
-        let own = match inventory::scan(&tree(std::slice::from_ref(&self.layers.own))?, true) {
+        let own = match inventory::scan(&tree(std::slice::from_ref(&self.layers.own), &self.layers.opaque)?, true) {
             Ok(own) => own,
             Err(e) => {
                 self.drift.unread.push(Unread { what: "/".to_owned(), why: e.chain() });
@@ -162,7 +162,7 @@ impl Judge<'_> {
     fn account(&mut self, differences: &[Difference<'_>]) -> Result<()> {
         let mut old: Vec<Item> = differences.iter().filter_map(|d| d.before.cloned()).collect();
         if !old.is_empty() {
-            inventory::add_files(&tree(&self.layers.lowers)?, &mut old)?;
+            inventory::add_files(&tree(&self.layers.lowers, &self.layers.opaque)?, &mut old)?;
         }
         old.iter().for_each(|item| self.claims.gone.add(item));
         for Difference { before, after, .. } in differences {

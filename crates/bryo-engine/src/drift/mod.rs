@@ -25,7 +25,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use bryo_identity::map::IdMap;
-use bryo_image::changes::Layers;
+use bryo_image::changes::{Inodes, Layers};
 use bryo_packages::inventory::Scan;
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +179,8 @@ struct Subject {
     base: usize,
     programs: Vec<Program>,
     unread: Vec<Unread>,
+    /// Directories that hide what lower layers have, as only the caller may read.
+    opaque: Inodes,
 }
 
 /// What containers stand on.
@@ -241,10 +243,12 @@ impl Engine {
         // It may be over by now, and its number another's.
         if record.state.is_running() && self.process(record).is_ok() {
             // The small init is this program, and executes nothing.
-            let pids = everybody.with(first).into_iter().filter(|pid| *pid != first || !record.options.init);
-            (programs, unread) = programs::of(pids);
+            let mut pids = everybody.with(first);
+            pids.retain(|pid| *pid != first || !record.options.init);
+            (programs, unread) = programs::of(&pids, first);
         }
-        Ok(Some(Subject { map: self.map_of_files(Some(record))?, paths, base, programs, unread }))
+        let (map, opaque) = (self.map_of_files(Some(record))?, Inodes::new());
+        Ok(Some(Subject { map, paths, base, programs, unread, opaque }))
     }
 
     /// Lets agents judge, one for all those whose files have the same owners.
@@ -264,7 +268,7 @@ impl Engine {
     fn judge(&self, subjects: &[&(usize, Subject)], bases: &Bases, answers: &mut [Option<Result<Drift>>]) {
         let Some((_, first)) = subjects.first() else { return };
         let place = Place::Own(&first.map, self.host.helpers.as_ref());
-        let open = || Ok(subjects.iter().map(|(_, subject)| opened(&subject.paths)).collect::<Vec<_>>());
+        let open = || Ok(subjects.iter().map(|(_, subject)| opened(subject)).collect::<Vec<_>>());
         let work = |opened: Vec<Result<Layers>>| {
             let mut cases = Case::all(&bases.all);
             let one = |((_, subject), layers): (&&(usize, Subject), Result<Layers>)| {
@@ -291,7 +295,7 @@ impl Engine {
 }
 
 /// Opens a container's layers. Many stand on the same ones, and each is opened by itself: they are few.
-fn opened(paths: &Paths) -> Result<Layers> {
+fn opened(Subject { paths, opaque, .. }: &Subject) -> Result<Layers> {
     let lowers = paths.lowers.iter().map(|path| directory(path)).collect::<Result<Vec<OwnedFd>>>()?;
-    Ok(Layers { own: directory(&paths.own)?, lowers, mounted: paths.mounted.clone() })
+    Ok(Layers { own: directory(&paths.own)?, lowers, mounted: paths.mounted.clone(), opaque: opaque.clone() })
 }

@@ -5,19 +5,25 @@
 //! Read as the caller, who has made the user namespace that the processes are in. Of what is read only names are chosen
 //! by the container, and they are compared and shown, never opened.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 
 use super::Unread;
-use crate::processes::namespace;
+use crate::exec::children;
+use crate::processes::{depth, inside, namespace};
 
-/// How many bytes of one process's list of mappings are read: 65,530 of them, the kernel's default limit, with a path of
-/// usual length.
-const MAPS_MAX: u64 = 16 << 20;
+/// How many bytes of one list of a process are read: 65,530 mappings, the kernel's default limit, with a path of usual
+/// length.
+const LIST_MAX: u64 = 16 << 20;
 
 /// How many files one process is told of.
 const FILES_MAX: usize = 10_000;
+
+/// What the processes of one container may cost. Of 4096 of usual size all of it is read.
+const BUDGET: Budget = Budget { processes: 4096, bytes: 128 << 20, files: 100_000 };
 
 /// What the kernel adds to the path of a file that has no name any more.
 const DELETED: &str = " (deleted)";
@@ -59,14 +65,18 @@ pub(super) enum Place {
     Memory,
 }
 
-/// Looks at the processes of one container.
-pub(super) fn of(pids: impl Iterator<Item = i32>) -> (Vec<Program>, Vec<Unread>) {
+/// Looks at the processes of one container, of which the first is the one that its root belongs to.
+pub(super) fn of(pids: &[i32], first: i32) -> (Vec<Program>, Vec<Unread>) {
+    let mut look = Look::new(first, BUDGET);
     let (mut programs, mut unread) = (Vec::new(), Vec::new());
-    let mut mounts = BTreeMap::new();
-    for pid in pids {
+    for (done, pid) in pids.iter().copied().enumerate() {
+        if !look.budget.begin() {
+            unread.push(cut(done, pids.len()));
+            break;
+        }
         // The number may have become another process's in between: then the namespace is another one too.
         let own = namespace(pid);
-        let found = read(pid, &mut mounts);
+        let found = look.at(pid);
         if own.is_none() || namespace(pid) != own {
             // A process that is there and whose namespace nobody may ask for cannot be looked into either.
             if std::path::Path::new(&format!("/proc/{pid}")).exists() {
@@ -87,42 +97,97 @@ fn closed(pid: i32, why: &str) -> Unread {
     Unread { what: format!("process {pid}"), why: why.to_owned() }
 }
 
-/// Reads one; nothing for one that is over, or that has no program.
-fn read(pid: i32, mounts: &mut BTreeMap<std::path::PathBuf, Mounts>) -> std::io::Result<Option<Program>> {
-    let exe = match std::fs::read_link(format!("/proc/{pid}/exe")) {
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound) => return Ok(None),
-        // ESRCH: it has just ended.
-        Err(e) if e.raw_os_error() == Some(bryo_sys::Errno::SRCH.raw_os_error()) => return Ok(None),
-        other => other?,
-    };
-    let mut maps = Vec::new();
-    File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut maps)?;
-    if maps.len() as u64 == MAPS_MAX {
-        return Err(std::io::Error::other("it maps more than is looked at"));
+fn cut(done: usize, all: usize) -> Unread {
+    let why = format!("only {done} of {all} were looked at: all of them execute more than is looked at");
+    Unread { what: "processes".to_owned(), why }
+}
+
+/// What may still be looked at.
+struct Budget {
+    processes: usize,
+    /// Of the kernel's lists, in bytes.
+    bytes: u64,
+    files: usize,
+}
+
+impl Budget {
+    /// Takes one process, if there is anything left for it.
+    fn begin(&mut self) -> bool {
+        let left = self.processes > 0 && self.bytes > 0 && self.files > 0;
+        self.processes = self.processes.saturating_sub(1);
+        left
     }
-    let space = std::fs::read_link(format!("/proc/{pid}/ns/mnt"))?;
-    let known = match mounts.entry(space) {
-        std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-        std::collections::btree_map::Entry::Vacant(new) => new.insert(Mounts::read(pid)?),
-    };
-    let exe = exe.to_string_lossy().into_owned();
-    let mut paths: BTreeSet<(String, bool)> = BTreeSet::new();
-    for path in executed(&String::from_utf8_lossy(&maps)).filter(|path| *path != exe) {
-        if paths.len() == FILES_MAX {
-            return Err(std::io::Error::other("it executes more files than are looked at"));
+
+    /// Reads one of the kernel's lists.
+    fn read(&mut self, path: &str) -> std::io::Result<String> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LIST_MAX).read_to_end(&mut bytes)?;
+        self.bytes = self.bytes.saturating_sub(bytes.len() as u64);
+        if bytes.len() as u64 == LIST_MAX {
+            return Err(std::io::Error::other(format!("{path} is longer than what is looked at")));
         }
-        paths.insert((path, false));
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
-    paths.insert((exe, true));
-    let files = paths.into_iter().map(|(path, program)| known.place(path, program)).collect();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |key: &str| status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
-    Ok(Some(Program {
-        pid,
-        inside: field("NSpid:").and_then(|list| list.split_whitespace().last()?.parse().ok()).unwrap_or(0),
-        name: field("Name:").unwrap_or_default(),
-        files,
-    }))
+}
+
+/// The look at the processes of one container.
+struct Look {
+    budget: Budget,
+    /// The device of the container's root, if that is known.
+    root: Option<String>,
+    /// How many pid namespaces the container is below this one.
+    depth: usize,
+    /// What is mounted in each mount namespace.
+    spaces: BTreeMap<PathBuf, Mounts>,
+}
+
+impl Look {
+    /// Learns where the container's root is from its first process. It is an overlay in any case: another kind of file
+    /// system, which that process has gone to by itself, is not the image's.
+    fn new(first: i32, budget: Budget) -> Self {
+        let mut look = Self { budget, root: None, depth: depth(first), spaces: BTreeMap::new() };
+        for pid in [first].into_iter().chain(children(first)) {
+            let Ok(mounts) = Mounts::read(pid, &mut look.budget) else { continue };
+            look.root = mounts.overlay();
+            // Whoever has changed its root sees less of what is mounted than the first does.
+            if let Ok(space) = std::fs::read_link(format!("/proc/{pid}/ns/mnt")) {
+                look.spaces.insert(space, mounts);
+            }
+            break;
+        }
+        look
+    }
+
+    /// Reads one process; nothing for one that is over, or that has no program.
+    fn at(&mut self, pid: i32) -> std::io::Result<Option<Program>> {
+        let exe = match std::fs::read_link(format!("/proc/{pid}/exe")) {
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound) => return Ok(None),
+            // ESRCH: it has just ended.
+            Err(e) if e.raw_os_error() == Some(bryo_sys::Errno::SRCH.raw_os_error()) => return Ok(None),
+            other => other?,
+        };
+        let maps = self.budget.read(&format!("/proc/{pid}/maps"))?;
+        let exe = exe.to_string_lossy().into_owned();
+        let mut paths: BTreeSet<(String, bool)> = BTreeSet::new();
+        for path in executed(&maps).filter(|path| *path != exe) {
+            if paths.len() == FILES_MAX {
+                return Err(std::io::Error::other("it executes more files than are looked at"));
+            }
+            paths.insert((path, false));
+        }
+        paths.insert((exe, true));
+        self.budget.files = self.budget.files.saturating_sub(paths.len());
+        let space = std::fs::read_link(format!("/proc/{pid}/ns/mnt"))?;
+        let mounts = match self.spaces.entry(space) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Mounts::read(pid, &mut self.budget)?),
+        };
+        let root = self.root.as_deref();
+        let files = paths.into_iter().map(|(path, program)| mounts.place(path, program, root)).collect();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let name = status.lines().find_map(|line| line.strip_prefix("Name:")).unwrap_or_default().trim().to_owned();
+        Ok(Some(Program { pid, inside: inside(&status, self.depth), name, files }))
+    }
 }
 
 /// Lists the files that are mapped to be executed. What has no file begins with no slash.
@@ -174,36 +239,43 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The mounts that processes see: the device of the root, and what else is mounted where.
+/// What is mounted where, and which file system that is, as a process sees it; the later of two at one place is on top.
 #[derive(Debug)]
-struct Mounts {
-    root: String,
-    all: Vec<(String, String)>,
+struct Mounts(Vec<Mounted>);
+
+#[derive(Debug)]
+struct Mounted {
+    at: String,
+    device: String,
+    /// The type of the file system.
+    kind: String,
 }
 
 impl Mounts {
-    fn read(pid: i32) -> std::io::Result<Self> {
-        let mut text = String::new();
-        File::open(format!("/proc/{pid}/mountinfo"))?.take(MAPS_MAX).read_to_string(&mut text)?;
-        if text.len() as u64 == MAPS_MAX {
-            return Err(std::io::Error::other("it has more mounts than are looked at"));
-        }
-        Ok(Self::parse(&text))
+    fn read(pid: i32, budget: &mut Budget) -> std::io::Result<Self> {
+        Ok(Self::parse(&budget.read(&format!("/proc/{pid}/mountinfo"))?))
     }
 
     fn parse(text: &str) -> Self {
         let one = |line: &str| {
-            let mut fields = line.split(' ').skip(2);
+            let (fields, behind) = line.split_once(" - ")?;
+            let mut fields = fields.split(' ').skip(2);
             let device = fields.next()?.to_owned();
-            Some((unescaped(fields.nth(1)?), device))
+            let kind = behind.split(' ').next()?.to_owned();
+            Some(Mounted { at: unescaped(fields.nth(1)?), device, kind })
         };
-        let all: Vec<(String, String)> = text.lines().filter_map(one).collect();
-        let root = all.iter().rev().find(|(at, _)| at == "/").map(|(_, device)| device.clone()).unwrap_or_default();
-        Self { root, all }
+        Self(text.lines().filter_map(one).collect())
     }
 
-    /// Says where a file is. A file whose name ends in the kernel's words for a deleted one passes for one.
-    fn place(&self, path: String, program: bool) -> Executed {
+    /// Returns the device of the root, if it is an overlay: the kernel's or that of a program.
+    fn overlay(&self) -> Option<String> {
+        let root = self.0.iter().rev().find(|mounted| mounted.at == "/")?;
+        root.kind.contains("overlay").then(|| root.device.clone())
+    }
+
+    /// Says where a file is, if the container's root is on a device. A file whose name ends in the kernel's words for a
+    /// deleted one passes for one.
+    fn place(&self, path: String, program: bool, root: Option<&str>) -> Executed {
         if path.starts_with("/memfd:") {
             return Executed { path, program, place: Place::Memory };
         }
@@ -212,11 +284,11 @@ impl Mounts {
         }
         // Of two at one place the later hides the earlier.
         let covers = |at: &str| at == "/" || path == at || path.strip_prefix(at).is_some_and(|r| r.starts_with('/'));
-        let above = self.all.iter().filter(|(at, _)| covers(at)).max_by_key(|(at, _)| at.len());
+        let above = self.0.iter().filter(|mounted| covers(&mounted.at)).max_by_key(|mounted| mounted.at.len());
         let place = match above {
-            Some((_, device)) if *device == self.root => Place::Root,
-            Some((at, _)) => Place::Mount(at.clone()),
-            None => Place::Root,
+            Some(mounted) if Some(mounted.device.as_str()) == root => Place::Root,
+            // Where nothing is shown to be mounted it sees another root than its namespace has.
+            above => Place::Mount(above.map_or("/", |mounted| &mounted.at).to_owned()),
         };
         Executed { path, program, place }
     }
@@ -246,7 +318,8 @@ mod tests {
             "1 0 0:30 / / ro - overlay o o\n2 1 0:30 /tmp /tmp rw - overlay o o\n\
             3 1 0:31 / /data rw - tmpfs t rw\n4 1 8:1 /x /with\\040blank rw - ext4 d rw\n",
         );
-        let place = |path: &str| mounts.place(path.to_owned(), true).place;
+        let root = mounts.overlay();
+        let place = |path: &str| mounts.place(path.to_owned(), true, root.as_deref()).place;
         assert_eq!(place("/usr/bin/x"), Place::Root);
         assert_eq!(place("/tmp/x"), Place::Root);
         assert_eq!(place("/data/x"), Place::Mount("/data".into()));
@@ -254,5 +327,36 @@ mod tests {
         assert_eq!(place("/with blank/x"), Place::Mount("/with blank".into()));
         assert_eq!(place("/memfd:x (deleted)"), Place::Memory);
         assert_eq!(place("/data/x (deleted)"), Place::Deleted);
+    }
+
+    /// A process that has made itself another root, and one that has been sent to one.
+    #[test]
+    fn a_root_that_is_not_the_containers_is_a_mount() {
+        let of_container = Mounts::parse("1 0 0:30 / / ro - overlay o o\n").overlay();
+        assert_eq!(of_container.as_deref(), Some("0:30"));
+        let place = |table: &str| Mounts::parse(table).place("/bin/x".to_owned(), true, of_container.as_deref()).place;
+        assert_eq!(place("1 0 0:30 / / ro shared:1 - overlay o o\n"), Place::Root);
+        for table in ["9 8 0:44 / / rw - tmpfs t rw\n", "9 8 0:45 / / rw - overlay o rw\n", ""] {
+            assert_eq!(place(table), Place::Mount("/".into()), "{table}");
+        }
+        // The first process itself: then nothing is the image's.
+        let gone = Mounts::parse("9 8 0:44 / / rw - tmpfs t rw\n");
+        assert_eq!(gone.place("/bin/x".into(), true, gone.overlay().as_deref()).place, Place::Mount("/".into()));
+    }
+
+    #[test]
+    fn what_is_beyond_the_budget_is_not_looked_at() {
+        let mut budget = Budget { processes: 2, bytes: 1, files: 1 };
+        assert!(budget.begin());
+        budget.read("/proc/self/mountinfo").unwrap();
+        assert!(!budget.begin(), "its bytes are used up");
+        let mut budget = Budget { processes: 1, bytes: 1, files: 1 };
+        assert!(budget.begin() && !budget.begin());
+
+        let me = std::process::id().cast_signed();
+        let many = vec![me; BUDGET.processes + 3];
+        let (programs, unread) = of(&many, me);
+        assert!(programs.len() <= BUDGET.processes && !programs.is_empty());
+        assert!(unread.iter().any(|one| one.what == "processes" && one.why.contains(&many.len().to_string())));
     }
 }

@@ -4,6 +4,9 @@
 //! The directories belong to ids that the caller may not enter, so that an agent, which may, puts the watches on a
 //! descriptor of the caller's. Watches stay when the agent is gone. Where there are more directories than watches, and for
 //! processes, which leave no trace in a directory, the caller looks again after a while in any case.
+//!
+//! A container that writes on and on is looked at five times a second and not more often, and what is read for that has
+//! limits. Why not fanotify: see `docs/src/design/decisions.md`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -23,6 +26,16 @@ use crate::packages::readable;
 /// How many directories of one container are watched. Source: some distributions give a user 8192 in all.
 const WATCHED: usize = 4096;
 
+/// How many names are looked at to find them.
+const NAMES: u64 = 500_000;
+
+/// The least time between two looks.
+const REST: Duration = Duration::from_millis(200);
+
+/// How often the queue is read at one time, 64 KiB each: more than it holds. Source: `max_queued_events` is 16,384, and an
+/// event has at most 272 bytes.
+const READS: usize = 80;
+
 /// Changes of containers' layers.
 #[derive(Debug)]
 pub struct Watch {
@@ -40,16 +53,18 @@ impl Watch {
         Ok(Self { queue: check("inotify_init1", String::new, queue)? })
     }
 
-    /// Waits for a change, or until the time is over. Many changes at once are one.
+    /// Waits for a change, or until the time is over. Many changes at once, and all within a moment, are one.
     ///
     /// # Errors
     ///
     /// [`crate::error::Kind::Io`].
     pub fn wait(&self, time: Duration) -> Result<()> {
         crate::watch::wait(&self.queue, Some(time))?;
-        // All that is there: what has changed is found by looking.
-        let mut rest = [0u8; 64 << 10];
-        while rustix::io::read(&self.queue, &mut rest).is_ok_and(|read| read > 0) {}
+        std::thread::sleep(REST);
+        // All that is there, and not what comes while it is read: what has changed is found by looking.
+        let mut piece = [0u8; 64 << 10];
+        let mut more = || rustix::io::read(&self.queue, &mut piece).is_ok_and(|read| read > 0);
+        (0..READS).all(|_| more());
         Ok(())
     }
 }
@@ -75,8 +90,8 @@ fn all(own: &OwnedFd, queue: &OwnedFd) -> Result<bool> {
     let top = readable(own.as_fd())?;
     let mut complete = add(queue, &top);
     let mut count = 1;
-    let tree = Tree::new(vec![top], Limits::default());
-    tree.walk(&mut |entry| {
+    let tree = Tree::new(vec![top], Limits { entries: NAMES, ..Limits::default() });
+    let walked = tree.walk(&mut |entry| {
         if entry.kind != FileType::Directory {
             return Visit::Skip;
         }
@@ -84,8 +99,11 @@ fn all(own: &OwnedFd, queue: &OwnedFd) -> Result<bool> {
         let opened = entry.directory();
         complete &= count <= WATCHED && opened.is_ok_and(|dir| add(queue, &dir));
         if complete { Visit::Enter } else { Visit::Skip }
-    })?;
-    Ok(complete)
+    });
+    match walked {
+        Err(e) if e.kind() == bryo_packages::Kind::Limit => Ok(false),
+        walked => Ok(walked.map(|_| complete)?),
+    }
 }
 
 /// Adds a directory by descriptor, whatever has its name by now.
@@ -99,4 +117,44 @@ fn add(queue: &OwnedFd, dir: &OwnedFd) -> bool {
         | WatchFlags::ONLYDIR;
     let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
     inotify::add_watch(queue, path, flags).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn whoever_writes_on_and_on_does_not_keep_it_from_looking_nor_looking_all_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = Watch::new().unwrap();
+        let opened = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        assert!(all(&opened, &watch.queue).unwrap());
+        let goes_on = AtomicBool::new(true);
+        let took = std::thread::scope(|scope| {
+            let write = || {
+                while goes_on.load(Ordering::Relaxed) {
+                    std::fs::write(dir.path().join("x"), "x").unwrap();
+                }
+            };
+            scope.spawn(write);
+            let took: Vec<Duration> = (0..3)
+                .map(|_| {
+                    let begun = Instant::now();
+                    watch.wait(Duration::from_secs(60)).unwrap();
+                    begun.elapsed()
+                })
+                .collect();
+            goes_on.store(false, Ordering::Relaxed);
+            took
+        });
+        assert!(took.iter().all(|took| *took >= REST && *took < Duration::from_secs(30)), "{took:?}");
+        // The control: nobody writes, and the time passes.
+        let idle = Watch::new().unwrap();
+        let begun = Instant::now();
+        idle.wait(Duration::from_millis(300)).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(300));
+    }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use bryo_identity::rung::Rung;
 use bryo_image::archive::{self, Change, CommitOptions};
-use bryo_image::changes::{Layers, Manner, write_layer};
+use bryo_image::changes::{Inodes, Layers, Manner, write_layer};
 use bryo_image::members::{self, Entry};
 use bryo_image::store::{Image, ImageRecord};
 use bryo_sys::check;
@@ -190,7 +190,12 @@ impl Engine {
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         let open = || {
             let lowers = lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
-            Ok(Layers { own: directory(&own)?, lowers, mounted: MADE.map(PathBuf::from).to_vec() })
+            Ok(Layers {
+                own: directory(&own)?,
+                lowers,
+                mounted: MADE.map(PathBuf::from).to_vec(),
+                opaque: Inodes::new(),
+            })
         };
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let agent = agent::start(place, [write], open, move |layers, [write]| {

@@ -76,12 +76,27 @@ impl Watcher {
             Stop::Signal(signal) => Go::ToCall(signal),
             Stop::Group if self.asleep && thread == self.first => Go::ToCall(0),
             Stop::Group => Go::Listening,
-            Stop::Executed | Stop::Other => Go::ToCall(0),
+            Stop::Executed => {
+                self.executed(thread, trace::executed_by(thread).ok().flatten());
+                Go::ToCall(0)
+            }
+            Stop::Other => Go::ToCall(0),
         };
         if !self.begun.contains_key(&thread) && stop == Stop::Other {
             self.recorder.threads(thread.as_raw_nonzero().get());
         }
         gone(trace::go_on(thread, how))
+    }
+
+    /// Of a process with many threads the one that executes a program goes on by the number of the first: the call that
+    /// comes back there is its own, and what the first had begun never comes back.
+    fn executed(&mut self, thread: Pid, former: Option<Pid>) {
+        if former == Some(thread) {
+            return;
+        }
+        self.begun.remove(&thread);
+        let call = former.and_then(|former| self.begun.remove(&former));
+        self.begun.extend(call.map(|call| (thread, call)));
     }
 
     /// Returns what is known of a call. One without a name is not kept: there is no end of numbers.
@@ -160,5 +175,35 @@ mod tests {
         // The flags of the newer call are where its argument points to; nobody knows what cannot be read.
         let at = |flags: &u64| std::ptr::from_ref(flags) as u64;
         assert!(untraced("clone3", at(&UNTRACED)) && !untraced("clone3", at(&0x100)) && untraced("clone3", 8));
+    }
+
+    fn pid(number: i32) -> Pid {
+        Pid::from_raw(number).unwrap()
+    }
+
+    fn watcher() -> Watcher {
+        let call = |number| Begun { call: (1, number), args: [0; 6], before: None, untraced: false };
+        let mut watcher = Watcher::new();
+        watcher.begun = [(pid(10), call(202)), (pid(11), call(59)), (pid(20), call(0))].into();
+        watcher
+    }
+
+    fn left(watcher: &Watcher) -> Vec<(i32, u64)> {
+        let mut left: Vec<_> = watcher.begun.iter().map(|(who, begun)| (who.as_raw_pid(), begun.call.1)).collect();
+        left.sort_unstable();
+        left
+    }
+
+    #[test]
+    fn a_thread_that_executes_a_program_leaves_nothing_behind_under_its_old_number() {
+        let mut of_thread = watcher();
+        of_thread.executed(pid(10), Some(pid(11)));
+        assert_eq!(left(&of_thread), [(10, 59), (20, 0)], "its call comes back by the first's number");
+        let mut of_first = watcher();
+        of_first.executed(pid(10), Some(pid(10)));
+        assert_eq!(left(&of_first), [(10, 202), (11, 59), (20, 0)]);
+        let mut of_nobody = watcher();
+        of_nobody.executed(pid(10), None);
+        assert_eq!(left(&of_nobody), [(11, 59), (20, 0)]);
     }
 }

@@ -8,7 +8,7 @@ use crate::Engine;
 use crate::container::{Id, Record};
 use crate::error::{Error, Kind, Result};
 use crate::options::RunOptions;
-use crate::run::{Image, record};
+use crate::run::{Image, Prepared, record};
 
 /// What one rule came to.
 pub(super) struct Finding {
@@ -89,11 +89,22 @@ impl Engine {
     /// [`Kind::Policy`] for the first rule that does not hold; as [`Engine::rules`].
     pub(crate) fn admit(&self, record: &Record, image: &Image, has_lived: bool) -> Result<()> {
         let rules = self.rules()?;
+        if rules.is_empty() { Ok(()) } else { self.admit_by(&rules, record, image, has_lived) }
+    }
+
+    /// Lets a container start that nothing has been made of yet, or says which rule it would break.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::admit`]; as [`Engine::dry_run`].
+    pub(crate) fn admit_planned(&self, options: &RunOptions, prepared: &Prepared, id: &Id, name: &str) -> Result<()> {
+        let rules = self.rules()?;
         if rules.is_empty() {
             return Ok(());
         }
-        let target = if has_lived { &record.name } else { &record.image };
-        self.verdicts(&rules, &Case { target, record, image, has_lived }).admit()
+        let (planned, _) = self.plan(options, prepared, id, None)?;
+        let record = record(id, name, options, prepared, &planned);
+        self.admit_by(&rules, &record, &prepared.image, false)
     }
 
     /// Lets a container start again, or says which rule it breaks by now.
@@ -102,10 +113,13 @@ impl Engine {
     ///
     /// As [`Engine::admit`].
     pub(crate) fn admit_again(&self, record: &Record) -> Result<()> {
-        if self.rules()?.is_empty() {
-            return Ok(());
-        }
-        self.admit(record, &self.image_of(record)?, true)
+        let rules = self.rules()?;
+        if rules.is_empty() { Ok(()) } else { self.admit_by(&rules, record, &self.image_of(record)?, true) }
+    }
+
+    fn admit_by(&self, rules: &Rules, record: &Record, image: &Image, has_lived: bool) -> Result<()> {
+        let target = if has_lived { &record.name } else { &record.image };
+        self.verdicts(rules, &Case { target, record, image, has_lived }).admit()
     }
 
     fn image_of(&self, record: &Record) -> Result<Image> {
@@ -161,7 +175,7 @@ impl Engine {
                 let inventory = match case.image {
                     _ if self.has_own_files(case) => self.packages_of_container(record, false)?.inventory,
                     Image::Stored(image) => self.packages_of_image(image, false)?,
-                    Image::Rootfs(path) => self.packages_of_directory(path, false)?,
+                    Image::Rootfs(path) => self.packages_of_rootfs(path)?,
                     Image::Host => return Ok(Finding::of_host()),
                 };
                 self.judge_flaws(flaws, &inventory, &names.collect::<Vec<_>>())

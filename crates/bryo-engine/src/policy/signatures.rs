@@ -134,16 +134,28 @@ fn read_all(dir: &Path) -> Result<Vec<Vec<u8>>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(documents),
         Err(e) => return Err(Error::io("read", dir, e)),
     };
-    for entry in entries.flatten().take(MANY) {
-        documents.push(bounded(&entry.path())?);
+    // What somebody writes at this moment has another name until it is whole.
+    let whole = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| whole(name)).collect();
+    names.sort_unstable();
+    for name in names.iter().take(MANY) {
+        match read(&dir.join(name)) {
+            // Somebody has forgotten it since.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (),
+            document => documents.push(document.map_err(|e| Error::io("read", &dir.join(name), e))?),
+        }
     }
     Ok(documents)
 }
 
 fn bounded(path: &Path) -> Result<Vec<u8>> {
-    let fail = |e| Error::io("read", path, e);
+    read(path).map_err(|e| Error::io("read", path, e))
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(fail)?.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
+    std::fs::File::open(path)?.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -165,5 +177,61 @@ fn trusted(signer: &Signer) -> Result<Vec<Trust>> {
             Ok(vec![Trust::identity(identity, issuer, &text(root)?).map_err(wrong)?])
         }
         Signer::Anybody | Signer::Nobody => Ok(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signed::scope_of;
+    use super::super::{Demand, PolicyFile, Rules};
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_meanwhile_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_all(&dir.path().join("none")).unwrap().is_empty());
+        let name = |digit: &str| dir.path().join(digit.repeat(64));
+        std::fs::write(name("a"), "a").unwrap();
+        // Half a document, under the name that it has until it is whole.
+        std::fs::write(dir.path().join(format!(".{}.17", "b".repeat(64))), "{").unwrap();
+        // A name that is listed and that nobody can open by now.
+        std::os::unix::fs::symlink("gone", name("c")).unwrap();
+        assert_eq!(read_all(dir.path()).unwrap(), [b"a"]);
+        // The control: what is there and cannot be read is one.
+        std::fs::create_dir(name("d")).unwrap();
+        assert!(read_all(dir.path()).is_err());
+    }
+
+    /// What a policy file says of who signs without a key, asked of a bundle that was published.
+    #[test]
+    fn a_keyless_bundle_is_verified_by_what_the_policy_says() {
+        const BUNDLE: &[u8] = include_bytes!("../../../bryo-signature/tests/data/blob.sigstore.json");
+        const BLOB: &[u8] = include_bytes!("../../../bryo-signature/tests/data/blob.txt");
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root.json");
+        std::fs::write(&root, include_bytes!("../../../bryo-signature/tests/data/trusted_root.json")).unwrap();
+        let verified = |identity: &str, issuer: &str, signed: &[u8]| {
+            let text = format!(
+                "[signed.default]\nrefuse = true\n[signed.\"registry.example.org\"]\nidentity = \"{identity}\"\n\
+                 issuer = \"{issuer}\"\ntrusted-root = \"{}\"\n",
+                root.display()
+            );
+            let path = dir.path().join("policy.toml");
+            std::fs::write(&path, text).unwrap();
+            let rules = Rules::load(&[PolicyFile { path, required: true }]).unwrap();
+            let Demand::Signed(scopes) = &rules.all[0].demand else { panic!("{rules:?}") };
+            let scope = scope_of(scopes, "registry.example.org/team/app").unwrap();
+            let manifest = Manifest { sha256: Digest::sha256_of(signed).hex().to_owned(), bytes: signed.to_vec() };
+            let repository = "registry.example.org/team/app".into();
+            let image = bryo_signature::Image { repository, manifests: vec![manifest] };
+            let trusted = trusted(&scope.signer).unwrap();
+            assert_eq!(trusted.len(), 1);
+            trusted[0].verify(BUNDLE, &image).map_err(|e| e.to_string())
+        };
+        let (who, by) = ("w.vollprecht@gmail.com", "https://github.com/login/oauth");
+        assert_eq!(verified(who, by, BLOB), Ok(()));
+        assert!(verified("someone@example.org", by, BLOB).unwrap_err().starts_with("not by someone@example.org"));
+        assert!(verified(who, "https://issuer.example", BLOB).is_err());
+        assert!(verified(who, by, b"another").is_err());
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The processes of a container, as the host's `/proc` has them. Source: `proc(5)`.
 //!
-//! A process is a container's when it is in its pid namespace, however it came there. The one that cannot be asked is
-//! the small init, which has executed no program; it is known by its number.
+//! A process is a container's when it is in its pid namespace, however it came there, or in one below it: whoever is in
+//! such a one descends from somebody who is in the one above. The one that cannot be asked is the small init, which has
+//! executed no program; it is known by its number.
 
 mod stats;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,43 +82,78 @@ impl Engine {
         // Without accounts there are numbers.
         let accounts = accounts(record).unwrap_or_default();
         let boot = Boot::read();
-        let found = members(record).into_iter().filter_map(|pid| Process::read(pid, &ids, &accounts, &boot));
+        let depth = depth(record.state.pid);
+        let found = members(record).into_iter().filter_map(|pid| Process::read(pid, &ids, &accounts, (&boot, depth)));
         Ok(found.collect())
     }
 }
 
-/// Returns the numbers of the processes in a container's pid namespace.
+/// Returns the numbers of the processes in a container's pid namespace, and in those below it.
 fn members(record: &Record) -> Vec<i32> {
     Everybody::look().with(record.state.pid)
 }
 
-/// The processes of the machine that may be asked, by their pid namespaces.
-#[derive(Debug)]
-pub(crate) struct Everybody(BTreeMap<PathBuf, Vec<i32>>);
+/// The processes of the machine that may be asked.
+#[derive(Debug, Default)]
+pub(crate) struct Everybody {
+    /// By their pid namespaces.
+    namespaces: BTreeMap<PathBuf, Vec<i32>>,
+    /// By their parents: those that are not in this process's own namespace, among them those that may not be asked.
+    children: BTreeMap<i32, Vec<i32>>,
+}
 
 impl Everybody {
     /// Looks once, for as many containers as there are.
     pub fn look() -> Self {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut found: BTreeMap<PathBuf, Vec<i32>> = BTreeMap::new();
+        let mine = namespace(std::process::id().cast_signed());
+        let mut found = Self::default();
         for pid in all {
-            if let Some(own) = namespace(pid) {
-                found.entry(own).or_default().push(pid);
+            let own = namespace(pid);
+            if own.is_none() || own != mine {
+                let parent = Stat::read(pid).and_then(|stat| stat.number(4));
+                parent.into_iter().for_each(|parent| found.children.entry(parent).or_default().push(pid));
+            }
+            if let Some(own) = own {
+                found.namespaces.entry(own).or_default().push(pid);
             }
         }
-        Self(found)
+        found
     }
 
-    /// Returns the numbers of those in the pid namespace of a container's first process, and that one, in order.
+    /// Returns the numbers of those in the pid namespace of a container's first process, that one, and all that descend
+    /// from any of them, in order.
     pub fn with(&self, first: i32) -> Vec<i32> {
         let own = [first].into_iter().chain(children(first)).find_map(namespace);
-        let mut pids = own.and_then(|own| self.0.get(&own).cloned()).unwrap_or_default();
-        pids.push(first);
-        pids.sort_unstable();
-        pids.dedup();
-        pids
+        let mut left = own.and_then(|own| self.namespaces.get(&own).cloned()).unwrap_or_default();
+        left.push(first);
+        let mut found = BTreeSet::new();
+        while let Some(pid) = left.pop() {
+            if found.insert(pid) {
+                left.extend(self.children.get(&pid).into_iter().flatten());
+            }
+        }
+        found.into_iter().collect()
     }
+}
+
+/// Says in how many pid namespaces below that of `/proc` a process is.
+pub(crate) fn depth(pid: i32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    numbers(&status).count().saturating_sub(1)
+}
+
+/// Reads from a process's status which number it has in the namespace that lies so deep; 0 for one that has none there.
+/// In a namespace below that one it has further numbers.
+pub(crate) fn inside(status: &str, depth: usize) -> i32 {
+    numbers(status).nth(depth).unwrap_or(0)
+}
+
+/// Reads the numbers of a process in all its namespaces, the outermost first.
+fn numbers(status: &str) -> impl Iterator<Item = i32> {
+    let list = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    list.split_whitespace().filter_map(|number| number.parse().ok())
 }
 
 /// Names the pid namespace of a process; nothing for one that is gone or may not be asked.
@@ -172,10 +208,11 @@ impl Stat {
 }
 
 impl Process {
-    /// Reads one; nothing for one that has ended.
-    fn read(pid: i32, ids: &IdMap, accounts: &Accounts, boot: &Boot) -> Option<Self> {
+    /// Reads one, for a container so many namespaces below; nothing for one that has ended.
+    fn read(pid: i32, ids: &IdMap, accounts: &Accounts, (boot, depth): (&Boot, usize)) -> Option<Self> {
         let stat = Stat::read(pid)?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let inside = inside(&status, depth);
         let status: BTreeMap<&str, &str> = status.lines().filter_map(|line| line.split_once(':')).collect();
         // Real, effective, saved, of file systems.
         let id = |key: &str| status.get(key)?.split_whitespace().nth(1)?.parse::<u32>().ok();
@@ -189,7 +226,7 @@ impl Process {
         Some(Self {
             pid,
             parent: stat.number(4)?,
-            inside: status.get("NSpid").and_then(|list| list.split_whitespace().last()?.parse().ok()).unwrap_or(0),
+            inside,
             user: uid.and_then(|id| accounts.by_uid(id)).map_or_else(|| number(uid), |account| account.name.clone()),
             uid: uid.map(InsideId::get),
             host_uid,
@@ -245,5 +282,29 @@ mod tests {
         assert_eq!((terminal(stat.number(7).unwrap()), stat.number::<u64>(99)), (Some(1), None));
         assert!(Stat::parse(b"7 (a").is_none() && Stat::parse(b"").is_none());
         assert_eq!((terminal(0), terminal(-1), terminal(0x8803)), (None, None, Some(3)));
+    }
+
+    #[test]
+    fn whoever_descends_from_a_member_is_one_whatever_namespace_it_is_in() {
+        let space = |n: u32| PathBuf::from(format!("pid:[{n}]"));
+        let me = std::process::id().cast_signed();
+        let own = namespace(me).unwrap();
+        let everybody = Everybody {
+            namespaces: [(own, vec![me]), (space(1), vec![101, 102])].into(),
+            // 102 is in a namespace below, 104 in one below that, 105 may not be asked; 201 is somebody else's.
+            children: [(me, vec![101]), (101, vec![102]), (102, vec![104, 105]), (200, vec![201])].into(),
+        };
+        assert_eq!(
+            everybody.with(me),
+            [me, 101, 102, 104, 105].into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn the_number_inside_is_that_of_the_containers_own_namespace() {
+        let status = "Name:\tx\nNSpid:\t4711\t12\t1\nVmRSS: 1 kB\n";
+        assert_eq!([0, 1, 2, 3].map(|depth| inside(status, depth)), [4711, 12, 1, 0]);
+        assert_eq!(inside("Name:\tx\n", 0), 0);
+        assert_eq!(depth(std::process::id().cast_signed()), 0);
     }
 }

@@ -105,6 +105,8 @@ impl Engine {
         // No collection of garbage between the look at the layers and the record that names them.
         let pin = self.store.pin()?;
         let prepared = self.prepare(options, image, terminal_size(request.caller))?;
+        // Before anything is made: the judgement may take a while, and who is tired of it can interrupt it.
+        self.admit_planned(options, &prepared, &id, &name)?;
         // Until here a signal ends this process as it should; from here on they wait to be read, so that none leaves
         // something half-way.
         let signals = bryo_launch::relay::signals();
@@ -144,7 +146,6 @@ impl Engine {
         }
         made.ids = Some(planned.files_map().clone());
         let mut record = record(id, name, request.options, &prepared, &planned);
-        self.admit(&record, &prepared.image, false)?;
         if let (Image::Stored(image), false) = (&prepared.image, request.options.remove) {
             held.write_image(image)?;
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use bryo_image::Digest;
-use bryo_image::changes::{Layers, Manner, write_layer};
+use bryo_image::changes::{Inodes, Layers, Manner, write_layer};
 use bryo_image::store::Layer;
 use bryo_image::unpack::{Compression, UnpackJob, Worker};
 use bryo_sys::check;
@@ -58,7 +58,7 @@ impl Engine {
         let (read, write) = check("pipe2", || "CLOEXEC".into(), rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         let open = || {
             let lowers = lowers.iter().map(|path| directory(path)).collect::<Result<_>>()?;
-            Ok(Layers { own: directory(&own)?, lowers, mounted: mounted.to_vec() })
+            Ok(Layers { own: directory(&own)?, lowers, mounted: mounted.to_vec(), opaque: Inodes::new() })
         };
         let place = Place::Own(&map, self.host.helpers.as_ref());
         let agent = agent::start(place, [write], open, move |layers, [write]| {

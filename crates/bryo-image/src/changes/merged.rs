@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use super::Inodes;
 use crate::error::{Error, Result};
 use crate::unpack::{is_opaque, open_directory, shown, stat};
 
@@ -36,7 +37,7 @@ pub(super) fn look(dirs: &[OwnedFd], name: &[u8]) -> Result<Option<Found>> {
 }
 
 /// Opens the directories of a name that show through, top first, from where it was found.
-pub(super) fn enter(dirs: &[OwnedFd], name: &[u8], from: usize) -> Result<Vec<OwnedFd>> {
+pub(super) fn enter(dirs: &[OwnedFd], name: &[u8], from: usize, opaque: &Inodes) -> Result<Vec<OwnedFd>> {
     let mut entered = Vec::new();
     for dir in dirs.iter().skip(from) {
         let dir = match open_directory(dir.as_fd(), name) {
@@ -46,13 +47,19 @@ pub(super) fn enter(dirs: &[OwnedFd], name: &[u8], from: usize) -> Result<Vec<Ow
             Err(Errno::NOTDIR | Errno::LOOP) => break,
             Err(error) => return Err(failed("open", name, error)),
         };
-        let opaque = is_opaque(&dir);
+        let hides = hides(&dir, opaque);
         entered.push(dir);
-        if opaque {
+        if hides {
             break;
         }
     }
     Ok(entered)
+}
+
+/// Tells whether a directory hides all that lower layers have in it: by itself, or because it is among those that do.
+pub(super) fn hides(dir: &OwnedFd, opaque: &Inodes) -> bool {
+    let listed = || rustix::fs::fstat(dir).is_ok_and(|found| opaque.contains(&(found.st_dev, found.st_ino)));
+    is_opaque(dir) || (!opaque.is_empty() && listed())
 }
 
 /// Lists the names in directories that make up one.
@@ -82,7 +89,7 @@ pub(super) fn list(dir: &OwnedFd) -> Result<BTreeSet<Vec<u8>>> {
 }
 
 /// Follows every link of a path, among layers that make up one tree. What is not there is where it would be.
-pub(super) fn real(layers: &[OwnedFd], path: &Path) -> Result<PathBuf> {
+pub(super) fn real(layers: &[OwnedFd], path: &Path, opaque: &Inodes) -> Result<PathBuf> {
     let mut way: Vec<Option<Vec<OwnedFd>>> = vec![Some(layers.iter().map(again).collect::<Result<_>>()?)];
     let mut here = PathBuf::from("/");
     let mut rest = parts(path);
@@ -119,7 +126,9 @@ pub(super) fn real(layers: &[OwnedFd], path: &Path) -> Result<PathBuf> {
                 parts(&target).into_iter().rev().for_each(|part| rest.push_front(part));
                 continue;
             }
-            Some((dirs, found)) if kind(&found.stat) == FileType::Directory => Some(enter(dirs, name, found.at)?),
+            Some((dirs, found)) if kind(&found.stat) == FileType::Directory => {
+                Some(enter(dirs, name, found.at, opaque)?)
+            }
             _ => None,
         };
         way.push(next);

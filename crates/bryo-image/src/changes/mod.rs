@@ -77,6 +77,9 @@ pub struct Detail {
     pub before: Option<File>,
 }
 
+/// Files, by device and inode.
+pub type Inodes = BTreeSet<(u64, u64)>;
+
 /// The layers of a container.
 #[derive(Debug)]
 pub struct Layers {
@@ -86,6 +89,9 @@ pub struct Layers {
     pub lowers: Vec<OwnedFd>,
     /// Absolute paths that something is mounted on: what is there below the mount, empty, was made for it.
     pub mounted: Vec<PathBuf>,
+    /// Directories that hide what lower layers have in them, and do not say so to whoever compares: the attribute
+    /// `trusted.overlay.opaque` is shown to root of the machine only.
+    pub opaque: Inodes,
 }
 
 /// Lists what differs from the layers below, by path.
@@ -110,7 +116,7 @@ fn places(layers: &Layers) -> Result<BTreeSet<PathBuf>> {
     for lower in &layers.lowers {
         all.push(merged::again(lower)?);
     }
-    layers.mounted.iter().map(|path| merged::real(&all, path)).collect()
+    layers.mounted.iter().map(|path| merged::real(&all, path, &layers.opaque)).collect()
 }
 
 /// Returns a path in the own layer, relative to its root.
@@ -130,7 +136,7 @@ mod tests {
 
     fn layers(own: &Path, lower: &Path) -> Layers {
         let open = |path| OwnedFd::from(fs::File::open(path).unwrap());
-        Layers { own: open(own), lowers: vec![open(lower)], mounted: Vec::new() }
+        Layers { own: open(own), lowers: vec![open(lower)], mounted: Vec::new(), opaque: Inodes::new() }
     }
 
     /// overlayfs marks a directory that was made anew, and none of those that are made in it.
@@ -165,6 +171,31 @@ mod tests {
         for hidden in ["d/s/.wh.file", "d/s/u/.wh.deep", "d/s/u/.wh.w", "d/.wh.top"] {
             assert!(names.iter().any(|name| name == hidden), "{hidden}: {names:?}");
         }
+
+        // The same where the mark is one that only somebody else sees, in the own layer and in a lower one.
+        rustix::fs::fremovexattr(&anew, c"user.overlay.opaque").unwrap();
+        let deleted = |layers: &Layers| {
+            let found = changes(layers).unwrap().into_iter().filter(|change| change.kind == ChangeKind::Deleted);
+            found.map(|change| change.path).collect::<Vec<_>>()
+        };
+        assert!(deleted(&layers).is_empty(), "the control: nobody has said so");
+        let found = rustix::fs::fstat(&anew).unwrap();
+        let layers = Layers { opaque: Inodes::from([(found.st_dev, found.st_ino)]), ..layers };
+        assert_eq!(deleted(&layers), gone);
+        let open = |path: &Path| OwnedFd::from(fs::File::open(path).unwrap());
+        fs::create_dir_all(dir.path().join("top/d/s")).unwrap();
+        fs::write(dir.path().join("top/d/s/file"), "x").unwrap();
+        let above = |opaque| Layers {
+            own: open(&dir.path().join("top")),
+            lowers: vec![open(&own), open(&lower)],
+            mounted: Vec::new(),
+            opaque,
+        };
+        let of_file = |layers: &Layers| {
+            changes(layers).unwrap().into_iter().find(|change| change.path.ends_with("file")).map(|change| change.kind)
+        };
+        assert_eq!(of_file(&above(layers.opaque.clone())), Some(ChangeKind::Added), "what is hidden was not there");
+        assert_eq!(of_file(&above(Inodes::new())), Some(ChangeKind::Changed));
     }
 
     /// Makes a file, a link and a directory of each of some names, in turn, and removes them again.

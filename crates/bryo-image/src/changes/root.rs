@@ -2,24 +2,25 @@
 //! The digest of a whole root file system: of layers as overlayfs shows them, with and without a container's own.
 //!
 //! It is the SHA-256 of a line of bytes for each name, in the order of names, parents first: the path, what it is, its
-//! permission bits, its owner and group inside, for a regular file its time of change, attributes and the SHA-256 of its
-//! content, for a link its target. Times of directories are not in it, since a place to mount on changes them.
+//! permission bits, its owner and group inside, for a regular file its time of change, attributes, lists of access and the
+//! SHA-256 of its content, for a directory its attributes and lists, for a link its target. Times of directories are not in it, since a place to mount on changes them.
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::merged::{Found, again, enter, failed, kind, look, names};
 use super::walk::{NAMES_MAX, file};
-use super::{Layers, places};
+use super::{Inodes, Layers, places};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::unpack::{DEPTH_MAX, attributes};
+use crate::unpack::{DEPTH_MAX, attributes, open_directory};
 
 /// The digests of one root file system.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,8 +41,8 @@ pub fn roots(layers: &Layers) -> Result<Roots> {
     let mut now = vec![again(&layers.own)?];
     now.extend(layers.lowers.iter().map(again).collect::<Result<Vec<_>>>()?);
     let made = made(layers, &before)?;
-    let mut sums =
-        Sums { made, path: PathBuf::from("/"), depth: 0, names: 0, now: Sha256::new(), before: Sha256::new() };
+    let (path, opaque) = (PathBuf::from("/"), &layers.opaque);
+    let mut sums = Sums { opaque, made, path, depth: 0, names: 0, now: Sha256::new(), before: Sha256::new() };
     sums.directory(&now, Some(&before))?;
     Ok(Roots { now: finished(sums.now)?, before: finished(sums.before)? })
 }
@@ -56,7 +57,7 @@ fn made(layers: &Layers, lowers: &[OwnedFd]) -> Result<BTreeSet<PathBuf>> {
     let mut made = BTreeSet::new();
     for place in places(layers)? {
         for path in place.ancestors().filter(|path| path.parent().is_some()) {
-            if !exists(lowers, path)? {
+            if !exists(lowers, path, &layers.opaque)? {
                 made.insert(path.to_owned());
             }
         }
@@ -64,12 +65,14 @@ fn made(layers: &Layers, lowers: &[OwnedFd]) -> Result<BTreeSet<PathBuf>> {
     Ok(made)
 }
 
-fn exists(lowers: &[OwnedFd], path: &Path) -> Result<bool> {
+fn exists(lowers: &[OwnedFd], path: &Path, opaque: &Inodes) -> Result<bool> {
     let mut dirs = lowers.iter().map(again).collect::<Result<Vec<_>>>()?;
     for part in path.components().skip(1) {
         let name = part.as_os_str().as_bytes();
         match look(&dirs, name)? {
-            Some(found) if kind(&found.stat) == FileType::Directory => dirs = enter(&dirs, name, found.at)?,
+            Some(found) if kind(&found.stat) == FileType::Directory => {
+                dirs = enter(&dirs, name, found.at, opaque)?;
+            }
             // What is below a file is not there.
             Some(_) => return Ok(path.file_name() == Some(part.as_os_str())),
             None => return Ok(false),
@@ -78,7 +81,8 @@ fn exists(lowers: &[OwnedFd], path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-struct Sums {
+struct Sums<'a> {
+    opaque: &'a Inodes,
     made: BTreeSet<PathBuf>,
     path: PathBuf,
     depth: usize,
@@ -87,7 +91,7 @@ struct Sums {
     before: Sha256,
 }
 
-impl Sums {
+impl Sums<'_> {
     /// Adds what is in a directory; without `before` both trees have the same there.
     fn directory(&mut self, now: &[OwnedFd], before: Option<&[OwnedFd]>) -> Result<()> {
         if self.depth > DEPTH_MAX {
@@ -152,7 +156,7 @@ impl Sums {
         before: Option<(&[OwnedFd], Option<Found>)>,
     ) -> Result<()> {
         let opened = |dirs: &[OwnedFd], found: Option<Found>| match found {
-            Some(found) if kind(&found.stat) == FileType::Directory => enter(dirs, name, found.at),
+            Some(found) if kind(&found.stat) == FileType::Directory => enter(dirs, name, found.at, self.opaque),
             _ => Ok(Vec::new()),
         };
         let own = found.as_ref().is_some_and(|found| found.at == 0);
@@ -179,6 +183,10 @@ impl Sums {
         }
         match kind(stat) {
             FileType::RegularFile => self.content(&dirs[found.at], name, stat, &mut line)?,
+            FileType::Directory => {
+                let dir = open_directory(dirs[found.at].as_fd(), name).map_err(|e| failed("open", name, e))?;
+                self.attributes(dir.as_fd(), &mut line)?;
+            }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&dirs[found.at], name, Vec::new());
                 line.extend(target.map_err(|e| failed("read", name, e))?.to_bytes());
@@ -189,17 +197,25 @@ impl Sums {
         Ok(line)
     }
 
-    fn content(&self, dir: &OwnedFd, name: &[u8], stat: &Stat, line: &mut Vec<u8>) -> Result<()> {
-        let gone = || Error::new(Kind::Io, format!("digest {}: it is no file any more", self.path.display()));
-        let mut file = file(dir, name)?.ok_or_else(gone)?;
-        line.extend(stat.st_mtime.to_le_bytes());
-        line.extend(stat.st_mtime_nsec.to_le_bytes());
-        for (name, value) in attributes(file.as_fd()).map_err(|e| failed("read attributes of", name, e))? {
+    /// Adds all attributes that say who may do what, or that a program may have set; not those of overlayfs itself.
+    fn attributes(&self, file: BorrowedFd<'_>, line: &mut Vec<u8>) -> Result<()> {
+        let path = || self.path.as_os_str().as_bytes();
+        let own = attributes(file).map_err(|e| failed("read attributes of", path(), e))?;
+        for (name, value) in own.into_iter().chain(lists(file).map_err(|e| failed("read lists of", path(), e))?) {
             line.extend(name.as_bytes());
             line.push(0);
             line.extend((value.len() as u64).to_le_bytes());
             line.extend(value);
         }
+        Ok(())
+    }
+
+    fn content(&self, dir: &OwnedFd, name: &[u8], stat: &Stat, line: &mut Vec<u8>) -> Result<()> {
+        let gone = || Error::new(Kind::Io, format!("digest {}: it is no file any more", self.path.display()));
+        let mut file = file(dir, name)?.ok_or_else(gone)?;
+        line.extend(stat.st_mtime.to_le_bytes());
+        line.extend(stat.st_mtime_nsec.to_le_bytes());
+        self.attributes(file.as_fd(), line)?;
         let mut sum = Sha256::new();
         let mut piece = vec![0u8; 256 << 10];
         loop {
@@ -213,6 +229,22 @@ impl Sums {
         line.extend(sum.finalize());
         Ok(())
     }
+}
+
+/// Reads who else may do what with a file, and with what comes to be in a directory. Source: `acl(5)`.
+fn lists(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut lists = Vec::new();
+    for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+        let mut value = vec![0; 64 << 10];
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            length => {
+                value.truncate(length?);
+                lists.push((name.to_owned(), value));
+            }
+        }
+    }
+    Ok(lists)
 }
 
 #[cfg(test)]
@@ -231,7 +263,8 @@ mod tests {
         fs::create_dir(&own).unwrap();
         change(&own);
         let open = |path| OwnedFd::from(fs::File::open(path).unwrap());
-        let layers = Layers { own: open(&own), lowers: vec![open(&lower)], mounted: vec!["/mnt/share".into()] };
+        let (mounted, opaque) = (vec!["/mnt/share".into()], Inodes::new());
+        let layers = Layers { own: open(&own), lowers: vec![open(&lower)], mounted, opaque };
         let roots = roots(&layers).unwrap();
         roots.now == roots.before
     }
@@ -240,7 +273,11 @@ mod tests {
     fn every_change_is_in_the_digest_and_what_mounts_need_is_not() {
         assert!(unchanged(|_| ()));
         assert!(unchanged(|own| fs::create_dir_all(own.join("mnt/share")).unwrap()));
-        let changes: [fn(&Path); 5] = [
+        assert!(
+            unchanged(|own| fs::create_dir(own.join("d")).unwrap()),
+            "a directory that was only opened for writing"
+        );
+        let changes: [fn(&Path); 7] = [
             |own| fs::write(own.join("new"), "").unwrap(),
             |own| fs::create_dir(own.join("dir")).unwrap(),
             |own| {
@@ -255,6 +292,20 @@ mod tests {
                 fs::create_dir(own.join("d")).unwrap();
                 let anew = fs::File::open(own.join("d")).unwrap();
                 rustix::fs::fsetxattr(&anew, c"user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+            },
+            |own| {
+                fs::create_dir(own.join("d")).unwrap();
+                let dir = fs::File::open(own.join("d")).unwrap();
+                rustix::fs::fsetxattr(&dir, c"user.note", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+            },
+            |own| {
+                fs::create_dir(own.join("d")).unwrap();
+                let dir = fs::File::open(own.join("d")).unwrap();
+                // Version 2: the owner, the group and others may do all, and so may all that comes to be in it.
+                let entry = |tag: u8| [tag, 0, 7, 0, 0xff, 0xff, 0xff, 0xff];
+                let list = [&[2, 0, 0, 0][..], &entry(1), &entry(4), &entry(0x20)].concat();
+                let name = c"system.posix_acl_default";
+                rustix::fs::fsetxattr(&dir, name, &list, rustix::fs::XattrFlags::empty()).unwrap();
             },
         ];
         for (n, change) in changes.into_iter().enumerate() {

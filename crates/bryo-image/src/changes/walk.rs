@@ -12,24 +12,26 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::merged::{again, enter, failed, is_whiteout, kind, list, look, names};
-use super::{Change, ChangeKind, Detail, File as Told, Layers, places};
+use super::merged::{again, enter, failed, hides, is_whiteout, kind, list, look, names};
+use super::{Change, ChangeKind, Detail, File as Told, Inodes, Layers, places};
 use crate::error::{Error, Kind, Result};
 use crate::record;
-use crate::unpack::{DEPTH_MAX, attributes, is_opaque, open_directory, stat};
+use crate::unpack::{DEPTH_MAX, attributes, open_directory, stat};
 
 /// How many names a layer may have that is compared.
 pub(super) const NAMES_MAX: u64 = 20_000_000;
 
 pub(super) fn walk(layers: &Layers) -> Result<Vec<Detail>> {
     let places = places(layers)?;
-    let mut walk = Walk { places, path: PathBuf::from("/"), depth: 0, names: 0, changes: Vec::new() };
+    let (path, opaque) = (PathBuf::from("/"), &layers.opaque);
+    let mut walk = Walk { opaque, places, path, depth: 0, names: 0, changes: Vec::new() };
     let lowers = layers.lowers.iter().map(again).collect::<Result<Vec<_>>>()?;
     walk.directory(&again(&layers.own)?, &lowers, false)?;
     Ok(walk.changes)
 }
 
-struct Walk {
+struct Walk<'a> {
+    opaque: &'a Inodes,
     /// Where mounts are.
     places: BTreeSet<PathBuf>,
     path: PathBuf,
@@ -48,7 +50,7 @@ struct Seen {
     for_mounts: bool,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Compares the content of a directory with that of those below it, which an opaque directory above may have hidden.
     fn directory(&mut self, own: &OwnedFd, lowers: &[OwnedFd], hidden: bool) -> Result<Seen> {
         if self.depth > DEPTH_MAX {
@@ -56,7 +58,7 @@ impl Walk {
         }
         let mut all = list(own)?;
         // The kernel marks the topmost one only: nothing of lower layers is in it, and so nothing of them further down.
-        let hidden = hidden || is_opaque(own);
+        let hidden = hidden || hides(own, self.opaque);
         if hidden {
             // What is not there any more is not named either.
             all.extend(names(lowers)?);
@@ -96,7 +98,7 @@ impl Walk {
         // What lower layers have at an opaque directory's names counts as what was there before.
         match (kind(&found) == FileType::Directory, below) {
             (true, Some(below)) if kind(&below.stat) == FileType::Directory => {
-                let lowers = enter(lowers, name, below.at)?;
+                let lowers = enter(lowers, name, below.at, self.opaque)?;
                 self.same_directory(own, name, (&found, &below.stat), (&lowers, hidden))
             }
             (true, below) => self.new_directory(own, name, &found, below.as_ref().map(|below| &below.stat)),

@@ -4,7 +4,7 @@
 //! What waits is bounded, in names and in directories that stay open. Where no thread can be had, the walk reads itself.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::tree::{Entry, Later};
@@ -68,18 +68,24 @@ pub(super) fn with<R: Send, T>(
     walk: impl FnOnce(&mut Crew<'_, R>) -> T,
 ) -> (T, Vec<R>) {
     let (to, from) = sync_channel(WAITING);
-    let from = Mutex::new(from);
-    let work = || {
-        let mut found = Vec::new();
-        while let Some(heap) = next(&from) {
-            found.extend(heap.iter().filter_map(|(number, later)| look(*number, &later.entry())));
+    let from = Arc::new(Mutex::new(from));
+    let look = &look;
+    // Only helpers have the other end: where none is left, nobody waits for them.
+    let work = |from: Arc<Mutex<Receiver<Heap>>>| {
+        move || {
+            let mut found = Vec::new();
+            while let Some(heap) = next(&from) {
+                found.extend(heap.iter().filter_map(|(number, later)| look(*number, &later.entry())));
+            }
+            found
         }
-        found
     };
     thread::scope(|scope| {
-        let hired: Vec<_> = (0..helpers).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let hire = |_| thread::Builder::new().spawn_scoped(scope, work(Arc::clone(&from))).ok();
+        let hired: Vec<_> = (0..helpers).map_while(hire).collect();
+        drop(from);
         let to = (!hired.is_empty()).then_some(to);
-        let mut crew = Crew { to, heap: Vec::new(), found: Vec::new(), look: &look };
+        let mut crew = Crew { to, heap: Vec::new(), found: Vec::new(), look };
         let walked = walk(&mut crew);
         crew.hand_over();
         let Crew { to, mut found, .. } = crew;
@@ -93,4 +99,45 @@ pub(super) fn with<R: Send, T>(
 
 fn next(from: &Mutex<Receiver<Heap>>) -> Option<Heap> {
     from.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tree::{Limits, Tree, Visit};
+
+    /// How many of the names were read by the walk itself, if helpers fail or do not.
+    fn walked(fail: bool) -> std::thread::Result<(usize, usize)> {
+        let dir = tempfile::tempdir().unwrap();
+        let many = HEAP * (WAITING + MOST + 4);
+        (0..many).for_each(|n| std::fs::write(dir.path().join(n.to_string()), "").unwrap());
+        let tree = Tree::open(dir.path(), Limits::default()).unwrap();
+        let walker = thread::current().id();
+        let look = |_: usize, _: &Entry<'_>| {
+            assert!(!fail || thread::current().id() == walker, "a helper fails");
+            Some(())
+        };
+        let walk = |crew: &mut Crew<'_, ()>| {
+            tree.walk(&mut |entry| {
+                crew.leave(0, entry);
+                Visit::Enter
+            })
+        };
+        let with = || with(2, look, walk);
+        let (done, found) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(with))?;
+        done.unwrap();
+        Ok((found.len(), many))
+    }
+
+    #[test]
+    fn nobody_waits_for_helpers_that_have_failed() {
+        let (done, is_done) = channel();
+        thread::spawn(move || done.send((walked(false).unwrap(), walked(true).is_err())));
+        let ((found, many), failed) = is_done.recv_timeout(Duration::from_secs(60)).expect("the walk waits for nobody");
+        assert_eq!(found, many, "the control: helpers that do not fail find all");
+        assert!(failed, "their failure is not hidden");
+    }
 }

@@ -6,11 +6,12 @@
 //! which may change meanwhile.
 //!
 //! Layers are in the form of overlayfs: a character device 0/0 hides a name, the attribute `user.overlay.opaque` (or
-//! `trusted.overlay.opaque`) hides all that lower layers have in a directory.
+//! `trusted.overlay.opaque`, which only root of the machine may read) hides all that lower layers have in a directory.
 
 mod bytes;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -53,17 +54,27 @@ impl Default for Limits {
     }
 }
 
+/// Files, by device and inode.
+pub type Inodes = BTreeSet<(u64, u64)>;
+
 /// A tree of files.
 #[derive(Debug)]
 pub struct Tree {
     roots: Vec<OwnedFd>,
     limits: Limits,
+    opaque: Inodes,
 }
 
 impl Tree {
     /// Takes directories that make up one tree, top first.
     pub fn new(roots: Vec<OwnedFd>, limits: Limits) -> Self {
-        Self { roots, limits }
+        Self { roots, limits, opaque: Inodes::new() }
+    }
+
+    /// Says of directories that they hide what lower layers have in them, where only somebody else may read that.
+    #[must_use]
+    pub fn with_opaque(self, opaque: Inodes) -> Self {
+        Self { opaque, ..self }
     }
 
     /// Opens a trusted path of the host as a tree.
@@ -90,7 +101,7 @@ impl Tree {
     /// [`Kind::Limit`] for too many names; [`Kind::Io`] when the roots cannot be read. A directory below that cannot
     /// be read is reported in what is returned.
     pub fn walk(&self, visit: &mut dyn FnMut(&Entry<'_>) -> Visit) -> Result<Walked> {
-        walk::walk(&self.roots, &self.limits, visit)
+        walk::walk(self, visit)
     }
 
     /// Tells whether it is one directory, and not several that make up one.
@@ -114,7 +125,7 @@ impl Tree {
         }
         let name = parts.pop().ok_or_else(|| failed(path, Errno::ISDIR))?;
         for part in parts {
-            dirs = walk::enter(&dirs, part.as_bytes()).map_err(|e| failed(path, e))?;
+            dirs = walk::enter(&dirs, part.as_bytes(), &self.opaque).map_err(|e| failed(path, e))?;
         }
         for dir in &dirs {
             match regular(dir, name.as_bytes()) {

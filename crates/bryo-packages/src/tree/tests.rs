@@ -72,6 +72,13 @@ fn upper_layers_come_first_and_hide() {
     assert_eq!(tree.document("d/both").unwrap(), b"upper");
     assert_eq!(tree.document("d/below").unwrap(), b"lower");
     assert!(tree.document("o/gone").is_err());
+    // The same where somebody else has read the mark.
+    rustix::fs::fremovexattr(&opaque, c"user.overlay.opaque").unwrap();
+    let tree = || Tree::new(vec![open(&upper), open(&lower)], Limits::default());
+    assert!(paths(&tree()).contains(&"o/gone".to_owned()), "the control: nobody has said so");
+    let found = rustix::fs::fstat(&opaque).unwrap();
+    let told = tree().with_opaque(Inodes::from([(found.st_dev, found.st_ino)]));
+    assert!(told.document("o/gone").is_err() && !paths(&told).contains(&"o/gone".to_owned()));
     // Without the upper layer it is there.
     assert!(paths(&Tree::new(vec![open(&lower)], Limits::default())).contains(&"o/gone".to_owned()));
 }

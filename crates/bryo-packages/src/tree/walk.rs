@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Bytes, Limits, regular};
+use super::{Bytes, Inodes, Tree, regular};
 use crate::error::{Error, Kind, Result};
 
 /// How many problems with directories are told one by one.
@@ -146,7 +146,8 @@ struct Level {
     length: usize,
 }
 
-pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&Entry<'_>) -> Visit) -> Result<Walked> {
+pub(super) fn walk(tree: &Tree, visit: &mut dyn FnMut(&Entry<'_>) -> Visit) -> Result<Walked> {
+    let Tree { roots, limits, opaque } = tree;
     let top = |e: Errno| Error::io("read the root directory", e);
     let dirs = roots.iter().map(|root| directory(root.as_fd(), b".")).collect::<rustix::io::Result<Vec<_>>>();
     let dirs = dirs.map_err(top)?;
@@ -174,9 +175,9 @@ pub(super) fn walk(roots: &[OwnedFd], limits: &Limits, visit: &mut dyn FnMut(&En
         let mut inside = None;
         let mut hides = whiteout;
         if kind == FileType::Directory {
-            match enter_from(&level.dirs, &name, at) {
+            match enter_from(&level.dirs, &name, at, opaque) {
                 Ok(dirs) => {
-                    hides = single && dirs.first().is_some_and(is_opaque);
+                    hides = single && dirs.first().is_some_and(|dir| is_opaque(dir, opaque));
                     inside = Some(dirs);
                 }
                 Err(e) => note(&mut walked, &path, Error::io("read the directory", e)),
@@ -237,12 +238,12 @@ fn names(dirs: &[OwnedFd]) -> rustix::io::Result<BTreeMap<Vec<u8>, (FileType, us
 }
 
 /// Opens the directories of a name that show through, top first.
-pub(super) fn enter(dirs: &[OwnedFd], name: &[u8]) -> rustix::io::Result<Vec<OwnedFd>> {
+pub(super) fn enter(dirs: &[OwnedFd], name: &[u8], opaque: &Inodes) -> rustix::io::Result<Vec<OwnedFd>> {
     let at = dirs.iter().position(|dir| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
-    enter_from(dirs, name, at.ok_or(Errno::NOENT)?)
+    enter_from(dirs, name, at.ok_or(Errno::NOENT)?, opaque)
 }
 
-fn enter_from(dirs: &[OwnedFd], name: &[u8], from: usize) -> rustix::io::Result<Vec<OwnedFd>> {
+fn enter_from(dirs: &[OwnedFd], name: &[u8], from: usize, opaque: &Inodes) -> rustix::io::Result<Vec<OwnedFd>> {
     let mut entered = Vec::new();
     for dir in dirs.iter().skip(from) {
         let dir = match directory(dir.as_fd(), name) {
@@ -252,9 +253,9 @@ fn enter_from(dirs: &[OwnedFd], name: &[u8], from: usize) -> rustix::io::Result<
             // Something else there hides all that is further down.
             Err(_) => break,
         };
-        let opaque = dirs.len() > 1 && is_opaque(&dir);
+        let hides = dirs.len() > 1 && is_opaque(&dir, opaque);
         entered.push(dir);
-        if opaque {
+        if hides {
             break;
         }
     }
@@ -271,10 +272,11 @@ fn is_whiteout(dir: &OwnedFd, name: &[u8]) -> bool {
     stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::CharacterDevice && s.st_rdev == 0)
 }
 
-fn is_opaque(dir: &OwnedFd) -> bool {
+fn is_opaque(dir: &OwnedFd, opaque: &Inodes) -> bool {
     let has = |attribute: &std::ffi::CStr| {
         let mut value = [0u8; 2];
         matches!(rustix::fs::fgetxattr(dir, attribute, &mut value), Ok(1)) && value[0] == b'y'
     };
-    has(c"user.overlay.opaque") || has(c"trusted.overlay.opaque")
+    let listed = || rustix::fs::fstat(dir).is_ok_and(|found| opaque.contains(&(found.st_dev, found.st_ino)));
+    has(c"user.overlay.opaque") || has(c"trusted.overlay.opaque") || (!opaque.is_empty() && listed())
 }

@@ -151,4 +151,13 @@ fn a_container_of_bryo_is_judged_as_it_runs() {
     for there in ["BRYO-002", "BRYO-040"] {
         assert!(found.contains(&there.to_owned()), "{there}: {root}");
     }
+    // A rule of this site's policy that it does not keep, and one that it does.
+    let container = Detached::run(&home, "c", &["--network", "none", "--writable", BUSYBOX, "sleep", "300"]);
+    let audit = || home.bryo(&["audit", "-f", "json", &container.name]).text();
+    let broken = |text: &str| ids(&serde_json::from_str(text).unwrap()).iter().filter(|id| *id == "BRYO-106").count();
+    assert_eq!(broken(&audit()), 0, "the control: there is no policy");
+    home.write(".config/bryo/policy.toml", "non-root = true\nread-only = true\n");
+    let report = audit();
+    assert_eq!(broken(&report), 1, "{report}");
+    assert!(report.contains("policy.toml:2") && report.contains("the root is writable"), "{report}");
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 
 use bryo_tests::images::{self, DEBIAN};
 use bryo_tests::layout::busybox_layer;
@@ -11,7 +13,7 @@ use bryo_tests::pty::Terminal;
 use bryo_tests::tar::Tar;
 use bryo_tests::user::Rung;
 use bryo_tests::{Detached, Home, User, dirs, skip};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::sbom::load;
 
@@ -130,6 +132,32 @@ fn processes_are_judged_by_what_they_execute() {
         start("mkdir /tmp/d; cp /bin/busybox /tmp/d/sleep; /tmp/d/sleep 302 & sleep 0.2; rm /tmp/d/sleep; wait");
         start("cp /bin/busybox /tmp/lib.so; exec /probe map /tmp/lib.so");
         start("cp /bin/busybox /dev/shm/data; exec /probe map /bin/busybox");
+        // Who makes itself a namespace, or another root, is told all the same: the container may, if it is let.
+        let nested = Detached::run(
+            &home,
+            "n",
+            &[
+                "--writable",
+                "--user",
+                "root",
+                "--security-opt",
+                "seccomp=unconfined",
+                "--cap-add",
+                "sys_admin",
+                IMAGE,
+                "sleep",
+                "300",
+            ],
+        );
+        let inside = |script: &str| home.bryo(&["exec", "-d", &nested.name, "sh", "-c", script]).ok();
+        inside("mkdir /tmp/n; cp /bin/busybox /tmp/n/sleep; exec unshare -p -f /tmp/n/sleep 303");
+        inside(
+            "exec unshare -m sh -c 'mkdir /tmp/root; mount -t tmpfs t /tmp/root; cd /tmp/root; mkdir bin old; \
+             cp /bin/busybox bin/sleep; pivot_root . old; exec bin/sleep 304'",
+        );
+        let expected = ["process added /tmp/n/sleep", "process mounted /bin/sleep"];
+        let all = |seen: &BTreeSet<String>| expected.iter().all(|one| seen.contains(*one));
+        eventually("those in namespaces have begun", || Some(look(&home, "n")).filter(all));
         let expected = [
             "process in memory /memfd:hidden (deleted)",
             "process added /tmp/sleep",
@@ -383,6 +411,14 @@ fn who_is_refused_at_a_terminal_is_told_the_line_of_the_dockerfile() {
     // In a pipe nothing is said.
     let piped = home.run(&[IMAGE, "sh", "-c", apt]);
     assert!(!piped.fails(100, &[]).contains("Dockerfile"), "{piped:?}");
+    // Nor is it otherwise for whoever comes later.
+    let runs = Detached::run(&home, "c", &[IMAGE, "sleep", "300"]);
+    let command = home.command(&["exec", "-t", &runs.name, "sh", "-c", apt]);
+    let mut terminal = Terminal::start(&command);
+    terminal.wait();
+    let said = terminal.screen();
+    assert!(said.contains("RUN apt-get update && apt-get install -y --no-install-recommends curl"), "{said}");
+    assert!(!home.bryo(&["exec", &runs.name, "sh", "-c", apt]).fails(100, &[]).contains("Dockerfile"));
 }
 
 /// Debian's own package manager says why, and nothing is installed.
@@ -467,4 +503,38 @@ fn a_container_of_podman_is_read_from_its_storage() {
     service.signal(rustix::process::Signal::TERM);
     service.wait();
     podman(&["system", "reset", "-f"]);
+}
+
+/// Root of the machine is shown which directories of Docker's hide something, and reads that; no agent may.
+#[test]
+fn what_a_directory_of_another_engine_hides_is_told_as_deleted() {
+    let Some(user) = User::all().into_iter().find(|user| user.rung == Rung::Root) else { return };
+    let home = Home::new(&user);
+    let (own, lower) = (home.mkdir("own/etc/d/s"), home.mkdir("lower/etc/d/s"));
+    fs::write(lower.join("file"), "x").unwrap();
+    fs::write(lower.with_file_name("top"), "x").unwrap();
+    let at = |name: &str| home.path.join(name).display().to_string();
+    let data = json!({"UpperDir": at("own"), "LowerDir": at("lower")});
+    let storage = json!({"Name": "overlay2", "Data": data});
+    let told = json!({"Id": "a", "Config": {}, "State": {"Pid": 0}, "GraphDriver": storage}).to_string();
+    let socket = at("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let engine = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let read = stream.read(&mut [0; 4096]).unwrap();
+            assert!(read > 0);
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", told.len());
+            stream.write_all(format!("{head}{told}").as_bytes()).unwrap();
+        }
+    });
+    let look = |code| {
+        let format = ["drift", "--socket", &socket, "--format", "{{.Kind}} {{.Change}} {{.What}}", "docker:c"];
+        home.bryo(&format).code(code).lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(look(0), set(&[]), "the control: nothing says that it hides something");
+    let dir = fs::File::open(own.parent().unwrap()).unwrap();
+    rustix::fs::fsetxattr(&dir, c"trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+    assert_eq!(look(1), set(&["file deleted /etc/d/s/file", "file deleted /etc/d/top"]));
+    engine.join().unwrap();
 }

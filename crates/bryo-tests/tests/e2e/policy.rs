@@ -204,6 +204,23 @@ fn an_image_with_a_bill_of_materials_may_start() {
     home.bryo(&["run", "--rm", "localhost/listed", "true"]).ok();
     let explained = home.bryo(&["policy", "check", "--explain", "localhost/listed"]).ok();
     assert!(explained.contains("a bill of materials (SPDX) is attached"), "{explained}");
+
+    // A registry has it beside the image, and who is asked for it fetches it.
+    let Some(registry) = Registry::start(false) else { return };
+    let (target, other) = (format!("{}/listed:1", registry.host), Home::new(&user));
+    home.bryo(&["push", "-q", "--tls-verify=false", "localhost/listed", &target]).ok();
+    let pull = || other.bryo(&["pull", "-q", "--tls-verify=false", &target]).ok();
+    let run = || other.bryo(&["run", "--rm", &target, "true"]);
+    pull();
+    other.write(MINE, "sbom-present = true\n");
+    run().fails(125, &["sbom-present: no bill of materials", "pull it anew"]);
+    pull();
+    run().ok();
+    // One that has none has none anew either.
+    let bare = format!("{}/bare:1", registry.host);
+    home.bryo(&["push", "-q", "--tls-verify=false", BUSYBOX, &bare]).ok();
+    other.bryo(&["pull", "-q", "--tls-verify=false", &bare]).ok();
+    other.bryo(&["run", "--rm", &bare, "true"]).fails(125, &["sbom-present: no bill of materials"]);
 }
 
 /// A key on P-256, as `cosign generate-key-pair` makes it, and what it signs.
@@ -292,6 +309,32 @@ fn an_image_starts_only_if_the_right_key_has_signed_it() {
     home.write(MINE, "[signed.default]\nrefuse = true\n");
     run().fails(125, &["\"default\" is refused"]);
     home.bryo(&["run", "--rm", "host:", "true"]).fails(125, &["nobody can have signed it"]);
+}
+
+/// A bundle that somebody has published, without a key, and who that was.
+const BUNDLE: &str = include_str!("../../../bryo-signature/tests/data/blob.sigstore.json");
+const ROOT: &str = include_str!("../../../bryo-signature/tests/data/trusted_root.json");
+
+/// That a bundle of the right thing is good, tests of the engine show by the same file.
+#[test]
+fn a_keyless_bundle_of_something_else_lets_no_image_start() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    let (root, bundle) = (home.write("root.json", ROOT), home.write("bundle.json", BUNDLE).display().to_string());
+    let file = home.path.join("image.tar").display().to_string();
+    home.bryo(&["save", "--format", "oci-archive", "-o", &file, BUSYBOX]).ok();
+    let demand = |root: &Path| {
+        let root = root.display();
+        let who = "identity = \"w.vollprecht@gmail.com\"\nissuer = \"https://github.com/login/oauth\"";
+        home.write(MINE, format!("[signed.default]\n{who}\ntrusted-root = \"{root}\"\n"));
+    };
+    demand(&root);
+    let run = || home.bryo(&["run", "--rm", BUSYBOX, "true"]);
+    run().fails(125, &["signed: there is no signature here", "w.vollprecht@gmail.com", "should have signed it"]);
+    home.bryo(&["pull", "-q", "--signature", &bundle, &format!("oci-archive:{file}")]).ok();
+    run().fails(125, &["signed: no signature here is good: not by w.vollprecht@gmail.com"]);
+    demand(Path::new("/nonexistent/root.json"));
+    run().fails(125, &["signed: ", "/nonexistent/root.json"]);
 }
 
 /// Writes a signature as Cosign stores it: an image whose layer is what is signed.

@@ -11,8 +11,11 @@ use bryo_launch::relay::Caller;
 use clap::Args;
 
 use crate::cli::Verb;
+use crate::commands::installs;
+use crate::commands::start::note;
 use crate::context::Context;
 use crate::errors::{Error, Result};
+use crate::output;
 
 /// Flags of `bryo exec`.
 #[derive(Debug, Args)]
@@ -80,7 +83,9 @@ impl Verb for Exec {
             tty: self.tty && !self.detach,
             detach: self.detach,
         };
-        let code = engine.exec(&record, &options, caller)?;
+        let (code, hints) = engine.exec(&record, &options, caller)?;
+        let line = installs::hint(&options.command, hints).filter(|_| code != 0 && output::draws());
+        line.iter().for_each(|line| note(line));
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
     }
 }

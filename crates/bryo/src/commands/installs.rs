@@ -2,10 +2,18 @@
 //! Which line of a Dockerfile does what a container was refused: what is installed belongs into the image.
 
 use bryo_audit::shell::{Simple, commands_of};
+use bryo_engine::run::Hints;
 use bryo_launch::relay::Installer;
 
+/// Says to whoever was refused to install something where that belongs.
+pub(super) fn hint(command: &[String], hints: Hints) -> Option<String> {
+    let refused = hints.read_only || hints.not_permitted || hints.installer.is_some();
+    let line = refused.then(|| line(command, hints.installer)).flatten()?;
+    Some(format!("nothing is installed in a container that runs; in the image's Dockerfile: {line}"))
+}
+
 /// Returns the line for a command that installs something, or for a package manager that has said that it may not.
-pub(super) fn line(command: &[String], said: Option<Installer>) -> Option<String> {
+fn line(command: &[String], said: Option<Installer>) -> Option<String> {
     let commands = commands_of(command);
     let fetched = commands.iter().zip(commands.iter().skip(1));
     let mut piped = fetched.filter(|(from, to)| from.piped && is_fetcher(from) && is_shell(to)).map(|(from, _)| from);
@@ -140,6 +148,15 @@ mod tests {
         for script in ["echo apt-get install x", "apt list", "touch /x", "npm run build", "pip list", "rpm -qa"] {
             assert_eq!(of_shell(script), None, "{script}");
         }
+    }
+
+    #[test]
+    fn only_who_was_refused_is_told() {
+        let apt = ["apt-get", "install", "curl"].map(str::to_owned);
+        assert_eq!(hint(&apt, Hints::default()), None);
+        let refused = Hints { not_permitted: true, ..Hints::default() };
+        assert!(hint(&apt, refused).unwrap().contains("Dockerfile: RUN apt-get update"));
+        assert_eq!(hint(&["touch".to_owned(), "/x".to_owned()], refused), None);
     }
 
     #[test]

@@ -206,11 +206,9 @@ const NOT_EXECUTED: i32 = 126;
 
 /// Says which word relaxes what the payload was refused, and where that belongs that it wanted to install.
 pub(super) fn words(hints: Hints, code: i32, options: &RunOptions) -> Vec<String> {
-    let refused = hints.read_only || hints.not_permitted || hints.installer.is_some();
     let command: Vec<String> = options.entrypoint.iter().flatten().chain(&options.command).cloned().collect();
-    let line = installs::line(&command, hints.installer).filter(|_| refused);
-    if let Some(line) = line {
-        return vec![format!("nothing is installed in a container that runs; in the image's Dockerfile: {line}")];
+    if let Some(line) = installs::hint(&command, hints) {
+        return vec![line];
     }
     let mut words = Vec::new();
     let state = !options.exec_state && !options.writable;
