@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::dockerfile::is_system;
 use super::startup::{self, Start};
-use super::{Setting, files, secrets};
+use super::{Setting, files, resources, secrets};
+use crate::bases;
 use crate::facts::image::Image;
 use crate::identity::{Effective, POWERFUL_GROUPS, Part, User, Verdict};
 use crate::model::{Place, Severity, Sink};
@@ -28,6 +29,7 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
         sink.add(&HEALTHCHECK, &place, "no health check");
     }
     history(image, file, sink);
+    origin(image, &who, &place, setting, sink);
     if image.has_files {
         files::judge(image, &who, &place, setting, sink);
     }
@@ -35,7 +37,7 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
 }
 
 /// Reads a script of the image by the name that it is started by.
-fn script(image: &Image, path: &str) -> Option<String> {
+pub(super) fn script(image: &Image, path: &str) -> Option<String> {
     let (_, file) = image.program(path)?;
     let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
     text.starts_with("#!").then(|| text.to_owned())
@@ -76,6 +78,20 @@ fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {
         }
     }
     who
+}
+
+/// Where the image comes from, by its name and by the label for what it stands on.
+fn origin(image: &Image, who: &Effective, place: &Place, setting: &Setting, sink: &mut Sink) {
+    if let Some(name) = &image.reference {
+        resources::trusted(name, place, setting, sink);
+        if let Some(twin) = bases::twin(name).filter(|_| who.verdict != Verdict::NotRoot) {
+            sink.add(&UNPRIVILEGED_TWIN, place, format!("{name}: there is {twin}"));
+        }
+    }
+    let base = image.config["config"]["Labels"]["org.opencontainers.image.base.name"].as_str();
+    if let Some(base) = base.filter(|base| !base.is_empty() && *base != "scratch") {
+        resources::trusted(base, place, setting, sink);
+    }
 }
 
 /// Tells whom a user setting makes of a process of an image.
