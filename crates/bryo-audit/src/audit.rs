@@ -5,6 +5,7 @@ mod cards;
 mod files;
 mod near;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 pub use cards::{Card, Reach};
 pub use near::Near;
 
-use crate::facts::network::{Policy, Target};
+use crate::facts::network::{Policies, Policy, Target};
 use crate::facts::workload::Workload;
 use crate::facts::{container, image, yaml};
 use crate::judge::{self, Setting};
@@ -97,11 +98,14 @@ pub fn settle(outcomes: &mut [Outcome]) {
     if policies.is_empty() {
         return;
     }
+    let policies = Policies::new(&policies);
     for outcome in outcomes {
-        let selected = outcome.net.targets.iter().filter(|target| policies.iter().any(|policy| policy.selects(target)));
-        let places: Vec<&Place> = selected.map(|target| &target.place).collect();
-        let settled =
-            |finding: &Finding| finding.rule.id == rules::DEFAULT_NETWORK.id && places.contains(&&finding.place);
+        let selected = outcome.net.targets.iter().filter(|target| policies.select(target));
+        let places: HashSet<(usize, usize)> = selected.map(|target| (target.place.line, target.place.column)).collect();
+        let settled = |finding: &Finding| {
+            let place = (finding.place.line, finding.place.column);
+            finding.rule.id == rules::DEFAULT_NETWORK.id && places.contains(&place)
+        };
         outcome.findings.retain(|finding| !settled(finding));
     }
 }

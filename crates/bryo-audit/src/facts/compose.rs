@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compose files: each service as its project makes it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::project::{Files, Layer, Project, Service, joined, pairs, pairs_of, placed};
@@ -10,6 +11,9 @@ use crate::model::{Fact, Place};
 
 /// Shared memory above this is a limit that was lifted, in bytes.
 const SHM_MAX: u64 = 1 << 30;
+
+/// How many files of variables of one service are read.
+const ENV_FILES_MAX: usize = 16;
 
 /// Reads the services of a Compose file and of the files that belong to it, which `files` reads.
 pub fn read(file: &Arc<str>, document: &Arc<Node>, files: Files<'_>) -> Vec<Workload> {
@@ -104,11 +108,12 @@ impl<'a> Reader<'a> {
             None => word(made, "context").unwrap_or_else(|| ".".to_owned()),
         };
         let mut arguments: Vec<(String, String)> = Vec::new();
+        let mut names = HashSet::new();
         let all = self.service.all("build").into_iter().filter_map(|(layer, build)| Some((layer, build.get("args")?)));
         for (layer, args) in all {
             for (name, value, place) in pairs_of(layer, args) {
                 let value = value.map(|value| self.project.variable(&value).0);
-                if let Some(value) = value.filter(|_| !arguments.iter().any(|(known, _)| *known == name)) {
+                if let Some(value) = value.filter(|_| names.insert(name.clone())) {
                     made.env.push((name.clone(), value.clone(), place));
                     arguments.push((name, value));
                 }
@@ -158,14 +163,13 @@ impl<'a> Reader<'a> {
         made.cpu = ["cpus", "cpu_quota", "cpu_shares", "cpuset"].iter().any(|key| own(key).is_some())
             || limit("cpus").is_some();
         made.pids = own("pids_limit").or_else(|| limit("pids")).and_then(Node::number).is_some_and(|n| n > 0);
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (layer, all) in self.service.all("ulimits") {
             for (name, node) in all.pairs() {
                 let most = node.get("hard").and_then(Node::number).or_else(|| node.number());
-                if !seen.contains(&name) && most == Some(-1) {
+                if seen.insert(name) && most == Some(-1) {
                     made.lifted.push(layer.reader().fact(node, format!("ulimit {name} without a bound")));
                 }
-                seen.push(name);
             }
         }
         if let Some((layer, node)) = self.service.get("shm_size")
@@ -184,10 +188,11 @@ impl<'a> Reader<'a> {
     }
 
     fn volumes(self, made: &mut Workload) {
+        let mut targets = HashSet::new();
         for (layer, node) in self.service.items("volumes") {
             let mount = self.volume(made, layer, node);
             // Of several on one target the uppermost counts.
-            if !made.mounts.iter().any(|known| known.target == mount.target) {
+            if targets.insert(mount.target.clone()) {
                 made.mounts.push(mount);
             }
         }
@@ -262,12 +267,13 @@ impl<'a> Reader<'a> {
         for (name, value, place) in self.service.pairs("labels") {
             made.env.push((name, value.unwrap_or_default(), place));
         }
-        for (layer, node) in self.service.items("env_file") {
+        let mut known: HashSet<String> = made.env.iter().map(|(name, ..)| name.clone()).collect();
+        for (layer, node) in self.service.items("env_file").into_iter().take(ENV_FILES_MAX) {
             let path = node.text().or_else(|| node.get("path").and_then(Node::text)).unwrap_or_default();
             let path = self.replaced(made, layer, node, path);
             let Some((file, text)) = self.project.text(&joined(&layer.dir, &path)) else { continue };
             for (line, name, value) in pairs(&text) {
-                if !made.env.iter().any(|(known, ..)| *known == name) {
+                if known.insert(name.clone()) {
                     made.env.push((name, value, Place { file: Arc::clone(&file), line, column: 1 }));
                 }
             }

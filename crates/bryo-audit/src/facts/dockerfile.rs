@@ -298,6 +298,13 @@ impl Stage {
                 let Self { accounts, arguments, env, .. } = self;
                 make_accounts(accounts, &commands, &|word| expand(word, arguments, env, escape).text);
             }
+            Instruction::Copy(copy) if copy.destination == "/etc/passwd" => {
+                for source in &copy.sources {
+                    if let language::Source::Heredoc(heredoc) = source {
+                        add_lines(&mut self.accounts, &heredoc.text());
+                    }
+                }
+            }
             _ => {}
         }
         let user = self.user.as_ref().map(|user| user.value.clone());
@@ -357,9 +364,20 @@ fn commands_of(run: &language::Run) -> (Vec<Simple>, String) {
     }
 }
 
+/// Remembers the accounts of lines that are written to `/etc/passwd`. The first line of a name counts.
+fn add_lines(accounts: &mut Accounts, text: &str) {
+    for (name, ids) in Accounts::parse(text.as_bytes(), b"").users {
+        accounts.users.entry(name).or_insert(ids);
+    }
+}
+
 /// Remembers the accounts that commands make.
 fn make_accounts(accounts: &mut Accounts, commands: &[Simple], say: &dyn Fn(&str) -> String) {
     for command in commands {
+        if command.outputs.iter().any(|path| path == "/etc/passwd") {
+            let words: Vec<String> = command.arguments().iter().map(|word| say(word).replace("\\n", "\n")).collect();
+            add_lines(accounts, &words.join("\n"));
+        }
         let id = |flags: &[&str]| command.value(flags).and_then(|word| say(word).parse::<u32>().ok());
         let Some(name) = command.arguments().last().map(|word| say(word)) else { continue };
         match command.program() {
@@ -456,6 +474,8 @@ mod tests {
         assert_eq!(stage.accounts.users["app"].0, 0);
         assert_eq!(stage.accounts.users["b"], (8, Some(7)));
         assert_eq!(facts.line_of(&stage.steps[0], "useradd -o").line, 3);
+        let written = read("FROM a\nRUN echo 'c:x:0:0::/:' >> /etc/passwd\nCOPY <<E /etc/passwd\nd:x:0:0::/:\nE\n");
+        assert_eq!((written.stages[0].accounts.users["c"].0, written.stages[0].accounts.users["d"].0), (0, 0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which pods a NetworkPolicy selects. Source: the API of `networking.k8s.io/v1`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kubernetes::Object;
@@ -13,7 +14,7 @@ pub struct Target {
     /// The namespace, if one is said.
     pub namespace: Option<String>,
     /// Its labels.
-    pub labels: Vec<(String, String)>,
+    pub labels: HashMap<String, String>,
     /// Its place.
     pub place: Place,
 }
@@ -71,7 +72,7 @@ impl Policy {
             _ => true,
         };
         let Some(selector) = &self.selector else { return same };
-        let value = |name: &str| target.labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let value = |name: &str| target.labels.get(name).map(String::as_str);
         let labels = selector.get("matchLabels").map(Node::pairs).unwrap_or_default();
         let all = labels.into_iter().all(|(name, wanted)| value(name) == wanted.text());
         let expressions = selector.get("matchExpressions").map(Node::items).unwrap_or_default();
@@ -91,6 +92,40 @@ impl Policy {
     }
 }
 
+/// Many policies, found by a label that they want.
+#[derive(Debug, Default)]
+pub struct Policies<'a> {
+    by_label: HashMap<(&'a str, &'a str), Vec<&'a Policy>>,
+    others: Vec<&'a Policy>,
+}
+
+/// How many policies are tried for one pod.
+const TRIED_MAX: usize = 1000;
+
+impl<'a> Policies<'a> {
+    /// Sorts policies.
+    pub fn new(all: impl IntoIterator<Item = &'a Policy>) -> Self {
+        let mut made = Self::default();
+        for policy in all {
+            let labels = policy.selector.as_ref().and_then(|selector| selector.get("matchLabels")).map(Node::pairs);
+            let first =
+                labels.and_then(|labels| labels.first().map(|(name, value)| (*name, value.text().unwrap_or(""))));
+            match first {
+                Some(label) => made.by_label.entry(label).or_default().push(policy),
+                None => made.others.push(policy),
+            }
+        }
+        made
+    }
+
+    /// Tells whether one of them selects a pod.
+    pub fn select(&self, target: &Target) -> bool {
+        let labels =
+            target.labels.iter().filter_map(|(name, value)| self.by_label.get(&(name.as_str(), value.as_str())));
+        self.others.iter().chain(labels.flatten()).take(TRIED_MAX).any(|policy| policy.selects(target))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +139,7 @@ mod tests {
         let target = "kind: Pod\nmetadata: {namespace: n, labels: {app: web, tier: a}}\nspec: {containers: []}\n";
         let target = Target::read(&object(target)).unwrap();
         let policy = Policy::read(&object(&format!("kind: NetworkPolicy\n{policy}\n")));
-        policy.is_some_and(|policy| policy.selects(&target))
+        policy.is_some_and(|policy| Policies::new([&policy]).select(&target))
     }
 
     #[test]

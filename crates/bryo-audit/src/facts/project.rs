@@ -3,7 +3,7 @@
 //! Compose merges them. Source: the Compose specification, "Merge", "Extend", "Include" and "Interpolation".
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::kubernetes::Reader;
@@ -12,6 +12,9 @@ use crate::model::Place;
 
 /// How far `extends` and `include` are followed.
 const DEEP_MAX: usize = 16;
+
+/// How many times in one project `extends` is followed.
+const EXTENDS_MAX: usize = 5000;
 
 /// How many files one project is made of.
 const FILES_MAX: usize = 100;
@@ -51,12 +54,13 @@ pub(super) struct Project<'a> {
     files: Files<'a>,
     variables: BTreeMap<String, String>,
     read: Cell<usize>,
+    work: Cell<usize>,
 }
 
 impl<'a> Project<'a> {
     pub fn new(files: Files<'a>) -> Self {
         let variables = files(".env").map(|(_, text)| pairs(&text).map(|(_, n, v)| (n, v)).collect());
-        Self { files, variables: variables.unwrap_or_default(), read: Cell::new(0) }
+        Self { files, variables: variables.unwrap_or_default(), read: Cell::new(0), work: Cell::new(0) }
     }
 
     /// Lists the services of a file and of all that it includes, and what could not be included.
@@ -87,21 +91,19 @@ impl<'a> Project<'a> {
 
     fn merged(&self, stack: &[Document]) -> Vec<Service> {
         let mut services: Vec<Service> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         // The names in the order of the lowest file; those of the upper ones come first among their layers.
         for document in stack.iter().rev() {
-            for (name, _) in document.node.get("services").map(Node::pairs).unwrap_or_default() {
-                let Some(node) = document.node.get("services").and_then(|all| all.shared(name)) else { continue };
-                if !node.is_map() {
-                    continue;
-                }
+            let all = document.node.get("services").map(Node::shared_pairs).unwrap_or_default();
+            for (name, node) in all.into_iter().filter(|(_, node)| node.is_map()) {
                 let mut lost = Vec::new();
                 let layers = self.chain(document, name, node, &mut lost);
-                match services.iter_mut().find(|service| service.name == *name) {
-                    Some(service) => {
-                        service.layers.splice(0..0, layers);
-                        service.lost.extend(lost);
-                    }
-                    None => services.push(Service { name: name.to_owned(), layers, lost }),
+                if let Some(service) = places.get(name).and_then(|at| services.get_mut(*at)) {
+                    service.layers.splice(0..0, layers);
+                    service.lost.extend(lost);
+                } else {
+                    places.insert(name.to_owned(), services.len());
+                    services.push(Service { name: name.to_owned(), layers, lost });
                 }
             }
         }
@@ -120,6 +122,10 @@ impl<'a> Project<'a> {
         while let Some(extends) = node.get("extends")
             && layers.len() < DEEP_MAX
         {
+            if self.work.get() >= EXTENDS_MAX {
+                lost.push((placed(&document.file, extends), "too many services extend others".to_owned()));
+                break;
+            }
             let base =
                 extends.text().or_else(|| extends.get("service").and_then(Node::text)).unwrap_or(name).to_owned();
             let place = placed(&document.file, extends);
@@ -133,6 +139,7 @@ impl<'a> Project<'a> {
                     }
                 }
             }
+            self.work.set(self.work.get() + 1);
             let found = document.node.get("services").and_then(|all| all.shared(&base)).map(Arc::clone);
             let Some(found) = found.filter(|found| found.is_map()) else {
                 lost.push((place, format!("extends {base}, and there is no such service")));
@@ -216,13 +223,9 @@ impl Service {
     /// Lists the names and values of a map of all layers, or of a list of `NAME=VALUE`; each name once, nothing for a
     /// name without a value.
     pub fn pairs(&self, name: &str) -> Vec<(String, Option<String>, Place)> {
-        let mut found: Vec<(String, Option<String>, Place)> = Vec::new();
-        for pair in self.all(name).into_iter().flat_map(|(layer, node)| pairs_of(layer, node)) {
-            if !pair.0.is_empty() && !found.iter().any(|(known, ..)| *known == pair.0) {
-                found.push(pair);
-            }
-        }
-        found
+        let all = self.all(name).into_iter().flat_map(|(layer, node)| pairs_of(layer, node));
+        let mut seen = HashSet::new();
+        all.filter(|(name, ..)| !name.is_empty() && seen.insert(name.clone())).collect()
     }
 }
 

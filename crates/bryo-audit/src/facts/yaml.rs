@@ -4,6 +4,7 @@
 //! Guarantees: memory and time are bounded whatever the text is: by its length, its depth, and by how many values there
 //! are when every alias is replaced by what it stands for. JSON is read as the YAML that it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
@@ -106,22 +107,30 @@ impl Node {
 
     /// Lists the names and values, merged ones included, each name once.
     pub fn pairs(&self) -> Vec<(&str, &Node)> {
+        self.shared_pairs().into_iter().map(|(key, value)| (key, &**value)).collect()
+    }
+
+    /// As [`Node::pairs`], to be kept.
+    pub fn shared_pairs(&self) -> Vec<(&str, &Arc<Node>)> {
         let Value::Map(pairs) = &self.value else { return Vec::new() };
-        let mut all: Vec<(&str, &Node)> = Vec::new();
+        let mut all: Vec<(&str, &Arc<Node>)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for (key, value) in pairs {
             if &**key == "<<" {
                 let merged = match &value.value {
-                    Value::List(list) => list.iter().flat_map(|one| one.pairs()).collect(),
-                    _ => value.pairs(),
+                    Value::List(list) => list.iter().flat_map(|one| one.shared_pairs()).collect(),
+                    _ => value.shared_pairs(),
                 };
                 for (key, value) in merged {
-                    if !all.iter().any(|(known, _)| *known == key) {
+                    places.entry(key).or_insert_with(|| {
                         all.push((key, value));
-                    }
+                        all.len() - 1
+                    });
                 }
-            } else if let Some(known) = all.iter_mut().find(|(known, _)| *known == &**key) {
-                known.1 = value;
+            } else if let Some(at) = places.get(&**key) {
+                all[*at].1 = value;
             } else {
+                places.insert(key, all.len());
                 all.push((key, value));
             }
         }
