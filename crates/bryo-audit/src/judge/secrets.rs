@@ -142,7 +142,7 @@ fn has_password(text: &str) -> bool {
             rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '?' | '#')).unwrap_or(rest.len());
         let user = rest[..end].rsplit_once('@').map_or("", |(user, _)| user);
         user.split_once(':')
-            .is_some_and(|(name, word)| !name.contains('{') && !is_word(word) && word.trim_matches('*') != "")
+            .is_some_and(|(name, word)| !name.contains('{') && !is_word(word) && !word.trim_matches('*').is_empty())
     })
 }
 
