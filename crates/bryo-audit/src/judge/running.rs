@@ -99,7 +99,7 @@ fn member(workload: &Workload, process: &Process, member: &Member, who: &Who, si
             sink.add_as(&EXEC_AS_ROOT, Severity::Low, &place, what);
         }
     } else if member.uid == Some(0) && meant.is_some_and(|meant| meant != 0) {
-        sink.add(&PROCESS_ROOT, &place, format!("{name} has become root"));
+        sink.add(&PROCESS_ROOT, &place, format!("{name} is root, and the container is not"));
     }
     if INSTALLERS.contains(&name.as_str()) {
         sink.add(&INSTALLED_WHILE_RUNNING, &place, format!("{name} runs"));
