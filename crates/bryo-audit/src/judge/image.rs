@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::dockerfile::is_system;
 use super::startup::{self, Start};
-use super::{Setting, files, resources, secrets};
+use super::{Setting, files, resources, secrets, steps};
 use crate::bases;
 use crate::facts::image::Image;
 use crate::identity::{Effective, POWERFUL_GROUPS, Part, User, Verdict};
@@ -90,6 +90,11 @@ fn origin(image: &Image, who: &Effective, place: &Place, setting: &Setting, sink
     }
     let base = image.config["config"]["Labels"]["org.opencontainers.image.base.name"].as_str();
     if let Some(base) = base.filter(|base| !base.is_empty() && *base != "scratch") {
+        let digest = image.config["config"]["Labels"]["org.opencontainers.image.base.digest"].as_str();
+        if digest.is_none_or(str::is_empty) && !bases::is_pinned(base) {
+            let what = format!("it stands on {base}, and no digest says which one that was");
+            sink.add_as(&MUTABLE_TAG, Severity::Low, place, what);
+        }
         resources::trusted(base, place, setting, sink);
     }
 }
@@ -156,6 +161,12 @@ fn history(image: &Image, file: &Arc<str>, sink: &mut Sink) {
     for (at, step) in steps.into_iter().flatten().enumerate() {
         let place = Place { file: Arc::clone(file), line: 0, column: 0 };
         let by = step["created_by"].as_str().unwrap_or_default();
+        // What stands behind the shell is the script, without quotes.
+        let script = by.split_once("/bin/sh -c ").map_or(by, |(_, script)| script);
+        let commands = crate::shell::commands(script);
+        if let Some(command) = commands.iter().find(|command| steps::updates_alone(command, &commands)) {
+            sink.add(&UPDATE_ALONE, &place, format!("history step {}: {}", at + 1, command.shown()));
+        }
         // Builders write `|n NAME=value ... command` for arguments.
         let arguments = by.split_whitespace().filter_map(|word| word.split_once('='));
         let named =

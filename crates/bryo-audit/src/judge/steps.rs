@@ -144,6 +144,14 @@ fn run(facts: &Facts, done: &Done, result: Option<Verdict>, sink: &mut Sink) {
     }
 }
 
+/// Tells whether a command fetches lists of packages, and none of its step installs from them.
+pub(super) fn updates_alone(command: &Simple, all: &[Simple]) -> bool {
+    let manager = |of: &Simple| matches!(of.program(), "apt" | "apt-get" | "aptitude" | "apk");
+    let verb = |of: &Simple| of.operands().next().unwrap_or_default().to_owned();
+    let installs = |other: &Simple| manager(other) && !matches!(&*verb(other), "update" | "clean" | "autoremove");
+    manager(command) && verb(command) == "update" && !all.iter().any(installs)
+}
+
 /// What package managers are told.
 fn packages(command: &Simple, all: &[Simple], done: &Done, place: &dyn Fn() -> Place, sink: &mut Sink) {
     let program = command.program();
@@ -159,13 +167,7 @@ fn packages(command: &Simple, all: &[Simple], done: &Done, place: &dyn Fn() -> P
     if upgrades {
         sink.add(&DIST_UPGRADE, &place(), command.shown());
     }
-    let lists = matches!(program, "apt" | "apt-get" | "aptitude" | "apk") && verb == "update";
-    let installs = |other: &Simple| {
-        let verb = other.operands().next().unwrap_or_default();
-        matches!(other.program(), "apt" | "apt-get" | "aptitude" | "apk")
-            && !matches!(verb, "update" | "clean" | "autoremove")
-    };
-    if lists && !all.iter().any(installs) {
+    if updates_alone(command, all) {
         sink.add(&UPDATE_ALONE, &place(), command.shown());
     }
     let from_lists = matches!(program, "apt" | "apt-get") && verb == "install";

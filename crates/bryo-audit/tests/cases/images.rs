@@ -137,6 +137,16 @@ pub const CASES: &[Case] = &[
         "\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/sh~x",
     ),
     (41, "\n0755 0:0 usr/bin/gcc", "\n0755 0:0 usr/bin/x"),
+    (
+        42,
+        "},\"history\":[{\"created_by\":\"/bin/sh -c apt-get update\"}],\"y\":{",
+        "},\"history\":[{\"created_by\":\"RUN /bin/sh -c apt-get update && apt-get install -y x # buildkit\"}],\"y\":{",
+    ),
+    (
+        50,
+        r#""Labels":{"org.opencontainers.image.base.name":"debian:12"}"#,
+        r#""Labels":{"org.opencontainers.image.base.name":"debian:12","org.opencontainers.image.base.digest":"sha256:0"}"#,
+    ),
     (45, "\n0644 0:0 var/cache/apt/archives/x.deb = x", "\n0644 0:0 var/cache/apt/archives/lock"),
     (
         47,
