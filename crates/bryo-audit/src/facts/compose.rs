@@ -368,7 +368,7 @@ mod tests {
         let all = project(&[
             (
                 "compose.yaml",
-                "include: [sub/more.yaml]\nservices:\n  a: {image: x, user: '5', environment: {A: b, C: d}, cap_add: [KILL], volumes: ['/etc:/x']}\n  b: {extends: {file: sub/base.yml, service: base}}\n  c: {user: '7', privileged: true}\n",
+                "include: [sub/more.yaml, compose.yaml, sub/more.yaml]\nservices:\n  a: {image: x, user: '5', environment: {A: b, C: d}, cap_add: [KILL], volumes: ['/etc:/x']}\n  b: {extends: {file: sub/base.yml, service: base}}\n  c: {user: '7', privileged: true}\n",
             ),
             (
                 "compose.override.yaml",

@@ -72,12 +72,18 @@ impl<'a> Project<'a> {
         if let Some(over) = overrides(file).into_iter().find_map(|name| self.document(&name)) {
             stacks[0].insert(0, over);
         }
+        let mut seen = HashSet::from([file.rsplit('/').next().unwrap_or(file).to_owned()]);
         let mut at = 0;
         while at < stacks.len() {
             for document in stacks[at].clone() {
                 let included = document.node.get("include").map(Node::items).unwrap_or_default();
                 for path in included.iter().flat_map(|one| paths(one)) {
-                    let found = self.document(&joined(&document.dir, path.text().unwrap_or_default()));
+                    let name = joined(&document.dir, path.text().unwrap_or_default());
+                    // A file that is included twice, or by itself, has its services once.
+                    if !seen.insert(name.clone()) {
+                        continue;
+                    }
+                    let found = self.document(&name);
                     match found.filter(|_| stacks.len() < DEEP_MAX) {
                         Some(found) => stacks.push(vec![found]),
                         None => lost.push((placed(&document.file, path), "includes a file that is not here".into())),
