@@ -3,7 +3,9 @@
 
 mod cards;
 mod files;
+mod near;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use bryo_image::store::{ImageRecord, Store};
 use serde::Serialize;
 
 pub use cards::{Card, Reach};
+pub use near::Near;
 
+use crate::facts::network::{Policies, Policy, Target};
 use crate::facts::workload::Workload;
 use crate::facts::{container, image, yaml};
 use crate::judge::{self, Setting};
@@ -76,6 +80,65 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// Who runs, and what they reach.
     pub subjects: Vec<Card>,
+    /// What is known of networks.
+    #[serde(skip)]
+    net: Net,
+}
+
+/// Pods, and the policies for their network.
+#[derive(Clone, Debug, Default)]
+struct Net {
+    targets: Vec<Target>,
+    policies: Vec<Policy>,
+}
+
+/// Takes back what was said of pods without a policy where another file has one.
+pub fn settle(outcomes: &mut [Outcome]) {
+    let policies: Vec<Policy> = outcomes.iter().flat_map(|outcome| outcome.net.policies.iter().cloned()).collect();
+    if policies.is_empty() {
+        return;
+    }
+    let policies = Policies::new(&policies);
+    for outcome in outcomes {
+        let selected = outcome.net.targets.iter().filter(|target| policies.select(target));
+        let places: HashSet<(usize, usize)> = selected.map(|target| (target.place.line, target.place.column)).collect();
+        let settled = |finding: &Finding| {
+            let place = (finding.place.line, finding.place.column);
+            finding.rule.id == rules::DEFAULT_NETWORK.id && places.contains(&place)
+        };
+        outcome.findings.retain(|finding| !settled(finding));
+    }
+}
+
+/// How many flaws of one severity are named.
+const FLAWS_NAMED: usize = 5;
+
+/// A published flaw of a package.
+#[derive(Clone, Debug)]
+pub struct Flaw {
+    /// Its name, such as `CVE-2024-1`.
+    pub id: String,
+    /// The package and its version.
+    pub package: String,
+    /// The first version without it.
+    pub fixed: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whether the package was installed in the running container.
+    pub late: bool,
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}", self.id, self.package)?;
+        if let Some(fixed) = &self.fixed {
+            write!(f, " (fixed in {fixed})")?;
+        }
+        if self.late {
+            f.write_str(", installed at run time")?;
+        }
+        Ok(())
+    }
 }
 
 /// Returns the user of an image by its name, if the image is at hand.
@@ -115,7 +178,8 @@ impl Default for Auditor<'_> {
 impl Outcome {
     fn new(target: &str, kind: Kind) -> Self {
         let target = target.into();
-        Self { target, kind, findings: Vec::new(), problems: Vec::new(), subjects: Vec::new() }
+        let (findings, problems, subjects) = (Vec::new(), Vec::new(), Vec::new());
+        Self { target, kind, findings, problems, subjects, net: Net::default() }
     }
 
     /// Makes one of something that could not be read.
@@ -159,7 +223,10 @@ impl Auditor<'_> {
             image::Image::read(store, &store.image(record)?, &config, name)
         };
         match read() {
-            Ok(facts) => self.image_facts(&facts),
+            Ok(mut facts) => {
+                facts.reference.clone_from(&record.reference);
+                self.image_facts(&facts)
+            }
             Err(error) => {
                 let mut outcome = Outcome::new(name, Kind::Image);
                 outcome.problem(0, 0, error.chain());
@@ -208,6 +275,26 @@ impl Auditor<'_> {
         let mut sink = Sink::new(&outcome.target);
         let place = Place::whole(&outcome.target);
         broken.into_iter().for_each(|rule| sink.add(&rules::POLICY, &place, rule));
+        outcome.findings.append(&mut sink.findings);
+        let added = std::mem::replace(outcome, Outcome::new("", Kind::Unknown));
+        *outcome = self.finished(added, None);
+    }
+
+    /// Adds the published flaws of a target's packages: a finding for each severity.
+    pub fn flaws(&self, outcome: &mut Outcome, flaws: &[Flaw]) {
+        let mut sink = Sink::new(&outcome.target);
+        let place = Place::whole(&outcome.target);
+        for severity in Severity::ALL {
+            let of: Vec<&Flaw> = flaws.iter().filter(|flaw| flaw.severity == severity).collect();
+            if of.is_empty() {
+                continue;
+            }
+            let more = of.len().saturating_sub(FLAWS_NAMED);
+            let named: Vec<String> = of.iter().take(FLAWS_NAMED).map(|flaw| flaw.to_string()).collect();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let what = format!("{}: {}{more}", of.len(), named.join(", "));
+            sink.add_as(&rules::VULNERABLE, severity, &place, what);
+        }
         outcome.findings.append(&mut sink.findings);
         let added = std::mem::replace(outcome, Outcome::new("", Kind::Unknown));
         *outcome = self.finished(added, None);

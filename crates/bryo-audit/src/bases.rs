@@ -1,29 +1,127 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of images that are not at hand: whether they set a user, and what is there instead of those that do not.
 
-/// Returns the user that an image is known to set.
+/// Images and the user that they set, in the words of their own sources, without `docker.io/` and `library/`.
+///
+/// Sources, as of August 2026: `USER` in the Dockerfiles of nginxinc/docker-nginx-unprivileged, docker-library/haproxy,
+/// docker-library/memcached, varnish/docker-varnish, apache/solr-docker, jenkinsci/docker, prometheus/prometheus,
+/// prometheus/alertmanager, prometheus/node_exporter, grafana/grafana, elastic/elasticsearch and curl/curl-container.
+const USERS: [(&str, &str); 15] = [
+    ("nginxinc/nginx-unprivileged", "101"),
+    ("haproxy", "haproxy"),
+    ("memcached", "memcache"),
+    ("varnish", "varnish"),
+    ("solr", "8983"),
+    ("jenkins/jenkins", "jenkins"),
+    ("prom/prometheus", "nobody"),
+    ("prom/alertmanager", "nobody"),
+    ("prom/node-exporter", "nobody"),
+    ("quay.io/prometheus/prometheus", "nobody"),
+    ("grafana/grafana", "472"),
+    ("grafana/grafana-oss", "472"),
+    ("elasticsearch", "elasticsearch:root"),
+    ("docker.elastic.co/elasticsearch/elasticsearch", "elasticsearch:root"),
+    ("curlimages/curl", "curl_user"),
+];
+
+/// Images of `cgr.dev/chainguard` that run as 65532. Source: `run-as` in chainguard-images/images, August 2026, where
+/// apko, bash, docker-dind, gcc-glibc, git, go, melange, postgres and wolfi-base run as root.
+const CHAINGUARD: [&str; 41] = [
+    "aspnet-runtime",
+    "busybox",
+    "chainctl",
+    "cinc-auditor",
+    "cosign",
+    "crane",
+    "curl",
+    "dfc",
+    "dive",
+    "dotnet",
+    "glibc-dynamic",
+    "gradle",
+    "grype",
+    "helm",
+    "hollywood",
+    "hugo",
+    "jdk",
+    "jre",
+    "ko",
+    "kubectl",
+    "laravel",
+    "malcontent",
+    "mariadb",
+    "maven",
+    "minio",
+    "mongodb",
+    "nginx",
+    "node",
+    "openscap",
+    "opentelemetry-collector-contrib",
+    "php",
+    "python",
+    "pytorch",
+    "ruby",
+    "rust",
+    "static",
+    "stunnel",
+    "tomcat",
+    "valkey",
+    "wait-for-it",
+    "wordpress",
+];
+
+/// Services of Software Collections, by the beginning of the last part of their names. Source: `USER` in the Dockerfiles
+/// of sclorg/{httpd,nginx,redis,postgresql,mysql,mariadb}-container and of the builders for languages.
+const COLLECTIONS: [(&str, &str); 13] = [
+    ("httpd-", "1001"),
+    ("nginx-", "1001"),
+    ("redis-", "1001"),
+    ("postgresql-", "26"),
+    ("mysql-", "27"),
+    ("mariadb-", "27"),
+    ("nodejs-", "1001"),
+    ("python-", "1001"),
+    ("ruby-", "1001"),
+    ("perl-", "1001"),
+    ("php-", "1001"),
+    ("go-toolset", "1001"),
+    ("s2i-", "1001"),
+];
+
+/// Returns the user that an image is known to set. Where variants of an image differ it is not known.
 pub fn known_user(image: &str) -> Option<&'static str> {
     let (name, tag) = split(image);
     let nonroot = tag.contains("nonroot") || tag.contains("rootless") || tag.contains("unprivileged");
-    let starts = |prefix: &str| name.starts_with(prefix);
-    match name {
-        _ if name.contains("distroless/") && nonroot => Some("65532"),
-        _ if starts("cgr.dev/chainguard/") && !tag.contains("root") => Some("65532"),
-        _ if starts("mcr.microsoft.com/dotnet/") && tag.contains("chiseled") && !tag.contains("extra-root") => {
-            Some("1654")
-        }
-        _ if starts("registry.access.redhat.com/") && name.matches('/').count() == 2 && name.contains('-') => {
-            Some("1001")
-        }
-        _ if starts("quay.io/sclorg/") => Some("1001"),
-        "nginxinc/nginx-unprivileged" | "docker.io/nginxinc/nginx-unprivileged" => Some("101"),
-        "grafana/grafana" => Some("472"),
-        "prom/prometheus" | "prom/alertmanager" | "prom/node-exporter" => Some("nobody"),
-        "jenkins/jenkins" => Some("jenkins"),
-        "curlimages/curl" => Some("curl_user"),
-        "moby/buildkit" if nonroot => Some("1000:1000"),
-        _ => None,
+    let short = short(name);
+    if let Some((_, user)) = USERS.iter().find(|(known, _)| *known == short) {
+        // Older ones began as root.
+        let old = match short {
+            "haproxy" => ["1.", "2.0", "2.1", "2.2", "2.3"].iter().any(|old| tag.starts_with(old)),
+            _ if short.ends_with("elasticsearch") => !tag.starts_with(['8', '9']),
+            _ => false,
+        };
+        return (!old && !tag.contains("root")).then_some(user);
     }
+    if name.contains("distroless/") && name.starts_with("gcr.io/") {
+        return nonroot.then_some("65532");
+    }
+    if let Some(rest) = name.strip_prefix("cgr.dev/chainguard/") {
+        return (CHAINGUARD.contains(&rest) && !tag.contains("root")).then_some("65532");
+    }
+    if name.starts_with("mcr.microsoft.com/dotnet/") {
+        return (tag.contains("chiseled") || tag.contains("distroless")).then_some("1654");
+    }
+    if name.starts_with("quay.io/sclorg/") || name.starts_with("registry.access.redhat.com/") {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        return COLLECTIONS.iter().find(|(begin, _)| last.starts_with(begin)).map(|(_, user)| *user);
+    }
+    (short == "moby/buildkit" && nonroot).then_some("1000:1000")
+}
+
+/// Takes Docker's own registry and its library from a name.
+fn short(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// Returns the unprivileged counterpart of an image that wants root.
@@ -32,8 +130,8 @@ pub fn twin(image: &str) -> Option<&'static str> {
     if tag.contains("unprivileged") || tag.contains("nonroot") || tag.contains("rootless") {
         return None;
     }
-    let short = name.strip_prefix("docker.io/").unwrap_or(name);
-    match short.strip_prefix("library/").unwrap_or(short) {
+    let short = short(name);
+    match short {
         "nginx" => Some("nginxinc/nginx-unprivileged"),
         "httpd" => Some("quay.io/sclorg/httpd-24-c9s"),
         "postgres" => Some("quay.io/sclorg/postgresql-16-c9s"),
@@ -77,6 +175,19 @@ mod tests {
         assert_eq!(known_user("gcr.io/distroless/static-debian12:nonroot@sha256:00"), Some("65532"));
         assert_eq!(known_user("gcr.io/distroless/static"), None);
         assert_eq!(known_user("debian:12"), None);
+        assert_eq!(known_user("docker.io/library/haproxy:3.2"), Some("haproxy"));
+        assert_eq!(known_user("haproxy:2.2-alpine"), None);
+        assert_eq!(known_user("cgr.dev/chainguard/nginx:latest"), Some("65532"));
+        for root in [
+            "cgr.dev/chainguard/wolfi-base",
+            "registry.access.redhat.com/ubi9/ubi-minimal:9.4",
+            "evil.io/distroless/x:nonroot",
+        ] {
+            assert_eq!(known_user(root), None, "{root}");
+        }
+        assert_eq!(known_user("quay.io/sclorg/postgresql-16-c9s"), Some("26"));
+        assert_eq!(known_user("registry.access.redhat.com/ubi9/nodejs-20"), Some("1001"));
+        assert_eq!(known_user("mcr.microsoft.com/dotnet/aspnet:9.0-noble-chiseled-extra"), Some("1654"));
         assert_eq!(twin("docker.io/library/nginx:1.27"), Some("nginxinc/nginx-unprivileged"));
         assert_eq!(twin("nginxinc/nginx-unprivileged"), None);
     }

@@ -6,11 +6,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::facts::workload::{Process, Workload};
+use crate::facts::workload::Workload;
 use crate::facts::yaml;
+use crate::kernel;
 
 /// The longest answer of text, in bytes.
 const ANSWER_MAX: u64 = 64 << 20;
@@ -73,12 +74,15 @@ impl Engine {
             let Ok(text) = self.text(&format!("/exec/{}/json", encoded(exec))) else { continue };
             let Ok(exec) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
             if exec["Running"].as_bool() == Some(true) {
-                made.execs.extend(exec["ProcessConfig"]["user"].as_str().map(str::to_owned));
+                let process = &exec["ProcessConfig"];
+                let privileged = process["privileged"].as_bool() == Some(true);
+                made.execs.extend(process["user"].as_str().map(|user| (user.to_owned(), privileged)));
             }
         }
         made.not_enforced = self.not_enforced(made);
         let pid = value["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        made.process = pid.filter(|pid| *pid > 0).and_then(process);
+        made.process = pid.filter(|pid| *pid > 0).and_then(kernel::process);
+        kernel::complete(made);
     }
 
     /// Lists the limits that were asked for and that the engine says it cannot keep.
@@ -229,34 +233,6 @@ impl Read for Body {
     }
 }
 
-/// Reads what the kernel says of a process; nothing if it is not to be seen.
-pub fn process(pid: u32) -> Option<Process> {
-    let dir = Path::new("/proc").join(pid.to_string());
-    let status = std::fs::read_to_string(dir.join("status")).ok()?;
-    let map = std::fs::read_to_string(dir.join("uid_map")).ok()?;
-    Some(described(&status, &map))
-}
-
-fn described(status: &str, map: &str) -> Process {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default();
-    let ids: Vec<u32> = field("Uid:").split_whitespace().filter_map(|id| id.parse().ok()).collect();
-    let host_uid = ids.get(1).copied().unwrap_or(u32::MAX);
-    let mut process = Process { host_uid, ..Process::default() };
-    process.capabilities = u64::from_str_radix(field("CapEff:"), 16).unwrap_or(0);
-    for line in map.lines() {
-        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let [inside, outside, count] = numbers[..] else { continue };
-        let host = u64::from(host_uid);
-        if (outside..outside.saturating_add(count)).contains(&host) {
-            process.uid = u32::try_from(inside + host - outside).ok();
-        }
-        if inside == 0 && count > 0 {
-            process.root_is = u32::try_from(outside).ok();
-        }
-    }
-    process
-}
-
 /// Tells whether an answer describes a container, so that a name can be looked for in several places.
 pub fn describes_container(text: &str) -> bool {
     yaml::parse(text).is_ok_and(|all| all.iter().any(|node| crate::facts::container::is_inspect(node)))
@@ -307,12 +283,5 @@ mod tests {
         }
         let nobody = Engine { name: "docker", socket: "/nonexistent".into() };
         assert!(nobody.containers().unwrap_err().contains("/nonexistent"));
-    }
-
-    #[test]
-    fn a_process_is_known_on_both_sides() {
-        let status = "Name:\tx\nUid:\t100999\t100999\t100999\t100999\nCapEff:\t0000000000000000\n";
-        let process = described(status, "         0     1000          1\n         1     100000      65536\n");
-        assert_eq!((process.uid, process.host_uid, process.root_is), (Some(1000), 100_999, Some(1000)));
     }
 }

@@ -11,6 +11,7 @@ pub mod engines;
 pub mod facts;
 pub mod identity;
 pub mod judge;
+pub mod kernel;
 pub mod model;
 pub mod reasons;
 pub mod report;
@@ -19,6 +20,6 @@ pub mod shell;
 pub mod suppress;
 mod walk;
 
-pub use audit::{Auditor, Card, Kind, Outcome, Problem, Reach};
+pub use audit::{Auditor, Card, Flaw, Kind, Near, Outcome, Problem, Reach, settle};
 pub use judge::Setting;
 pub use model::{Finding, Level, Place, Rule, Severity};

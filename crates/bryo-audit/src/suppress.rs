@@ -13,6 +13,9 @@ use crate::rules;
 /// The longest file of acceptances, in bytes.
 const LENGTH_MAX: usize = 1 << 20;
 
+/// How many remarks of one file count.
+const REMARKS_MAX: usize = 1000;
+
 /// One acceptance of the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,6 +107,14 @@ pub fn remarks(file: &Arc<str>, text: &str, today: &str, findings: &mut Vec<Find
             }
             Err(why) => problems.push((place, why)),
         }
+    }
+    if all.len() > REMARKS_MAX {
+        let place = Place { file: Arc::clone(file), line: all[REMARKS_MAX].0.line, column: 1 };
+        problems.push((
+            place,
+            format!("bryo: more than {REMARKS_MAX} remarks in a file: this and the following do not count"),
+        ));
+        all.truncate(REMARKS_MAX);
     }
     for (place, remark) in all {
         if let Some(day) = remark.until.as_ref().filter(|day| day.as_str() < today) {

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Auditing files: which kind each is, several at a time.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use bryo_sys::root::Root;
-
+use super::near::Near;
 use super::{Auditor, Kind, Outcome, cards};
 use crate::facts::dockerfile::Facts;
+use crate::facts::network::{Policy, Target};
+use crate::facts::workload::{Build, Workload};
 use crate::facts::yaml::{Mistake, Node};
 use crate::facts::{compose, container, kubernetes};
 use crate::judge::{self, dockerfile::Around};
-use crate::model::Sink;
+use crate::model::{Fact, Sink};
 use crate::{bases, walk};
 
 pub(super) use super::documents as parse;
-
-/// The largest script of a context that is read, in bytes.
-const SCRIPT_MAX: usize = 256 << 10;
 
 impl Auditor<'_> {
     /// Audits all files below a directory.
@@ -34,7 +32,7 @@ impl Auditor<'_> {
                 scope.spawn(|| {
                     let mut own = Vec::new();
                     while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        own.extend(self.found(file));
+                        own.extend(self.found(path, file));
                     }
                     if let Ok(mut done) = done.lock() {
                         done.append(&mut own);
@@ -44,12 +42,14 @@ impl Auditor<'_> {
         });
         outcomes.extend(done.into_inner().unwrap_or_default());
         outcomes.sort_by(|a, b| a.target.cmp(&b.target));
+        super::settle(&mut outcomes);
         outcomes
     }
 
     /// Audits a file that was found, if it is one to audit.
-    fn found(&self, file: &walk::Found) -> Option<Outcome> {
+    fn found(&self, root: &Path, file: &walk::Found) -> Option<Outcome> {
         let name = file.path.display().to_string();
+        let near = &Near::below(root, &file.path);
         let bytes = match file.read() {
             Ok(bytes) => bytes,
             Err(why) => return Some(Outcome::failed(&name, why)),
@@ -59,7 +59,11 @@ impl Auditor<'_> {
         if by_name.is_none() && !may_be(&bytes) {
             return None;
         }
-        let outcome = self.bytes(&name, bytes, by_name, file.path.parent());
+        // An override is judged with what it is put on.
+        if by_name == Some(Kind::Compose) && near.is_override(&name) {
+            return None;
+        }
+        let outcome = self.bytes(&name, bytes, by_name, Some(near));
         (outcome.kind != Kind::Unknown || !outcome.problems.is_empty()).then_some(outcome)
     }
 
@@ -70,7 +74,7 @@ impl Auditor<'_> {
             Ok(bytes) => bytes,
             Err(why) => return Outcome::failed(&name, why),
         };
-        self.known(self.bytes(&name, bytes, by_name(&name), path.parent()))
+        self.known(self.bytes(&name, bytes, by_name(&name), Some(&Near::beside(path))))
     }
 
     /// Audits what comes through a stream.
@@ -92,9 +96,9 @@ impl Auditor<'_> {
         outcome
     }
 
-    fn bytes(&self, name: &str, bytes: Vec<u8>, kind: Option<Kind>, dir: Option<&Path>) -> Outcome {
+    fn bytes(&self, name: &str, bytes: Vec<u8>, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
         match String::from_utf8(bytes) {
-            Ok(text) => self.text(name, &text, kind, dir),
+            Ok(text) => self.text(name, &text, kind, near),
             Err(error) => {
                 let line =
                     error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
@@ -105,14 +109,16 @@ impl Auditor<'_> {
         }
     }
 
-    /// Audits a text, which is of a kind or of one that it tells itself. `dir` is where a Dockerfile's context is.
-    pub fn text(&self, name: &str, text: &str, kind: Option<Kind>, dir: Option<&Path>) -> Outcome {
+    /// Audits a text, which is of a kind or of one that it tells itself. `near` has what lies beside it.
+    pub fn text(&self, name: &str, text: &str, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
         let dockerfile = kind == Some(Kind::Dockerfile) || kind.is_none() && is_dockerfile(text);
-        let outcome = if dockerfile { self.dockerfile(name, text, dir) } else { self.yaml(name, text, kind) };
-        self.finished(outcome, Some(text))
+        let outcome = if dockerfile { self.dockerfile(name, text, near) } else { self.yaml(name, text, kind, near) };
+        let mut outcome = self.finished(outcome, Some(text));
+        super::settle(std::slice::from_mut(&mut outcome));
+        outcome
     }
 
-    fn dockerfile(&self, name: &str, text: &str, dir: Option<&Path>) -> Outcome {
+    fn dockerfile(&self, name: &str, text: &str, near: Option<&Near>) -> Outcome {
         let mut outcome = Outcome::new(name, Kind::Dockerfile);
         let facts = match Facts::read(&outcome.target, text, self.stage.as_deref()) {
             Ok(facts) => facts,
@@ -121,16 +127,9 @@ impl Auditor<'_> {
                 return outcome;
             }
         };
-        // Only where a script is looked for is the directory opened.
-        let context = |path: &str| {
-            let dir = dir.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
-            let bytes = Root::open(dir).ok()?.read(path.trim_start_matches('/'), SCRIPT_MAX).ok()?;
-            String::from_utf8(bytes).ok()
-        };
-        let ignores = dir.map(|dir| {
-            let own = PathBuf::from(format!("{name}.dockerignore"));
-            [dir.join(".dockerignore"), own].iter().any(|path| std::fs::symlink_metadata(path).is_ok())
-        });
+        let context = |path: &str| near?.read(path.trim_start_matches('/'));
+        let file = name.rsplit('/').next().unwrap_or(name);
+        let ignores = near.map(|near| near.has(".dockerignore") || near.has(&format!("{file}.dockerignore")));
         let around = Around { user_of: self.user_of, context: &context, ignores };
         let target = facts.stages.get(facts.target).map_or("", |stage| &stage.name);
         let mut sink = Sink::new(target);
@@ -140,7 +139,7 @@ impl Auditor<'_> {
         outcome
     }
 
-    fn yaml(&self, name: &str, text: &str, kind: Option<Kind>) -> Outcome {
+    fn yaml(&self, name: &str, text: &str, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
         let mut outcome = Outcome::new(name, kind.unwrap_or(Kind::Unknown));
         let documents = match parse(text) {
             Ok(documents) => documents,
@@ -150,13 +149,13 @@ impl Auditor<'_> {
             }
         };
         for node in documents.iter().filter(|node| !node.is_null()) {
-            self.document(&mut outcome, node, kind);
+            self.document(&mut outcome, node, kind, near);
         }
         outcome
     }
 
-    fn document(&self, outcome: &mut Outcome, node: &std::sync::Arc<Node>, kind: Option<Kind>) {
-        let file = std::sync::Arc::clone(&outcome.target);
+    fn document(&self, outcome: &mut Outcome, node: &Arc<Node>, kind: Option<Kind>, near: Option<&Near>) {
+        let file = Arc::clone(&outcome.target);
         if node.get("kind").is_some() && node.get("apiVersion").is_some() {
             outcome.kind = Kind::Kubernetes;
             match kubernetes::read(&file, node) {
@@ -168,8 +167,12 @@ impl Auditor<'_> {
             if !node.get("services").is_some_and(Node::is_map) {
                 return outcome.problem(node.line, node.column, "there are no services");
             }
-            for mut service in compose::read(&file, node) {
-                service.image_user = service.image.as_ref().and_then(|image| self.image_user(&image.value));
+            let files = |path: &str| Some((Arc::from(near?.shown(&file, path)), near?.read(path)?));
+            for mut service in compose::read(&file, node, &files) {
+                service.image_user = match service.build.clone() {
+                    Some(build) => self.built_user(&mut service, &build, near),
+                    None => service.image.as_ref().and_then(|image| self.image_user(&image.value)),
+                };
                 self.workload(outcome, &service);
             }
         } else if container::is_inspect(node) {
@@ -188,6 +191,8 @@ impl Auditor<'_> {
         let mut sink = Sink::new(&object.name);
         judge::cluster::judge(&outcome.target, object, &mut sink);
         outcome.findings.append(&mut sink.findings);
+        outcome.net.policies.extend(Policy::read(object));
+        outcome.net.targets.extend(Target::read(object));
         let Some((pod, containers)) = &object.pod else { return };
         let before = outcome.findings.len();
         let first = outcome.subjects.len();
@@ -199,6 +204,38 @@ impl Auditor<'_> {
         }
         let level = cards::level(&outcome.findings[before..]);
         outcome.subjects[first..].iter_mut().for_each(|card| card.level = Some(level));
+    }
+
+    /// Returns the user of what a service is built from, empty if nothing sets one.
+    fn built_user(&self, service: &mut Workload, build: &Fact<Build>, near: Option<&Near>) -> Option<String> {
+        let near = near?;
+        let Build { context, dockerfile, inline, target, arguments } = &build.value;
+        let text = match inline {
+            Some(text) => Some(text.clone()),
+            None => {
+                let path =
+                    |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{context}/{name}") };
+                let usual = || near.read(&path("Dockerfile")).or_else(|| near.read(&path("Containerfile")));
+                dockerfile.as_ref().map_or_else(usual, |name| near.read(&path(name)))
+            }
+        };
+        let mut lost = |value: String| service.unresolved.push(Fact { value, place: build.place.clone() });
+        let Some(text) = text else {
+            lost(format!("the Dockerfile of {context} is not here: who runs is not known"));
+            return None;
+        };
+        let Ok(facts) = Facts::read_with(&Arc::from("Dockerfile"), &text, target.as_deref(), arguments) else {
+            lost(format!("the Dockerfile of {context} cannot be read: who runs is not known"));
+            return None;
+        };
+        match facts.stages.get(facts.target)?.user.as_ref() {
+            Some(user) if user.value.unknown => {
+                lost(format!("USER {} depends on an argument without a value", user.value.raw));
+                None
+            }
+            Some(user) => Some(user.value.text.clone()),
+            None => Some(facts.base().and_then(|base| self.image_user(base)).unwrap_or_default()),
+        }
     }
 
     fn image_user(&self, image: &str) -> Option<String> {

@@ -55,6 +55,15 @@ fn one(reader: Reader<'_>, node: &Node) -> Workload {
             place: place(reader.file, mount),
         });
     }
+    for (name, node) in node.at(&["Config", "Labels"]).map(Node::pairs).unwrap_or_default() {
+        made.env.push((name.to_owned(), node.text().unwrap_or_default().to_owned(), place(reader.file, node)));
+    }
+    // Docker says so beside what was asked for.
+    if let Some(profile) = reader.text(node.get("AppArmorProfile")).filter(|profile| !profile.value.is_empty()) {
+        let unconfined = profile.value == "unconfined";
+        let value = if unconfined { "Unconfined" } else { "Localhost" }.to_owned();
+        made.apparmor.push(Fact { value, ..profile });
+    }
     for variable in node.at(&["Config", "Env"]).map(Node::items).unwrap_or_default() {
         let (name, value) = variable.text().and_then(|text| text.split_once('=')).unwrap_or_default();
         made.env.push((name.to_owned(), value.to_owned(), place(reader.file, variable)));
@@ -151,8 +160,19 @@ fn limits(reader: Reader<'_>, made: &mut Workload, node: &Node) {
     for limit in host.get("Ulimits").map(Node::items).unwrap_or_default() {
         if limit.get("Hard").and_then(Node::number) == Some(-1) {
             let name = limit.get("Name").and_then(Node::text).unwrap_or_default();
-            made.lifted.push(reader.fact(limit, format!("ulimit {name}")));
+            made.lifted.push(reader.fact(limit, format!("ulimit {name} without a bound")));
         }
+    }
+    for (target, node) in host.get("Tmpfs").map(Node::pairs).unwrap_or_default() {
+        if !node.text().unwrap_or_default().split(',').any(|option| option.starts_with("size=")) {
+            made.lifted.push(reader.fact(node, format!("{target}: a tmpfs without a size")));
+        }
+    }
+    if let Some(log) = host.get("LogConfig")
+        && log.get("Type").and_then(Node::text) == Some("json-file")
+        && log.at(&["Config", "max-size"]).is_none()
+    {
+        made.lifted.push(reader.fact(log, "the log json-file has no max-size".to_owned()));
     }
     if number("ShmSize") > 1 << 30 {
         made.lifted.push(reader.fact(host, "shared memory above 1 GiB".to_owned()));

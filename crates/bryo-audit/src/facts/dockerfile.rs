@@ -23,6 +23,8 @@ pub struct Facts {
     pub text: Arc<str>,
     /// Flags that bryo's own builder does not grant.
     pub foreign: Vec<language::Mistake>,
+    /// The values that a build gives to arguments.
+    given: BTreeMap<String, String>,
 }
 
 /// What a stage stands on.
@@ -84,6 +86,8 @@ pub struct Stage {
     pub steps: Vec<Done>,
     /// Its own arguments.
     arguments: BTreeMap<String, Option<String>>,
+    /// The values that a build gives to arguments.
+    given: BTreeMap<String, String>,
 }
 
 /// An instruction and what it runs.
@@ -108,13 +112,28 @@ impl Facts {
     ///
     /// The first mistake that leaves no meaning.
     pub fn read(file: &Arc<str>, text: &str, target: Option<&str>) -> Result<Self, language::Mistake> {
+        Self::read_with(file, text, target, &[])
+    }
+
+    /// As [`Facts::read`], with values that a build gives to arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Facts::read`].
+    pub fn read_with(
+        file: &Arc<str>,
+        text: &str,
+        target: Option<&str>,
+        given: &[(String, String)],
+    ) -> Result<Self, language::Mistake> {
         let (dockerfile, foreign) = language::parse_foreign(text)?;
-        let mut facts = Self { stages: Vec::new(), target: 0, text: text.into(), foreign };
+        let given = given.iter().cloned().collect();
+        let mut facts = Self { stages: Vec::new(), target: 0, text: text.into(), foreign, given };
         let mut globals: BTreeMap<String, Option<String>> = BTreeMap::new();
         for argument in &dockerfile.globals {
             let default = argument.default.as_ref().map(|word| expand(word, &globals, &BTreeMap::new(), '\\'));
             let value = default.filter(|said| !said.unknown).map(|said| said.text);
-            globals.insert(argument.name.clone(), value);
+            globals.insert(argument.name.clone(), facts.given.get(&argument.name).cloned().or(value));
         }
         for stage in &dockerfile.stages {
             let made = facts.stage(file, stage, &globals, dockerfile.escape);
@@ -145,6 +164,14 @@ impl Facts {
             chain.push(*below);
         }
         chain
+    }
+
+    /// Returns the image at the bottom of the target; nothing for `scratch`.
+    pub fn base(&self) -> Option<&str> {
+        self.chain().last().and_then(|at| self.stages.get(*at)).and_then(|bottom| match &bottom.base {
+            Base::Image(image) => Some(image.as_str()),
+            _ => None,
+        })
     }
 
     /// Finds the line of an instruction that has a word in it.
@@ -178,6 +205,7 @@ impl Facts {
         (made.name, made.place, made.from) = (name, place, from);
         // Arguments end with their stage.
         made.arguments = BTreeMap::new();
+        made.given.clone_from(&self.given);
         let onbuild: Vec<Fact<String>> = if below.is_some() { std::mem::take(&mut made.onbuild) } else { Vec::new() };
         for trigger in onbuild {
             if let Ok(mut step) = language::parse_trigger(&trigger.value) {
@@ -211,6 +239,7 @@ impl Stage {
             accounts: Accounts::default(),
             steps: Vec::new(),
             arguments: BTreeMap::new(),
+            given: BTreeMap::new(),
         }
     }
 
@@ -226,6 +255,7 @@ impl Stage {
                 for argument in arguments {
                     let default = argument.default.as_ref().map(|word| say(self, word));
                     let own = default.filter(|said| !said.unknown).map(|said| said.text);
+                    let own = self.given.get(&argument.name).cloned().or(own);
                     let value = own.or_else(|| globals.get(&argument.name).cloned().flatten());
                     self.arguments.insert(argument.name.clone(), value);
                 }
@@ -267,6 +297,13 @@ impl Stage {
                 (commands, script) = commands_of(run);
                 let Self { accounts, arguments, env, .. } = self;
                 make_accounts(accounts, &commands, &|word| expand(word, arguments, env, escape).text);
+            }
+            Instruction::Copy(copy) if copy.destination == "/etc/passwd" => {
+                for source in &copy.sources {
+                    if let language::Source::Heredoc(heredoc) = source {
+                        add_lines(&mut self.accounts, &heredoc.text());
+                    }
+                }
             }
             _ => {}
         }
@@ -327,9 +364,20 @@ fn commands_of(run: &language::Run) -> (Vec<Simple>, String) {
     }
 }
 
+/// Remembers the accounts of lines that are written to `/etc/passwd`. The first line of a name counts.
+fn add_lines(accounts: &mut Accounts, text: &str) {
+    for (name, ids) in Accounts::parse(text.as_bytes(), b"").users {
+        accounts.users.entry(name).or_insert(ids);
+    }
+}
+
 /// Remembers the accounts that commands make.
 fn make_accounts(accounts: &mut Accounts, commands: &[Simple], say: &dyn Fn(&str) -> String) {
     for command in commands {
+        if command.outputs.iter().any(|path| path == "/etc/passwd") {
+            let words: Vec<String> = command.arguments().iter().map(|word| say(word).replace("\\n", "\n")).collect();
+            add_lines(accounts, &words.join("\n"));
+        }
         let id = |flags: &[&str]| command.value(flags).and_then(|word| say(word).parse::<u32>().ok());
         let Some(name) = command.arguments().last().map(|word| say(word)) else { continue };
         match command.program() {
@@ -403,6 +451,14 @@ mod tests {
     }
 
     #[test]
+    fn values_of_a_build_come_before_defaults() {
+        let text = "ARG U=0\nFROM a\nARG U\nARG V=1\nUSER ${U}:${V}\n";
+        let given = [("U".to_owned(), "5".to_owned()), ("V".to_owned(), "6".to_owned())];
+        let facts = Facts::read_with(&"d".into(), text, None, &given).unwrap();
+        assert_eq!(facts.stages[0].user.as_ref().unwrap().value.text, "5:6");
+    }
+
+    #[test]
     fn a_stage_that_is_asked_for_is_the_target() {
         let text = "FROM a AS one\nUSER 1\nFROM b AS two\nFROM one AS three\n";
         let facts = Facts::read(&"d".into(), text, Some("one")).unwrap();
@@ -418,6 +474,8 @@ mod tests {
         assert_eq!(stage.accounts.users["app"].0, 0);
         assert_eq!(stage.accounts.users["b"], (8, Some(7)));
         assert_eq!(facts.line_of(&stage.steps[0], "useradd -o").line, 3);
+        let written = read("FROM a\nRUN echo 'c:x:0:0::/:' >> /etc/passwd\nCOPY <<E /etc/passwd\nd:x:0:0::/:\nE\n");
+        assert_eq!((written.stages[0].accounts.users["c"].0, written.stages[0].accounts.users["d"].0), (0, 0));
     }
 
     #[test]

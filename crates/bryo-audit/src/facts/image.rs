@@ -10,6 +10,7 @@ use bryo_image::unpack::Limits;
 use serde_json::Value;
 
 use crate::identity::{ACCOUNTS_MAX, Accounts};
+use crate::judge::secrets;
 
 /// The largest script that is read, in bytes.
 const SCRIPT_MAX: u64 = 256 << 10;
@@ -45,6 +46,8 @@ pub struct File {
 pub struct Image {
     /// The name it was asked for by.
     pub name: String,
+    /// Its name in the store, if it has one.
+    pub reference: Option<String>,
     /// The configuration, as it is.
     pub config: Value,
     /// The files, by paths without a leading slash.
@@ -125,7 +128,13 @@ impl Image {
         if entry.kind != EntryKind::Directory {
             self.take_below(&path, layer);
         }
-        self.files.insert(path, file);
+        // What is replaced is in the lower layer all the same.
+        if let Some(before) = self.files.insert(path.clone(), file)
+            && before.content.is_some()
+            && before.layer < layer
+        {
+            self.removed.push((path, before));
+        }
     }
 
     fn take_below(&mut self, dir: &str, layer: usize) {
@@ -230,10 +239,7 @@ fn wanted(path: &str, entry: &Entry, starts: &[String]) -> u64 {
     }
     let below = ["etc/sudoers.d/", "etc/apt/", "etc/yum.repos.d/"].iter().any(|dir| path.starts_with(dir));
     let start = starts.iter().any(|word| word.rsplit('/').next() == Some(name));
-    let key =
-        matches!(name, ".env" | ".npmrc" | ".pypirc" | ".netrc" | "credentials" | "id_rsa" | "id_ed25519" | "id_ecdsa")
-            || name.ends_with(".pem")
-            || name.ends_with(".key");
+    let key = secrets::is_key_file(path);
     if below || key || start || name.ends_with(".sh") && entry.size < (32 << 10) { SCRIPT_MAX } else { 0 }
 }
 
@@ -266,6 +272,9 @@ mod tests {
         image.apply(1, entry(".wh.b", EntryKind::File, ""), None);
         assert_eq!(image.files.keys().collect::<Vec<_>>(), ["a/z"]);
         assert_eq!(image.removed.len(), 3);
+        image.apply(1, entry("c", EntryKind::File, ""), Some(b"1".to_vec()));
+        image.apply(2, entry("c", EntryKind::File, ""), Some(b"2".to_vec()));
+        assert_eq!((image.removed.len(), image.files["c"].layer), (4, 2));
     }
 
     #[test]

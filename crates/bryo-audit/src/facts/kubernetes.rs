@@ -27,18 +27,27 @@ pub struct Object {
 /// What cannot be an object.
 pub fn read(file: &Arc<str>, document: &Arc<Node>) -> Result<Vec<Object>, Mistake> {
     let mut objects = Vec::new();
-    collect(file, document, 0, &mut objects)?;
+    collect(file, document, "", 0, &mut objects)?;
     Ok(objects)
 }
 
-fn collect(file: &Arc<str>, node: &Arc<Node>, depth: usize, objects: &mut Vec<Object>) -> Result<(), Mistake> {
-    let kind = node.get("kind").and_then(Node::text).unwrap_or_default().to_owned();
-    if kind.ends_with("List") && depth < 4 {
+fn collect(
+    file: &Arc<str>,
+    node: &Arc<Node>,
+    kind: &str,
+    depth: usize,
+    objects: &mut Vec<Object>,
+) -> Result<(), Mistake> {
+    let own = node.get("kind").and_then(Node::text).unwrap_or(kind);
+    if own.ends_with("List") && depth < 4 {
+        // Members of a list of one kind need not say which.
+        let of = own.strip_suffix("List").unwrap_or_default();
         for item in node.get("items").map(Node::items).unwrap_or_default() {
-            collect(file, item, depth + 1, objects)?;
+            collect(file, item, of, depth + 1, objects)?;
         }
         return Ok(());
     }
+    let kind = own.to_owned();
     if !node.is_map() || kind.is_empty() {
         return Err(wrong(node, "this is no Kubernetes object: it has no kind"));
     }
@@ -51,7 +60,8 @@ fn collect(file: &Arc<str>, node: &Arc<Node>, depth: usize, objects: &mut Vec<Ob
             node.at(&["spec", "template"])
         }
         "CronJob" => node.at(&["spec", "jobTemplate", "spec", "template"]),
-        _ => None,
+        // What others have added to the API makes pods in the same form.
+        _ => node.at(&["spec", "template"]).filter(|template| template.at(&["spec", "containers"]).is_some()),
     };
     let name = format!("{kind}/{name}");
     let pod = template.map(|template| pod(file, &name, node, template)).transpose()?;
@@ -217,6 +227,13 @@ fn volumes(reader: Reader<'_>, pod: &mut Workload, spec: &Node) {
             let mount = Mount { source, target, read_only: false, propagation: None, unbounded: false, place };
             pod.mounts.push(mount);
         }
+        pod.image_volumes.extend(reader.text(volume.at(&["image", "reference"])));
+        if let Some(dir) = volume.get("emptyDir")
+            && dir.get("medium").and_then(Node::text) == Some("Memory")
+            && dir.get("sizeLimit").is_none()
+        {
+            pod.lifted.push(reader.fact(dir, format!("volume {name}: memory without a sizeLimit")));
+        }
         pod.volumes.push(Volume { name, kinds, place });
     }
 }
@@ -309,6 +326,10 @@ mod tests {
         }
         let cron = format!("kind: CronJob\nspec: {{jobTemplate: {{spec: {{template: {{{pod}}}}}}}}}\n");
         assert!(objects(&cron)[0].pod.is_some());
+        assert_eq!(objects(&format!("kind: PodList\nitems:\n- {{{pod}}}\n"))[0].kind, "Pod");
+        for kind in ["Rollout", "DeploymentConfig", "Revision"] {
+            assert!(objects(&format!("kind: {kind}\nspec:\n  template: {{{pod}}}\n"))[0].pod.is_some(), "{kind}");
+        }
         let list = format!("kind: List\nitems:\n- {{kind: Pod, {pod}}}\n- {{kind: Pod, {pod}}}\n");
         assert_eq!(objects(&list).len(), 2);
         assert!(objects("kind: Service\nspec: {}\n")[0].pod.is_none());

@@ -6,5 +6,7 @@ pub mod container;
 pub mod dockerfile;
 pub mod image;
 pub mod kubernetes;
+pub mod network;
+pub mod project;
 pub mod workload;
 pub mod yaml;

@@ -77,6 +77,21 @@ pub struct Volume {
     pub place: Place,
 }
 
+/// What a service is built from.
+#[derive(Clone, Debug, Default)]
+pub struct Build {
+    /// The context, from the directory of the file.
+    pub context: String,
+    /// The Dockerfile, from the context.
+    pub dockerfile: Option<String>,
+    /// The Dockerfile itself.
+    pub inline: Option<String>,
+    /// The stage.
+    pub target: Option<String>,
+    /// The values of arguments.
+    pub arguments: Vec<(String, String)>,
+}
+
 /// What the kernel says of a running process.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
@@ -88,6 +103,35 @@ pub struct Process {
     pub root_is: Option<u32>,
     /// The effective capabilities.
     pub capabilities: u64,
+    /// The map of users: first inside, first on the host, how many.
+    pub map: Vec<(u64, u64, u64)>,
+    /// Whether system calls are filtered.
+    pub filtered: Option<bool>,
+    /// Whether it may gain no privileges.
+    pub no_new_privileges: Option<bool>,
+    /// What AppArmor or SELinux says of it; empty for nothing.
+    pub label: Option<String>,
+    /// Which limits are in force: memory, processor time, processes.
+    pub limits: Option<[bool; 3]>,
+    /// All processes of the container.
+    pub members: Vec<Member>,
+}
+
+/// A process of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// Its number on the host.
+    pub pid: u32,
+    /// The effective user's id inside, if it has one there.
+    pub uid: Option<u32>,
+    /// The effective capabilities.
+    pub capabilities: u64,
+    /// The name of its program.
+    pub name: String,
+    /// Whether it was started from outside, later than the first one.
+    pub entered: bool,
+    /// Whether it is in a user namespace below the container's.
+    pub nested: bool,
 }
 
 /// What a container, or a pod, is given. What is not said is `None` or empty.
@@ -115,6 +159,8 @@ pub struct Workload {
     pub pinned: bool,
     /// Whether it is built from a Dockerfile that is judged by itself.
     pub built: bool,
+    /// That which it is built from.
+    pub build: Option<Fact<Build>>,
     /// `user[:group]`.
     pub user: Option<Fact<String>>,
     /// The user of its image, where that is known.
@@ -189,6 +235,8 @@ pub struct Workload {
     pub account: Option<Fact<String>>,
     /// The namespace of the cluster.
     pub namespace: Option<Fact<String>>,
+    /// Images that are mounted.
+    pub image_volumes: Vec<Fact<String>>,
     /// Names that are resolved without DNS.
     pub host_aliases: Option<Place>,
     /// Whether there is any security context.
@@ -197,10 +245,14 @@ pub struct Workload {
     pub strict_groups: bool,
     /// What the kernel says.
     pub process: Option<Process>,
-    /// Users of commands that were started inside later.
-    pub execs: Vec<String>,
+    /// Users of commands that were started inside later, and whether they are privileged.
+    pub execs: Vec<(String, bool)>,
     /// Paths that were changed since it was made: whether added (1), changed (0) or removed (2).
     pub changes: Vec<(u8, String)>,
+    /// What is not as in the image, where that was looked for.
+    pub drift: Option<Vec<bryo_engine::drift::Finding>>,
+    /// What this host has wrong with the ids that containers get.
+    pub host_ids: Vec<String>,
     /// Settings that cannot be judged.
     pub unresolved: Vec<Fact<String>>,
     /// Warnings of the engine about what is not enforced.

@@ -4,9 +4,10 @@
 //! Guarantees: memory and time are bounded whatever the text is: by its length, its depth, and by how many values there
 //! are when every alias is replaced by what it stands for. JSON is read as the YAML that it is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 /// The longest text, in bytes.
 pub const LENGTH_MAX: usize = 16 << 20;
@@ -26,10 +27,24 @@ pub struct Node {
     pub column: usize,
     /// The value.
     pub value: Value,
+    /// How Compose merges it with what is below.
+    pub merge: Merge,
     /// How many values it has, itself included.
     size: usize,
     /// How deep the values in it stand, aliases replaced.
     depth: usize,
+}
+
+/// What a tag says of merging. Source: the Compose specification, "Merge".
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Merge {
+    /// As it is usual.
+    #[default]
+    Usual,
+    /// `!reset`: there is no value.
+    Reset,
+    /// `!override`: what is below does not count.
+    Override,
 }
 
 /// A value.
@@ -63,18 +78,24 @@ pub struct Mistake {
 
 impl Node {
     fn new(span: Span, value: Value, size: usize, depth: usize) -> Self {
-        Self { line: span.start.line(), column: span.start.col() + 1, value, size, depth }
+        let (line, column) = (span.start.line(), span.start.col() + 1);
+        Self { line, column, value, merge: Merge::Usual, size, depth }
     }
 
     /// Returns the value of a name. Of several the last one counts; those of a merge key come after all others.
     pub fn get(&self, name: &str) -> Option<&Node> {
+        self.shared(name).map(|node| &**node)
+    }
+
+    /// As [`Node::get`], to be kept.
+    pub fn shared(&self, name: &str) -> Option<&Arc<Node>> {
         let Value::Map(pairs) = &self.value else { return None };
-        let of = |wanted: &str| pairs.iter().rev().find(|(key, _)| &**key == wanted).map(|(_, value)| &**value);
+        let of = |wanted: &str| pairs.iter().rev().find(|(key, _)| &**key == wanted).map(|(_, value)| value);
         of(name).or_else(|| {
             let merged = of("<<")?;
             match &merged.value {
-                Value::List(all) => all.iter().find_map(|one| one.get(name)),
-                _ => merged.get(name),
+                Value::List(all) => all.iter().find_map(|one| one.shared(name)),
+                _ => merged.shared(name),
             }
         })
     }
@@ -86,22 +107,30 @@ impl Node {
 
     /// Lists the names and values, merged ones included, each name once.
     pub fn pairs(&self) -> Vec<(&str, &Node)> {
+        self.shared_pairs().into_iter().map(|(key, value)| (key, &**value)).collect()
+    }
+
+    /// As [`Node::pairs`], to be kept.
+    pub fn shared_pairs(&self) -> Vec<(&str, &Arc<Node>)> {
         let Value::Map(pairs) = &self.value else { return Vec::new() };
-        let mut all: Vec<(&str, &Node)> = Vec::new();
+        let mut all: Vec<(&str, &Arc<Node>)> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for (key, value) in pairs {
             if &**key == "<<" {
                 let merged = match &value.value {
-                    Value::List(list) => list.iter().flat_map(|one| one.pairs()).collect(),
-                    _ => value.pairs(),
+                    Value::List(list) => list.iter().flat_map(|one| one.shared_pairs()).collect(),
+                    _ => value.shared_pairs(),
                 };
                 for (key, value) in merged {
-                    if !all.iter().any(|(known, _)| *known == key) {
+                    places.entry(key).or_insert_with(|| {
                         all.push((key, value));
-                    }
+                        all.len() - 1
+                    });
                 }
-            } else if let Some(known) = all.iter_mut().find(|(known, _)| *known == &**key) {
-                known.1 = value;
+            } else if let Some(at) = places.get(&**key) {
+                all[*at].1 = value;
             } else {
+                places.insert(key, all.len());
                 all.push((key, value));
             }
         }
@@ -197,10 +226,25 @@ struct Reader<'a> {
 struct Open {
     span: Span,
     anchor: usize,
+    merge: Merge,
     key: Option<Box<str>>,
     size: usize,
     depth: usize,
     content: Content,
+}
+
+impl Open {
+    fn new(span: Span, anchor: usize, merge: Merge, content: Content) -> Self {
+        Self { span, anchor, merge, key: None, size: 1, depth: 0, content }
+    }
+}
+
+fn merge(tag: Option<&Tag>) -> Merge {
+    match tag.map(|tag| tag.suffix.as_str()) {
+        Some("reset") => Merge::Reset,
+        Some("override") => Merge::Override,
+        _ => Merge::Usual,
+    }
 }
 
 enum Content {
@@ -223,17 +267,19 @@ impl<'a> Reader<'a> {
         let (mut event, mut span) = (first, span);
         loop {
             let done = match event {
-                Event::SequenceStart(anchor, _) => {
-                    open.push(Open { span, anchor, key: None, size: 1, depth: 0, content: Content::List(Vec::new()) });
+                Event::SequenceStart(anchor, tag) => {
+                    open.push(Open::new(span, anchor, merge(tag.as_deref()), Content::List(Vec::new())));
                     None
                 }
-                Event::MappingStart(anchor, _) => {
-                    open.push(Open { span, anchor, key: None, size: 1, depth: 0, content: Content::Map(Vec::new()) });
+                Event::MappingStart(anchor, tag) => {
+                    open.push(Open::new(span, anchor, merge(tag.as_deref()), Content::Map(Vec::new())));
                     None
                 }
                 Event::SequenceEnd | Event::MappingEnd => open.pop().map(|closed| self.close(closed)),
-                Event::Scalar(text, style, anchor, _) => {
-                    let node = Arc::new(Node::new(span, scalar(&text, style), 1, 0));
+                Event::Scalar(text, style, anchor, tag) => {
+                    let mut node = Node::new(span, scalar(&text, style), 1, 0);
+                    node.merge = merge(tag.as_deref());
+                    let node = Arc::new(node);
                     self.remember(anchor, &node);
                     Some(node)
                 }
@@ -263,7 +309,9 @@ impl<'a> Reader<'a> {
             Content::List(list) => Value::List(list),
             Content::Map(map) => Value::Map(map),
         };
-        let node = Arc::new(Node::new(closed.span, value, closed.size, closed.depth + 1));
+        let mut node = Node::new(closed.span, value, closed.size, closed.depth + 1);
+        node.merge = closed.merge;
+        let node = Arc::new(node);
         self.remember(closed.anchor, &node);
         node
     }

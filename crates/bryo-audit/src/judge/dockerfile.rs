@@ -4,7 +4,7 @@
 use bryo_build::dockerfile::{Command, Instruction};
 
 use super::startup::{self, Start};
-use super::{Setting, steps};
+use super::{Setting, resources, steps};
 use crate::bases;
 use crate::facts::dockerfile::{Base, Facts, Said, Stage};
 use crate::identity::{Part, User, Verdict};
@@ -45,7 +45,7 @@ pub fn judge(facts: &Facts, around: &Around<'_>, setting: &Setting, sink: &mut S
     sources(facts, verdict, setting, sink);
     form(facts, sink);
     frontend(facts, sink);
-    steps::judge(facts, verdict, around, sink);
+    steps::judge(facts, verdict, around, setting, sink);
     verdict
 }
 
@@ -92,13 +92,7 @@ fn said(stage: &Stage, user: &Fact<Said>, sink: &mut Sink) -> Verdict {
 /// No user in the target or below it.
 fn unsaid(facts: &Facts, stage: &Stage, around: &Around<'_>, sink: &mut Sink) -> Verdict {
     let place = &stage.place;
-    let base = match &stage.base {
-        Base::Image(image) => image.as_str(),
-        _ => facts.chain().last().and_then(|at| facts.stages.get(*at)).map_or("scratch", |bottom| match &bottom.base {
-            Base::Image(image) => image.as_str(),
-            _ => "scratch",
-        }),
-    };
+    let base = facts.base().unwrap_or("scratch");
     let known = (around.user_of)(base).or_else(|| bases::known_user(base).map(str::to_owned));
     if let Some(user) = &known
         && let Some(parsed) = User::parse(user)
@@ -230,7 +224,7 @@ fn sources(facts: &Facts, verdict: Verdict, setting: &Setting, sink: &mut Sink) 
             let severity = if matches!(tag, "" | "latest") { Severity::Medium } else { Severity::Low };
             sink.add_as(&MUTABLE_TAG, severity, &stage.place, format!("FROM {image}: {what}"));
         }
-        trusted(image, &stage.place, setting, sink);
+        resources::trusted(image, &stage.place, setting, sink);
         let final_chain = facts.chain().contains(&at);
         if let Some(twin) = bases::twin(image)
             && final_chain
@@ -238,14 +232,6 @@ fn sources(facts: &Facts, verdict: Verdict, setting: &Setting, sink: &mut Sink) 
         {
             sink.add(&UNPRIVILEGED_TWIN, &stage.place, format!("{image}: there is {twin}"));
         }
-    }
-}
-
-/// Says that an image is not from a registry on the list.
-pub fn trusted(image: &str, place: &Place, setting: &Setting, sink: &mut Sink) {
-    let registry = bases::registry(image);
-    if !setting.registries.is_empty() && !setting.registries.iter().any(|known| known == registry) {
-        sink.add(&UNTRUSTED_REGISTRY, place, format!("{registry} is not on the list"));
     }
 }
 

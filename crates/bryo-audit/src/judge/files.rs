@@ -17,22 +17,21 @@ pub fn judge(image: &Image, who: &Effective, place: &Place, setting: &Setting, s
     set_id(image, who, place, sink);
     accounts(image, place, sink);
     sudo(image, who, place, sink);
-    start(image, who, place, sink);
-    directories(image, who, place, sink);
+    super::startable::judge(image, who, place, sink);
     writable(image, who, place, sink);
     left(image, place, sink);
     keys(image, place, sink);
     repositories(image, place, sink);
-    distribution(image, place, setting, sink);
-    layers(image, place, sink);
+    super::ends::judge(image, place, setting, sink);
+    super::layers::judge(image, place, sink);
 }
 
-fn regular(image: &Image) -> impl Iterator<Item = (&String, &File)> {
+pub(super) fn regular(image: &Image) -> impl Iterator<Item = (&String, &File)> {
     image.files.iter().filter(|(_, file)| file.kind == EntryKind::File)
 }
 
 /// Names some of many.
-fn named(paths: &[&str]) -> String {
+pub(super) fn named(paths: &[&str]) -> String {
     let more = paths.len().saturating_sub(NAMED_MAX);
     let shown = paths[..paths.len().min(NAMED_MAX)].join(", ");
     if more == 0 { shown } else { format!("{shown} and {more} more") }
@@ -103,7 +102,8 @@ fn is_usual(path: &str) -> bool {
     .contains(&name)
 }
 
-fn content<'a>(image: &'a Image, path: &str) -> Option<std::borrow::Cow<'a, str>> {
+/// Returns the text of a file that was read.
+pub(super) fn content<'a>(image: &'a Image, path: &str) -> Option<std::borrow::Cow<'a, str>> {
     let (path, _) = image.find(path)?;
     Some(String::from_utf8_lossy(image.files.get(&path)?.content.as_deref()?))
 }
@@ -113,10 +113,17 @@ fn accounts(image: &Image, place: &Place, sink: &mut Sink) {
         let Some(text) = content(image, path) else { continue };
         for line in text.lines() {
             let mut fields = line.split(':');
-            if let (Some(name), Some("")) = (fields.next(), fields.next())
-                && !name.is_empty()
-            {
-                sink.add(&EMPTY_PASSWORD, place, format!("/{path}: {name} needs no password"));
+            let (name, password) = (fields.next().unwrap_or_default(), fields.next());
+            match password {
+                _ if name.is_empty() => {}
+                Some("") => sink.add(&EMPTY_PASSWORD, place, format!("/{path}: {name} needs no password")),
+                // Locked ones begin with a sign that no hash has.
+                Some(hash) if hash.starts_with(['$', '_']) || hash.len() == 13 => {
+                    let severity = if name == "root" { Severity::High } else { Severity::Medium };
+                    let what = format!("/{path}: {name} has a password, the same wherever the image runs");
+                    sink.add_as(&EMPTY_PASSWORD, severity, place, what);
+                }
+                _ => {}
             }
         }
     }
@@ -153,57 +160,6 @@ pub(crate) fn may(who: &Effective, file: &File, right: u32) -> bool {
         _ => file.mode,
     };
     bits & right == right
-}
-
-fn start(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
-    let Some(program) = image.starts().into_iter().next() else { return };
-    let Some((path, file)) = image.program(&program) else { return };
-    if file.kind == EntryKind::File && !may(who, file, 1) {
-        let evidence = format!("/{path} mode {:04o}, owner {}:{}", file.mode & 0o7777, file.uid, file.gid);
-        sink.add(&START_UNREADABLE, place, evidence);
-    }
-    if who.verdict == Verdict::NotRoot && file.kind == EntryKind::File {
-        let parent = path.rsplit_once('/').and_then(|(dir, _)| image.files.get(dir));
-        if may(who, file, 2) || u64::from(who.uid.unwrap_or(0)) == file.uid && who.uid.is_some() {
-            sink.add_as(
-                &WRITABLE_CODE,
-                Severity::High,
-                place,
-                format!("/{path}, which is started, can be changed by its user"),
-            );
-        } else if parent.is_some_and(|dir| may(who, dir, 2) && dir.mode & 0o1000 == 0) {
-            sink.add_as(
-                &WRITABLE_CODE,
-                Severity::High,
-                place,
-                format!("/{path}, which is started, can be replaced by its user"),
-            );
-        }
-    }
-}
-
-/// The directories that the image names, and who may use them.
-fn directories(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
-    let dir = image.text("WorkingDir");
-    if let Some((path, file)) = image.find(dir)
-        && !dir.is_empty()
-        && file.kind == EntryKind::Directory
-        && !may(who, file, 1)
-    {
-        sink.add(&WORKDIR_ODD, place, format!("the user may not enter /{path}"));
-    }
-    if who.verdict == Verdict::NotRoot {
-        let volumes = image.names("Volumes");
-        let closed: Vec<String> = volumes
-            .into_iter()
-            .filter_map(|volume| image.find(volume))
-            .filter(|(_, file)| !(file.gid == 0 && file.mode & 0o020 != 0 || file.mode & 0o002 != 0))
-            .map(|(path, _)| format!("/{path}"))
-            .collect();
-        if !closed.is_empty() {
-            sink.add(&ANY_UID, place, closed.join(", "));
-        }
-    }
 }
 
 fn writable(image: &Image, who: &Effective, place: &Place, sink: &mut Sink) {
@@ -287,26 +243,40 @@ fn keys(image: &Image, place: &Place, sink: &mut Sink) {
     let removed = image.removed.iter().map(|(path, file)| (path, file, ", taken away in a later layer"));
     let all = image.files.iter().map(|(path, file)| (path, file, ""));
     for (path, file, state) in all.chain(removed) {
-        let Some(content) = file.content.as_deref() else { continue };
-        let text = String::from_utf8_lossy(content);
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let why = secrets::looks_secret(&text).or_else(|| {
-            let pairs = matches!(name, ".env" | ".npmrc" | ".pypirc" | ".netrc" | "credentials");
-            let lines = text.lines().filter_map(|line| line.split_once('='));
-            let found = lines.into_iter().find_map(|(name, value)| secrets::is_secret(name.trim(), value.trim()));
-            found.filter(|_| pairs)
-        });
         // Keys that a package's own tests or documents have.
-        let shipped = path.starts_with("usr/share/") || path.contains("/test");
-        if let Some(why) = why.filter(|_| !shipped) {
-            secrets::add(
-                sink,
-                Severity::Critical,
-                place,
-                &format!("/{path} in layer {}", file.layer + 1),
-                &format!("{why}{state}"),
-            );
+        if path.starts_with("usr/share/") || path.contains("/test") {
+            continue;
         }
+        let name = format!("/{path} in layer {}", file.layer + 1);
+        if secrets::is_key_store(path) && file.kind == EntryKind::File {
+            secrets::add(sink, Severity::Medium, place, &name, &format!("a store of keys{state}"));
+        }
+        let Some(content) = file.content.as_deref() else { continue };
+        if let Some(why) = in_file(path, &String::from_utf8_lossy(content)) {
+            secrets::add(sink, Severity::Critical, place, &name, &format!("{why}{state}"));
+        }
+    }
+}
+
+/// Tells what of a file is a secret.
+fn in_file(path: &str, text: &str) -> Option<&'static str> {
+    if let Some(why) = secrets::looks_secret(text) {
+        return Some(why);
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match name {
+        ".env" | ".npmrc" | ".pypirc" | "credentials" | ".my.cnf" => {
+            let mut lines = text.lines().filter_map(|line| line.split_once('='));
+            lines.find_map(|(name, value)| secrets::is_secret(name.trim(), value.trim()))
+        }
+        ".netrc" => text.split_whitespace().any(|word| word == "password").then_some("it has a password"),
+        ".pgpass" => text.lines().any(|line| line.matches(':').count() >= 4).then_some("it has a password"),
+        "config.json" => text.contains("\"auth\"").then_some("it has a login of a registry"),
+        "config" | "kubeconfig" => {
+            ["client-key-data:", "token:", "password:"].iter().any(|key| text.contains(key)).then_some("it has a login")
+        }
+        ".vault-token" => Some("it is a token"),
+        _ => None,
     }
 }
 
@@ -321,73 +291,5 @@ fn repositories(image: &Image, place: &Place, sink: &mut Sink) {
         if let Some(line) = bad {
             sink.add(&UNVERIFIED, place, format!("/{path}: {line}"));
         }
-    }
-}
-
-/// When releases get their last security update.
-const ENDS: [(&str, &str, &str); 30] = [
-    ("debian", "8", "2020-06-30"),
-    ("debian", "9", "2022-06-30"),
-    ("debian", "10", "2024-06-30"),
-    ("debian", "11", "2026-08-31"),
-    ("debian", "12", "2028-06-30"),
-    ("ubuntu", "14.04", "2019-04-25"),
-    ("ubuntu", "16.04", "2021-04-30"),
-    ("ubuntu", "18.04", "2023-05-31"),
-    ("ubuntu", "20.04", "2025-05-31"),
-    ("ubuntu", "22.04", "2027-06-01"),
-    ("ubuntu", "23.04", "2024-01-25"),
-    ("ubuntu", "23.10", "2024-07-11"),
-    ("ubuntu", "24.10", "2025-07-10"),
-    ("alpine", "3.14", "2023-05-01"),
-    ("alpine", "3.15", "2023-11-01"),
-    ("alpine", "3.16", "2024-05-23"),
-    ("alpine", "3.17", "2024-11-22"),
-    ("alpine", "3.18", "2025-05-09"),
-    ("alpine", "3.19", "2025-11-01"),
-    ("alpine", "3.20", "2026-04-01"),
-    ("alpine", "3.21", "2026-11-01"),
-    ("centos", "6", "2020-11-30"),
-    ("centos", "7", "2024-06-30"),
-    ("centos", "8", "2021-12-31"),
-    ("fedora", "38", "2024-05-21"),
-    ("fedora", "39", "2024-11-26"),
-    ("fedora", "40", "2025-05-13"),
-    ("fedora", "41", "2025-12-15"),
-    ("amzn", "2018.03", "2023-12-31"),
-    ("amzn", "2", "2026-06-30"),
-];
-
-fn distribution(image: &Image, place: &Place, setting: &Setting, sink: &mut Sink) {
-    let Some(text) = content(image, "etc/os-release").or_else(|| content(image, "usr/lib/os-release")) else { return };
-    let field = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
-    };
-    let (id, version) = (field("ID"), field("VERSION_ID"));
-    let fits = |known: &str| version == known || version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
-    // Of two that fit the longer name is the release's.
-    let release =
-        ENDS.iter().filter(|(name, known, _)| *name == id && fits(known)).max_by_key(|(_, known, _)| known.len());
-    if let Some((_, _, end)) = release
-        && *end < setting.today.as_str()
-    {
-        sink.add(&END_OF_LIFE, place, format!("{id} {version}: no updates since {end}"));
-    }
-}
-
-fn layers(image: &Image, place: &Place, sink: &mut Sink) {
-    let miners = ["xmrig", "cpuminer", "minerd", "ethminer", "cgminer", "kinsing", "kdevtmpfsi", "xmr-stak", "t-rex"];
-    for (path, _) in regular(image).filter(|(path, _)| miners.contains(&path.rsplit('/').next().unwrap_or_default())) {
-        sink.add_as(&ODD_LAYERS, Severity::High, place, format!("/{path} has the name of a miner"));
-    }
-    let large: Vec<&str> = image
-        .removed
-        .iter()
-        .filter(|(_, file)| file.kind == EntryKind::File && file.size > (10 << 20))
-        .map(|(path, _)| path.as_str())
-        .collect();
-    if !large.is_empty() {
-        sink.add_as(&ODD_LAYERS, Severity::Low, place, format!("added and taken away again: {}", named(&large)));
     }
 }

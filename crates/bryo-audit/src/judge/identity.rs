@@ -51,7 +51,7 @@ pub fn judge(workload: &Workload, sink: &mut Sink) {
     ids(workload, &who, sink);
     groups(workload, sink);
     mapped(workload, &who, sink);
-    running(workload, &who, sink);
+    super::running::judge(workload, &who, sink);
     image(workload, &who, sink);
 }
 
@@ -79,13 +79,14 @@ fn said(workload: &Workload, who: &Who, sink: &mut Sink) {
 }
 
 fn unsaid(workload: &Workload, who: &Who, sink: &mut Sink) {
-    if who.verdict == Verdict::NotRoot || workload.built {
+    if who.verdict == Verdict::NotRoot || workload.built && workload.image_user.is_none() {
         return;
     }
     let known = workload.platform != Platform::Compose || workload.image_user.is_some();
     let severity = if known { NO_USER.severity } else { Severity::Medium };
     let evidence = match &workload.image {
         Some(image) if !known => format!("no user is set, and that of {} is not known", image.value),
+        _ if workload.built => "no user is set, neither here nor by the Dockerfile it is built from".to_owned(),
         _ => "no user is set: it runs as root".to_owned(),
     };
     sink.add_as(&NO_USER, severity, &workload.place(), evidence);
@@ -135,11 +136,7 @@ fn mapped(workload: &Workload, who: &Who, sink: &mut Sink) {
     }
     let is_root = who.verdict == Verdict::Root;
     match &workload.process {
-        Some(process) if process.root_is == Some(0) => {
-            let severity = if process.host_uid == 0 { Severity::Critical } else { Severity::Medium };
-            let evidence = format!("root inside is root of the host; the process is uid {} there", process.host_uid);
-            sink.add_as(&ROOT_IS_HOST_ROOT, severity, &workload.place(), evidence);
-        }
+        // The kernel's word is judged beside the other processes.
         Some(_) => {}
         None if workload.platform == Platform::Bundle && is_root && !workload.in_user_namespace() => {
             sink.add(&ROOT_IS_HOST_ROOT, &workload.place(), "uid 0 and no user namespace");
@@ -158,33 +155,6 @@ fn mapped(workload: &Workload, who: &Who, sink: &mut Sink) {
         let severity = if safe { Severity::Low } else { Severity::Medium };
         let place = workload.own_users.as_ref().map_or_else(|| workload.place(), |fact| fact.place.clone());
         sink.add_as(&USER_NAMESPACE, severity, &place, "hostUsers is not false");
-    }
-}
-
-/// What the kernel says, against what was said.
-fn running(workload: &Workload, who: &Who, sink: &mut Sink) {
-    if let Some(process) = &workload.process {
-        let place = workload.place();
-        let said = who.uid.and_then(|uid| u32::try_from(uid).ok());
-        let other = match (process.uid, said) {
-            (Some(0), _) if who.verdict != Verdict::Root => Some("is root, and was not meant to be".to_owned()),
-            (Some(is), Some(said)) if is != said => Some(format!("is uid {is}, and was meant to be {said}")),
-            _ => None,
-        };
-        if let Some(what) = other {
-            sink.add(&PROCESS_ROOT, &place, format!("the first process {what}"));
-        } else if process.host_uid == 0 {
-            sink.add(&PROCESS_ROOT, &place, "the first process is root of the host");
-        }
-    }
-    if who.verdict == Verdict::NotRoot {
-        for user in &workload.execs {
-            let root = User::parse(user)
-                .is_none_or(|user| matches!(user.user, Part::Id(0)) || user.user == Part::Name("root".into()));
-            if root && !user.is_empty() {
-                sink.add(&EXEC_AS_ROOT, &workload.place(), format!("exec as {user:?}"));
-            }
-        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::dockerfile::is_system;
 use super::startup::{self, Start};
-use super::{Setting, files, secrets};
+use super::{Setting, files, resources, secrets, steps};
+use crate::bases;
 use crate::facts::image::Image;
 use crate::identity::{Effective, POWERFUL_GROUPS, Part, User, Verdict};
 use crate::model::{Place, Severity, Sink};
@@ -28,6 +29,7 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
         sink.add(&HEALTHCHECK, &place, "no health check");
     }
     history(image, file, sink);
+    origin(image, &who, &place, setting, sink);
     if image.has_files {
         files::judge(image, &who, &place, setting, sink);
     }
@@ -35,7 +37,7 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
 }
 
 /// Reads a script of the image by the name that it is started by.
-fn script(image: &Image, path: &str) -> Option<String> {
+pub(super) fn script(image: &Image, path: &str) -> Option<String> {
     let (_, file) = image.program(path)?;
     let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
     text.starts_with("#!").then(|| text.to_owned())
@@ -76,6 +78,25 @@ fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {
         }
     }
     who
+}
+
+/// Where the image comes from, by its name and by the label for what it stands on.
+fn origin(image: &Image, who: &Effective, place: &Place, setting: &Setting, sink: &mut Sink) {
+    if let Some(name) = &image.reference {
+        resources::trusted(name, place, setting, sink);
+        if let Some(twin) = bases::twin(name).filter(|_| who.verdict != Verdict::NotRoot) {
+            sink.add(&UNPRIVILEGED_TWIN, place, format!("{name}: there is {twin}"));
+        }
+    }
+    let base = image.config["config"]["Labels"]["org.opencontainers.image.base.name"].as_str();
+    if let Some(base) = base.filter(|base| !base.is_empty() && *base != "scratch") {
+        let digest = image.config["config"]["Labels"]["org.opencontainers.image.base.digest"].as_str();
+        if digest.is_none_or(str::is_empty) && !bases::is_pinned(base) {
+            let what = format!("it stands on {base}, and no digest says which one that was");
+            sink.add_as(&MUTABLE_TAG, Severity::Low, place, what);
+        }
+        resources::trusted(base, place, setting, sink);
+    }
 }
 
 /// Tells whom a user setting makes of a process of an image.
@@ -140,6 +161,12 @@ fn history(image: &Image, file: &Arc<str>, sink: &mut Sink) {
     for (at, step) in steps.into_iter().flatten().enumerate() {
         let place = Place { file: Arc::clone(file), line: 0, column: 0 };
         let by = step["created_by"].as_str().unwrap_or_default();
+        // What stands behind the shell is the script, without quotes.
+        let script = by.split_once("/bin/sh -c ").map_or(by, |(_, script)| script);
+        let commands = crate::shell::commands(script);
+        if let Some(command) = commands.iter().find(|command| steps::updates_alone(command, &commands)) {
+            sink.add(&UPDATE_ALONE, &place, format!("history step {}: {}", at + 1, command.shown()));
+        }
         // Builders write `|n NAME=value ... command` for arguments.
         let arguments = by.split_whitespace().filter_map(|word| word.split_once('='));
         let named =

@@ -4,12 +4,16 @@
 pub mod cluster;
 pub mod confinement;
 pub mod dockerfile;
+mod ends;
 pub mod files;
 pub mod identity;
 pub mod image;
+mod layers;
 pub mod pods;
 pub mod resources;
+mod running;
 pub mod secrets;
+mod startable;
 pub mod startup;
 pub mod steps;
 

@@ -9,7 +9,7 @@ use super::confinement::{is_baseline_capability, is_safe_sysctl, is_selinux_type
 use super::identity::who;
 use crate::facts::workload::{Namespace, Workload};
 use crate::identity::{Part, User, Verdict};
-use crate::model::{Fact, Severity, Sink};
+use crate::model::{Fact, Sink};
 use crate::rules::*;
 
 /// Judges a pod, or one of its containers.
@@ -103,6 +103,10 @@ fn pod(pod: &Workload, setting: &Setting, sink: &mut Sink) {
     if let Some(place) = &pod.host_aliases {
         sink.add(&HOST_ALIASES, place, "hostAliases");
     }
+    // Taken back where a policy is found that selects it.
+    if !pod.has_host(Namespace::Network) {
+        sink.add(&DEFAULT_NETWORK, &pod.place(), "no NetworkPolicy that was audited lets only somebody in");
+    }
 }
 
 fn container(made: &Workload, setting: &Setting, sink: &mut Sink) {
@@ -184,11 +188,18 @@ fn names(made: &Workload, pod: &Workload, sink: &mut Sink) {
             sink.add(&LOW_PORT, &port.place, format!("containerPort: {number}"));
         }
     }
-    if let (Some(policy), Some(image)) = (&made.pull_policy, &made.image)
-        && policy.value == "Never"
-        && !crate::bases::is_pinned(&image.value)
-    {
-        sink.add_as(&PULL_POLICY, Severity::Info, &policy.place, format!("imagePullPolicy: {}", policy.value));
+    pulled(made, sink);
+}
+
+/// A tag that is not asked for again may be another image on every node. Without a policy `latest` is asked for.
+fn pulled(made: &Workload, sink: &mut Sink) {
+    let Some(image) = made.image.as_ref().filter(|image| !crate::bases::is_pinned(&image.value)) else { return };
+    let latest = matches!(crate::bases::split(&image.value).1, "" | "latest");
+    match &made.pull_policy {
+        Some(policy) if policy.value == "Always" => {}
+        Some(policy) => sink.add(&PULL_POLICY, &policy.place, format!("imagePullPolicy: {}", policy.value)),
+        None if latest => {}
+        None => sink.add(&PULL_POLICY, &image.place, "imagePullPolicy is IfNotPresent where it is not set"),
     }
 }
 

@@ -5,18 +5,23 @@ use super::startup::{self, Start};
 use super::{Setting, secrets};
 use crate::bases;
 use crate::facts::workload::{Platform, Workload};
-use crate::model::Sink;
+use crate::model::{Place, Sink};
 use crate::rules::*;
 
 /// Judges limits, networks, images and what is run.
 pub fn judge(workload: &Workload, setting: &Setting, sink: &mut Sink) {
     secrets::environment(workload, sink);
+    for lifted in &workload.lifted {
+        sink.add(&ULIMITS, &lifted.place, &*lifted.value);
+    }
+    for image in &workload.image_volumes {
+        named(&image.value, &image.place, setting, sink);
+    }
     if workload.is_pod {
         return;
     }
     limits(workload, sink);
     image(workload, setting, sink);
-    changes(workload, sink);
     let who = super::identity::who(workload);
     for command in &workload.commands {
         let start = Start { words: &command.value, place: &command.place, root: who.verdict, scripts: &|_| None };
@@ -24,9 +29,6 @@ pub fn judge(workload: &Workload, setting: &Setting, sink: &mut Sink) {
     }
     for fact in &workload.unresolved {
         sink.add(&UNRESOLVED, &fact.place, &*fact.value);
-    }
-    for warning in &workload.not_enforced {
-        sink.add(&NOT_ENFORCED, &workload.place(), &**warning);
     }
 }
 
@@ -45,9 +47,6 @@ fn limits(workload: &Workload, sink: &mut Sink) {
     }
     if !workload.pids {
         sink.add(&PIDS, &place, "processes are not limited");
-    }
-    for lifted in &workload.lifted {
-        sink.add(&ULIMITS, &lifted.place, &*lifted.value);
     }
     for mount in workload.mounts.iter().filter(|mount| mount.unbounded) {
         sink.add(&ULIMITS, &mount.place, format!("{}: a tmpfs without a size", mount.target));
@@ -79,40 +78,33 @@ fn limits(workload: &Workload, sink: &mut Sink) {
     for port in workload.ports.iter().filter(|port| port.inside == Some(22)) {
         sink.add(&SSHD, &port.place, "port 22");
     }
+    // The address at which Docker's daemon obeys everybody.
+    for port in workload.ports.iter().filter(|port| port.inside == Some(2375)) {
+        sink.add(&ENGINE_SOCKET, &port.place, "port 2375: an engine's API without a password");
+    }
 }
 
 fn image(workload: &Workload, setting: &Setting, sink: &mut Sink) {
-    let Some(image) = &workload.image else { return };
-    if !workload.pinned && !workload.built && !bases::is_pinned(&image.value) {
-        sink.add(&MUTABLE_TAG, &image.place, format!("image {}", image.value));
-    }
-    let registry = bases::registry(&image.value);
-    let trusted = setting.registries.is_empty() || setting.registries.iter().any(|known| known == registry);
-    if !trusted && !workload.built {
-        sink.add(&UNTRUSTED_REGISTRY, &image.place, format!("{registry} is not on the list"));
+    let Some(image) = workload.image.as_ref().filter(|_| !workload.built) else { return };
+    if workload.pinned {
+        trusted(&image.value, &image.place, setting, sink);
+    } else {
+        named(&image.value, &image.place, setting, sink);
     }
 }
 
-/// Directories that programs are in.
-const PROGRAMS: [&str; 8] =
-    ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/local/bin/", "/lib/", "/usr/lib/", "/opt/"];
-
-/// What was changed since the container was made.
-fn changes(workload: &Workload, sink: &mut Sink) {
-    let databases = ["/var/lib/dpkg/status", "/lib/apk/db/installed", "/var/lib/rpm/", "/usr/lib/sysimage/rpm/"];
-    let place = workload.place();
-    let packages = |path: &str| {
-        databases.iter().any(|known| path.starts_with(known))
-            || path.contains("/site-packages/")
-            || path.contains("/node_modules/")
-    };
-    if let Some((_, path)) = workload.changes.iter().find(|(_, path)| packages(path)) {
-        sink.add(&INSTALLED_WHILE_RUNNING, &place, format!("{path} was changed"));
+/// Judges the name of an image: whether it names one image, and of a registry that is trusted.
+pub fn named(image: &str, place: &Place, setting: &Setting, sink: &mut Sink) {
+    if !bases::is_pinned(image) {
+        sink.add(&MUTABLE_TAG, place, format!("image {image}"));
     }
-    let programs = |path: &str| PROGRAMS.iter().any(|dir| path.starts_with(dir)) && !packages(path);
-    let changed: Vec<&str> =
-        workload.changes.iter().map(|(_, path)| path.as_str()).filter(|path| programs(path)).collect();
-    if let Some(first) = changed.first() {
-        sink.add(&CHANGED_PROGRAMS, &place, format!("{first} and {} more were changed", changed.len() - 1));
+    trusted(image, place, setting, sink);
+}
+
+/// Says that an image is not from a registry on the list.
+pub fn trusted(image: &str, place: &Place, setting: &Setting, sink: &mut Sink) {
+    let registry = bases::registry(image);
+    if !setting.registries.is_empty() && !setting.registries.iter().any(|known| known == registry) {
+        sink.add(&UNTRUSTED_REGISTRY, place, format!("{registry} is not on the list"));
     }
 }

@@ -62,6 +62,9 @@ pub fn judge(start: &Start<'_>, sink: &mut Sink) {
         if let Some(what) = installs(&command) {
             sink.add(&INSTALLS_AT_START, start.place, shown(&format!("{what}: {text}")));
         }
+        if let Some((name, why)) = super::secrets::of_command(&command) {
+            super::secrets::add(sink, Severity::Critical, start.place, &shown(&name), why);
+        }
         if let Some(what) = unverified(&command) {
             sink.add(&UNVERIFIED, start.place, shown(&format!("{what}: {text}")));
         }

@@ -4,24 +4,39 @@
 use bryo_build::dockerfile::{Copy, Instruction, Source};
 
 use super::dockerfile::Around;
-use super::{secrets, startup};
+use super::{Setting, resources, secrets, startup};
 use crate::bases;
-use crate::facts::dockerfile::{Done, Facts, Stage};
+use crate::facts::dockerfile::{Base, Done, Facts, Stage};
 use crate::identity::Verdict;
 use crate::model::{Place, Severity, Sink};
 use crate::rules::*;
 use crate::shell::Simple;
 
 /// Judges the instructions of all stages; what only the result has, of those that it stands on.
-pub fn judge(facts: &Facts, verdict: Verdict, around: &Around<'_>, sink: &mut Sink) {
+pub fn judge(facts: &Facts, verdict: Verdict, around: &Around<'_>, setting: &Setting, sink: &mut Sink) {
     let chain = facts.chain();
     for (at, stage) in facts.stages.iter().enumerate() {
         let in_result = chain.contains(&at);
         for done in &stage.steps {
             match &done.step.instruction {
-                Instruction::Run(_) => run(facts, done, in_result.then_some(verdict), sink),
+                Instruction::Run(made) => {
+                    run(facts, done, in_result.then_some(verdict), sink);
+                    for from in
+                        made.mounts.iter().filter_map(|mount| mount.split(',').find_map(|w| w.strip_prefix("from=")))
+                    {
+                        elsewhere(facts, from, &format!("RUN --mount=from={from}"), &done.place, setting, sink);
+                    }
+                }
                 Instruction::Copy(copy) => {
-                    self::copy(facts, stage, copy, done, in_result.then_some(verdict), around, sink)
+                    self::copy(stage, copy, done, in_result.then_some(verdict), around, sink);
+                    if let Some(from) = &copy.from {
+                        elsewhere(facts, from, &format!("COPY --from={from}"), &done.place, setting, sink);
+                    }
+                    let nowhere = stage.workdir.is_none() && !matches!(stage.base, Base::Stage(_));
+                    if nowhere && !copy.destination.starts_with(['/', '$']) && in_result {
+                        let what = format!("COPY to {}, which is relative, and no WORKDIR is set", copy.destination);
+                        sink.add(&WORKDIR_ODD, &done.place, what);
+                    }
                 }
                 Instruction::Env(pairs) => {
                     for (name, value) in pairs {
@@ -47,6 +62,17 @@ pub fn judge(facts: &Facts, verdict: Verdict, around: &Around<'_>, sink: &mut Si
             }
         }
     }
+}
+
+/// What is taken from an image that is no stage.
+fn elsewhere(facts: &Facts, from: &str, what: &str, place: &Place, setting: &Setting, sink: &mut Sink) {
+    if facts.find(from).is_some() || from.contains('$') {
+        return;
+    }
+    if !bases::is_pinned(from) {
+        sink.add(&UNTRUSTED_REGISTRY, place, format!("{what}: an image, and not by its digest"));
+    }
+    resources::trusted(from, place, setting, sink);
 }
 
 /// A secret of a stage that is thrown away is still in the builder's cache.
@@ -91,6 +117,9 @@ fn run(facts: &Facts, done: &Done, result: Option<Verdict>, sink: &mut Sink) {
         if let Some(why) = startup::unverified(command) {
             sink.add(&UNVERIFIED, &at_line(), format!("{why}: {}", command.shown()));
         }
+        if let Some((name, why)) = secrets::of_command(command) {
+            secrets::add(sink, Severity::Critical, &at_line(), &name, why);
+        }
         if command
             .assignments
             .iter()
@@ -115,6 +144,14 @@ fn run(facts: &Facts, done: &Done, result: Option<Verdict>, sink: &mut Sink) {
     }
 }
 
+/// Tells whether a command fetches lists of packages, and none of its step installs from them.
+pub(super) fn updates_alone(command: &Simple, all: &[Simple]) -> bool {
+    let manager = |of: &Simple| matches!(of.program(), "apt" | "apt-get" | "aptitude" | "apk");
+    let verb = |of: &Simple| of.operands().next().unwrap_or_default().to_owned();
+    let installs = |other: &Simple| manager(other) && !matches!(&*verb(other), "update" | "clean" | "autoremove");
+    manager(command) && verb(command) == "update" && !all.iter().any(installs)
+}
+
 /// What package managers are told.
 fn packages(command: &Simple, all: &[Simple], done: &Done, place: &dyn Fn() -> Place, sink: &mut Sink) {
     let program = command.program();
@@ -130,13 +167,7 @@ fn packages(command: &Simple, all: &[Simple], done: &Done, place: &dyn Fn() -> P
     if upgrades {
         sink.add(&DIST_UPGRADE, &place(), command.shown());
     }
-    let lists = matches!(program, "apt" | "apt-get" | "aptitude" | "apk") && verb == "update";
-    let installs = |other: &Simple| {
-        let verb = other.operands().next().unwrap_or_default();
-        matches!(other.program(), "apt" | "apt-get" | "aptitude" | "apk")
-            && !matches!(verb, "update" | "clean" | "autoremove")
-    };
-    if lists && !all.iter().any(installs) {
+    if updates_alone(command, all) {
         sink.add(&UPDATE_ALONE, &place(), command.shown());
     }
     let from_lists = matches!(program, "apt" | "apt-get") && verb == "install";
@@ -252,6 +283,10 @@ fn permissions(command: &Simple, who: Verdict, place: &dyn Fn() -> Place, sink: 
         "setcap" if !command.has(&["-r"]) => sink.add(&FILE_CAPABILITIES, &place(), text),
         "sudo" | "doas" => sink.add_as(&SUDO, Severity::Medium, &place(), text),
         "visudo" => sink.add_as(&SUDO, severity, &place(), text),
+        "chpasswd" => sink.add(&EMPTY_PASSWORD, &place(), "chpasswd: the password is the same wherever the image runs"),
+        "usermod" | "useradd" if command.has(&["-p", "--password"]) => {
+            sink.add(&EMPTY_PASSWORD, &place(), format!("{}: a password that the image has", command.program()));
+        }
         "passwd" if command.has(&["-d", "--delete"]) => sink.add(&EMPTY_PASSWORD, &place(), text),
         "usermod" | "adduser" | "addgroup" if powerful(command) => sink.add_as(&SUDO, severity, &place(), text),
         _ if command.outputs.iter().any(|path| path.starts_with("/etc/sudoers")) => {
@@ -327,15 +362,7 @@ fn all_write(command: &Simple) -> bool {
     })
 }
 
-fn copy(
-    facts: &Facts,
-    stage: &Stage,
-    copy: &Copy,
-    done: &Done,
-    result: Option<Verdict>,
-    around: &Around<'_>,
-    sink: &mut Sink,
-) {
+fn copy(stage: &Stage, copy: &Copy, done: &Done, result: Option<Verdict>, around: &Around<'_>, sink: &mut Sink) {
     let place = &done.place;
     for source in &copy.sources {
         let Source::Path(path) = source else { continue };
@@ -352,10 +379,6 @@ fn copy(
         }
     }
     if let Some(from) = &copy.from {
-        let external = facts.find(from).is_none() && !from.contains('$');
-        if external && !bases::is_pinned(from) {
-            sink.add(&UNTRUSTED_REGISTRY, place, format!("COPY --from={from}: an image, and not by its digest"));
-        }
         let root = copy.sources == [Source::Path("/".to_owned())] && copy.destination == "/";
         if root && result.is_some() {
             sink.add(&WHOLE_STAGE, place, format!("COPY --from={from} / /"));
@@ -387,10 +410,9 @@ fn owned(stage: &Stage, copy: &Copy, who: Verdict, place: &Place, sink: &mut Sin
 /// Files of the context that do not belong into an image.
 fn local(path: &str, place: &Place, in_result: bool, around: &Around<'_>, sink: &mut Sink) {
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let key = ["id_rsa", "id_ed25519", "id_ecdsa", ".npmrc", ".pypirc", ".netrc", "credentials"].contains(&name)
-        || name.ends_with(".pem") && name.contains("key")
-        || name.ends_with(".key");
-    if key {
+    // A certificate has this ending too.
+    let certificate = name.ends_with(".pem") && !name.contains("key");
+    if secrets::is_key_file(path) && name != ".env" && !certificate {
         let severity = if in_result { Severity::Critical } else { Severity::High };
         secrets::add(sink, severity, place, path, "a file that keys are in is copied");
     }

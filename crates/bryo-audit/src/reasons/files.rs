@@ -73,7 +73,8 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
     found
 }
 
-fn is_state(path: &str) -> bool {
+/// Tells whether a directory is one of a service's state.
+pub(crate) fn is_state(path: &str) -> bool {
     let Some((parent, _)) = path.rsplit_once('/') else { return false };
     PARENTS.contains(&parent) && !PACKAGES.iter().any(|dir| dir.strip_prefix('/') == Some(path))
 }

@@ -14,6 +14,7 @@ mod user;
 use bryo_image::members::Entry;
 use serde::Serialize;
 
+pub(crate) use files::is_state;
 pub use start::{Call, drops};
 pub use taken::taken_out;
 

@@ -28,8 +28,8 @@ rules! {
     HOST_PROCESS = "BRYO-079" High Some(Baseline); "K"; "A process of the Windows host"; "PSS-windowsHostProcess KSV-0103"; "remove hostProcess";
     DEVICES = "BRYO-080" High None; "RC"; "A device of the host"; "CIS-5.18"; "remove it";
     PROPAGATION = "BRYO-081" Medium None; "RKC"; "Mounts made inside appear outside"; "CIS-5.20"; "private propagation";
-    USER_NAMESPACE = "BRYO-082" Medium None; "KC"; "No user namespace"; "CIS-5.31"; "hostUsers: false; do not set userns_mode: host";
-    NOT_ENFORCED = "BRYO-083" Info None; "R"; "A limit was asked for and is not in force"; ""; "delegate the cgroup's controllers to the user";
+    USER_NAMESPACE = "BRYO-082" Medium None; "RKC"; "No user namespace, one whose ids are somebody else's too, or one made inside"; "CIS-5.31"; "hostUsers: false; no userns_mode: host; ranges of one's own in /etc/subuid";
+    NOT_ENFORCED = "BRYO-083" Info None; "R"; "What was asked for is not in force"; ""; "delegate the cgroup's controllers to the user; bryo doctor";
     BUILD_PRIVILEGES = "BRYO-084" High None; "D"; "A build step wants privileges, the host's network, a device or a foreign frontend"; ""; "remove the flag";
     ADDED_CAPABILITIES = "BRYO-101" Medium Some(Restricted); "RKC"; "A capability besides NET_BIND_SERVICE is added"; "PSS-capabilities_restricted KSV-0022"; "add nothing but NET_BIND_SERVICE";
     SECCOMP_UNSET = "BRYO-102" Medium Some(Restricted); "K"; "No filter of system calls is asked for"; "PSS-seccompProfile_restricted KSV-0030 KSV-0104"; "seccompProfile.type: RuntimeDefault";

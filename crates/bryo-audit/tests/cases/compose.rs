@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Cases of Compose files: what stands in a service.
 
-use super::{Case, check, of_kind};
+use bryo_audit::{Auditor, Outcome};
+
+use super::{Case, check, numbers, of_kind};
 
 pub const CASES: &[Case] = &[
     (1, "{image: a}", "{image: a, user: '10001:10001'}"),
@@ -52,8 +54,77 @@ pub const CASES: &[Case] = &[
     (90, "{image: a, network_mode: bridge}", "{image: a}"),
     (98, "{image: a, user: '${U}'}", "{image: a, user: '${U:-10001}'}"),
     (98, "{extends: {service: x, file: y.yml}}", "{extends: b}"),
+    (17, "{image: a, group_add: [docker]}", "{image: a, group_add: [staff]}"),
+    (53, "{image: a, command: [x, '--password=hunter2']}", "{image: a, command: [x, '--password=$$PASS']}"),
+    (53, "{image: a, labels: {x.token: abc123}}", "{image: a, labels: {x.name: abc123}}"),
+    (53, "{build: {context: ., args: {NPM_TOKEN: abc123}}}", "{build: {context: ., args: {NODE: '20'}}}"),
+    (74, "{image: a, ports: ['127.0.0.1:2375:2375']}", "{image: a, ports: ['127.0.0.1:2376:2376']}"),
+    (88, "{image: a, tmpfs: /x}", "{image: a, tmpfs: ['/x:size=1m']}"),
+    (88, "{image: a, shm_size: 2gb}", "{image: a, shm_size: 64m}"),
+    (
+        88,
+        "{image: a, logging: {driver: json-file}}",
+        "{image: a, logging: {driver: json-file, options: {max-size: 10m}}}",
+    ),
     (104, "{image: a, ports: ['80:80']}", "{image: a, ports: ['127.0.0.1:80:80']}"),
 ];
+
+/// Writes files and audits what is named of them: the directory, or one file.
+fn of_files(files: &[(&str, &str)], named: &str) -> Vec<Outcome> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    Auditor::default().path(&dir.path().join(named))
+}
+
+/// The user of a service is that of the Dockerfile that it is built from, with the build's own arguments and stage.
+#[test]
+fn who_runs_what_is_built_is_known() {
+    let dockerfile = "ARG U=0\nFROM a AS low\nARG U\nUSER ${U}:${U}\nFROM a AS high\n";
+    for (build, verdict) in [
+        ("build: app", "root"),
+        ("build: {context: app, target: low}", "root"),
+        ("build: {context: app, target: low, args: {U: '10001'}}", "not root"),
+        ("build: {context: app, dockerfile: ../other/D}", "not root"),
+        ("build: {dockerfile_inline: \"FROM a\\nUSER 10001:10001\\n\"}", "not root"),
+        ("build: elsewhere", "unproven"),
+        ("build: https://example.com/x.git", "unproven"),
+        ("build: app\n    user: '10001:10001'", "not root"),
+        ("build: {context: app, dockerfile: ../other/D}\n    user: '0'", "root"),
+    ] {
+        let text = format!("services:\n  s:\n    {build}\n");
+        let files =
+            [("compose.yaml", &*text), ("app/Dockerfile", dockerfile), ("other/D", "FROM a\nUSER 10001:10001\n")];
+        let outcome = of_files(&files, "compose.yaml").remove(0);
+        assert_eq!(outcome.subjects[0].verdict, verdict, "{build}: {:?}", outcome.findings);
+        // What is not here is said.
+        assert_eq!(numbers(&outcome).contains(&98), verdict == "unproven", "{build}");
+        assert_eq!(numbers(&outcome).contains(&20), build.contains("user: '0'"), "{build}");
+        assert_eq!(numbers(&outcome).contains(&1), verdict == "root" && !build.contains("user"), "{build}");
+    }
+}
+
+#[test]
+fn an_override_is_judged_once_and_with_its_base() {
+    let files = [
+        ("compose.yaml", "services:\n  a: {image: a, user: '10001:10001'}\n"),
+        ("compose.override.yaml", "services:\n  a: {privileged: true}\n"),
+        ("sub/compose.yml", "services:\n  b: {extends: {file: ../base/base.yml, service: x}}\n"),
+        ("base/base.yml", "services:\n  x: {image: b, user: root}\n"),
+    ];
+    let outcomes = of_files(&files, "");
+    let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.target.rsplit('/').next().unwrap()).collect();
+    assert_eq!(names, ["base.yml", "compose.yaml", "compose.yml"]);
+    let privileged = outcomes[1].findings.iter().find(|finding| finding.rule.id == "BRYO-059").unwrap();
+    assert!(privileged.place.file.ends_with("/compose.override.yaml") && privileged.place.line == 2);
+    assert!(numbers(&outcomes[2]).contains(&10) && !numbers(&outcomes[2]).contains(&98));
+    // A file that was named has its own directory and nothing above.
+    let alone = of_files(&files, "sub/compose.yml").remove(0);
+    assert!(numbers(&alone).contains(&98) && !numbers(&alone).contains(&10));
+}
 
 #[test]
 fn cases_of_compose_files() {

@@ -28,6 +28,20 @@ fn anything_ends_soon() {
         "apiVersion: v1\nkind: List\nitems: [5, null, {kind: List, items: [{}]}]\n".to_owned(),
         "apiVersion: v1\nkind: Pod\nspec: {containers: [{ports: x, env: 5, securityContext: [], volumeMounts: {}}]}\n"
             .to_owned(),
+        "services:\n  a: {image: a, environment: {".to_owned()
+            + &(0..60_000).map(|n| format!("K{n}: v, ")).collect::<String>()
+            + "}}\n",
+        "services:\n".to_owned() + &(0..5000).map(|n| format!("  a{n}: {{extends: a{}}}\n", n + 1)).collect::<String>(),
+        (0..2000)
+            .map(|n| {
+                format!(
+                    "apiVersion: v1\nkind: NetworkPolicy\nspec: {{podSelector: {{matchLabels: {{a: b{n}}}}}}}\n---\n"
+                )
+            })
+            .chain((0..2000).map(|n| {
+                format!("apiVersion: v1\nkind: Pod\nmetadata: {{labels: {{a: c{n}}}}}\nspec: {{containers: []}}\n---\n")
+            }))
+            .collect::<String>(),
         "\0\0\0".to_owned(),
         "%YAML 9.9\n--- !!binary |\n".to_owned(),
         "? {a: b}\n: c\n".to_owned(),

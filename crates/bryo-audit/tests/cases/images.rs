@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Cases of images. A line is `CONFIG`, then files: `[dir] MODE UID:GID PATH [cap] [= CONTENT]`, `--` between layers.
+//! Cases of images. `CONFIG` or `#NAME`, then lines for files: `[dir|link] MODE UID:GID PATH [cap] [-> LINK] [= CONTENT]`,
+//! and `--` between layers.
 
 use bryo_audit::Auditor;
 use bryo_audit::facts::image::Image;
@@ -46,6 +47,72 @@ pub const CASES: &[Case] = &[
         "\"User\":\"5:5\",\"Cmd\":[\"x\"]\n0755 0:0 usr/bin/x",
     ),
     (
+        26,
+        "\"User\":\"5:5\",\"Entrypoint\":[\"/e\"]\n0711 0:0 e = #!/bin/sh~x\n0755 0:0 bin/sh",
+        "\"User\":\"5:5\",\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/sh~x\n0755 0:0 bin/sh",
+    ),
+    (
+        26,
+        "\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/bash~x\n0755 0:0 bin/sh",
+        "\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/bash~x\n0755 0:0 bin/bash",
+    ),
+    (
+        26,
+        "\"User\":\"5:5\",\"Cmd\":[\"/opt/a/x\"]\ndir 0700 0:0 opt/a\n0755 0:0 opt/a/x",
+        "\"User\":\"5:5\",\"Cmd\":[\"/opt/a/x\"]\ndir 0711 0:0 opt/a\n0755 0:0 opt/a/x",
+    ),
+    (
+        26,
+        "\"User\":\"5:5\",\"Cmd\":[\"nginx\"]\ndir 0755 0:0 var/log/nginx",
+        "\"User\":\"5:5\",\"Cmd\":[\"nginx\"]\ndir 0755 5:5 var/log/nginx\ndir 0755 0:0 var/log/other",
+    ),
+    (18, "\"User\":\"5:5\"\ndir 0755 5:5 var/lib/app", "\"User\":\"5:5\"\ndir 0775 5:0 var/lib/app"),
+    (23, "#nginx", "#nginxinc/nginx-unprivileged"),
+    (
+        27,
+        "\"WorkingDir\":\"/w\"\nlink 0777 0:0 w -> v\ndir 0755 0:0 v",
+        "\"WorkingDir\":\"/v\"\nlink 0777 0:0 w -> v\ndir 0755 0:0 v",
+    ),
+    (
+        27,
+        "\"User\":\"5:5\",\"Volumes\":{\"/d\":{}}\ndir 0755 0:0 d",
+        "\"User\":\"5:5\",\"Volumes\":{\"/d\":{}}\ndir 0755 5:5 d",
+    ),
+    (
+        27,
+        "\"User\":\"5:5\",\"Env\":[\"HOME=/h\"]\ndir 0755 0:0 h",
+        "\"User\":\"5:5\",\"Env\":[\"HOME=/h\"]\ndir 0755 5:5 h",
+    ),
+    (
+        28,
+        "\"Volumes\":{\"/c\":{}}\nlink 0777 0:0 c -> etc/app\ndir 0755 0:0 etc/app",
+        "\"Volumes\":{\"/c\":{}}\nlink 0777 0:0 c -> srv\ndir 0755 0:0 srv",
+    ),
+    (35, "\n0640 0:0 etc/shadow = root:$6$x$y:1:0:9:7:::", "\n0640 0:0 etc/shadow = root:!$6$x$y:1:0:9:7:::"),
+    (53, r#""Env":["X=Zm9vYmFyMTIzNDU2Nzg5MEFCQ0RFRkdI"]"#, r#""Env":["X_SHA256=Zm9vYmFyMTIzNDU2Nzg5MEFCQ0RFRkdI"]"#),
+    (
+        53,
+        "\n0600 0:0 .env = DB_PASSWORD=hunter2\n--\n0600 0:0 .env = DB_PASSWORD=",
+        "\n0600 0:0 .env = DB_PASSWORD=$X\n--\n0600 0:0 .env = DB_PASSWORD=",
+    ),
+    (
+        53,
+        "\n0600 0:0 root/.docker/config.json = {\"auths\":{\"x\":{\"auth\":\"eA==\"}}}",
+        "\n0600 0:0 root/.docker/config.json = {\"auths\":{}}",
+    ),
+    (53, "\n0600 0:0 app/store.p12 = x", "\n0600 0:0 app/store.p = x"),
+    (58, "\n0755 0:0 tmp/x", "\n0644 0:0 tmp/x"),
+    (
+        58,
+        "\"Cmd\":[\"/e.sh\"]\n0755 0:0 e.sh = #!/bin/sh~x -o stratum+tcp://pool:1",
+        "\"Cmd\":[\"/e.sh\"]\n0755 0:0 e.sh = #!/bin/sh~x -o tcp://pool:1",
+    ),
+    (
+        58,
+        "}, \"rootfs\":{\"diff_ids\":[\"a\",\"b\"]},\"history\":[{\"created_by\":\"x\"}],\"y\":{",
+        "}, \"rootfs\":{\"diff_ids\":[\"a\"]},\"history\":[{\"created_by\":\"x\"},{\"empty_layer\":true}],\"y\":{",
+    ),
+    (
         27,
         "\"User\":\"5:5\",\"WorkingDir\":\"/w\"\ndir 0700 0:0 w",
         "\"User\":\"5:5\",\"WorkingDir\":\"/w\"\ndir 0755 0:0 w",
@@ -70,6 +137,16 @@ pub const CASES: &[Case] = &[
         "\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/sh~x",
     ),
     (41, "\n0755 0:0 usr/bin/gcc", "\n0755 0:0 usr/bin/x"),
+    (
+        42,
+        "},\"history\":[{\"created_by\":\"/bin/sh -c apt-get update\"}],\"y\":{",
+        "},\"history\":[{\"created_by\":\"RUN /bin/sh -c apt-get update && apt-get install -y x # buildkit\"}],\"y\":{",
+    ),
+    (
+        50,
+        r#""Labels":{"org.opencontainers.image.base.name":"debian:12"}"#,
+        r#""Labels":{"org.opencontainers.image.base.name":"debian:12","org.opencontainers.image.base.digest":"sha256:0"}"#,
+    ),
     (45, "\n0644 0:0 var/cache/apt/archives/x.deb = x", "\n0644 0:0 var/cache/apt/archives/lock"),
     (
         47,
@@ -90,15 +167,21 @@ pub const CASES: &[Case] = &[
     ),
     (56, "\n0755 0:0 bin/x", "\n0755 0:0 bin/x\n0644 0:0 lib/apk/db/installed = x"),
     (57, "", r#""Healthcheck":{"Test":["CMD","x"]}"#),
-    (58, "\n0755 0:0 tmp/xmrig", "\n0755 0:0 tmp/x"),
+    (58, "\n0755 0:0 opt/xmrig", "\n0755 0:0 opt/x"),
 ];
 
 /// Makes an image of a case.
 pub fn image(text: &str) -> Image {
     let (config, files) = text.split_once('\n').unwrap_or((text, ""));
+    // A name instead of a configuration.
+    let (config, reference) = match config.strip_prefix('#') {
+        Some(name) => ("", Some(name.to_owned())),
+        None => (config, None),
+    };
     let config = format!("{{\"config\":{{{config}}}}}");
     let mut made = Image {
         name: "case".to_owned(),
+        reference,
         config: serde_json::from_str(&config).unwrap(),
         has_files: true,
         ..Image::default()
@@ -113,9 +196,11 @@ pub fn image(text: &str) -> Image {
             Some((line, content)) => (line, Some(content.replace('~', "\n").into_bytes())),
             None => (line, None),
         };
-        let (kind, rest) = match line.strip_prefix("dir ") {
-            Some(rest) => (EntryKind::Directory, rest),
-            None => (EntryKind::File, line),
+        let (line, link) = line.split_once(" -> ").unwrap_or((line, ""));
+        let (kind, rest) = match (line.strip_prefix("dir "), line.strip_prefix("link ")) {
+            (Some(rest), _) => (EntryKind::Directory, rest),
+            (_, Some(rest)) => (EntryKind::Symlink, rest),
+            _ => (EntryKind::File, line),
         };
         let words: Vec<&str> = rest.split(' ').collect();
         let (uid, gid) = words[1].split_once(':').unwrap();
@@ -126,7 +211,7 @@ pub fn image(text: &str) -> Image {
             uid: uid.parse().unwrap(),
             gid: gid.parse().unwrap(),
             size: content.as_ref().map_or(0, |content: &Vec<u8>| content.len() as u64),
-            link: Vec::new(),
+            link: link.into(),
             attributes: words[3..].iter().map(|_| b"security.capability".to_vec()).collect(),
         };
         made.apply(layer, entry, content);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Cases of Kubernetes objects. A text that is no object stands in the place of a pod's spec.
 
-use super::{Case, check, of_kind};
+use super::{Case, check, numbers, of_kind};
 
 pub const CASES: &[Case] = &[
     (9, "containers: [{name: c}]", "{securityContext: {runAsNonRoot: true}, containers: [{name: c}]}"),
@@ -79,6 +79,26 @@ pub const CASES: &[Case] = &[
         "containers: [{name: c, env: [{name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]",
     ),
     (
+        53,
+        "kind: ConfigMap\napiVersion: v1\ndata: {DB_PASSWORD: hunter2}\n",
+        "kind: ConfigMap\napiVersion: v1\ndata: {DB_HOST: db}\n",
+    ),
+    (
+        53,
+        "kind: ConfigMap\napiVersion: v1\ndata: {app.properties: \"a=b\\ndb.password=hunter2\\n\"}\n",
+        "kind: ConfigMap\napiVersion: v1\ndata: {app.properties: \"a=b\\ndb.password=${PASS}\\n\"}\n",
+    ),
+    (
+        53,
+        "kind: Secret\napiVersion: v1\ndata: {a: YQ==}\n",
+        "kind: Secret\napiVersion: v1\nmetadata: {name: a}\ndata: {}\n",
+    ),
+    (
+        53,
+        "containers: [{name: c, command: [x, --token, abcdef]}]",
+        "containers: [{name: c, command: [x, --token, $(TOKEN)]}]",
+    ),
+    (
         62,
         "containers: [{name: c, securityContext: {capabilities: {add: [CAP_SYS_ADMIN]}}}]",
         "containers: [{name: c, securityContext: {capabilities: {add: [KILL]}}}]",
@@ -97,12 +117,38 @@ pub const CASES: &[Case] = &[
     (82, "containers: []", "{hostUsers: false, containers: []}"),
     (85, "containers: [{name: c}]", "containers: [{name: c, resources: {limits: {memory: 1Gi}}}]"),
     (86, "containers: [{name: c}]", "containers: [{name: c, resources: {limits: {cpu: 1}}}]"),
+    (
+        88,
+        "{volumes: [{name: v, emptyDir: {medium: Memory}}], containers: []}",
+        "{volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}], containers: []}",
+    ),
+    (
+        90,
+        "kind: Pod\napiVersion: v1\nmetadata: {labels: {a: b}}\nspec: {containers: []}\n---\nkind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nspec: {podSelector: {matchLabels: {a: c}}}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {labels: {a: b}}\nspec: {containers: []}\n---\nkind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nspec: {podSelector: {matchLabels: {a: b}}}\n",
+    ),
+    (90, "containers: []", "{hostNetwork: true, containers: []}"),
     (91, "containers: []", "{automountServiceAccountToken: false, containers: []}"),
     (92, "containers: []", "{serviceAccountName: own, containers: []}"),
     (
         93,
         "kind: Role\napiVersion: v1\nrules: [{resources: ['*'], verbs: [get]}]\n",
         "kind: Role\napiVersion: v1\nrules: [{resources: [configmaps], verbs: [get]}]\n",
+    ),
+    (
+        93,
+        "kind: Role\napiVersion: v1\nrules: [{resources: [pods/log], verbs: [delete]}]\n",
+        "kind: Role\napiVersion: v1\nrules: [{resources: [pods/log], verbs: [get]}]\n",
+    ),
+    (
+        93,
+        "kind: Role\napiVersion: v1\nrules: [{resources: [networkpolicies], verbs: [delete]}]\n",
+        "kind: Role\napiVersion: v1\nrules: [{resources: [networkpolicies], verbs: [list]}]\n",
+    ),
+    (
+        93,
+        "kind: ClusterRoleBinding\napiVersion: v1\nroleRef: {name: x}\nsubjects: [{kind: Group, name: 'system:masters'}]\n",
+        "kind: ClusterRoleBinding\napiVersion: v1\nroleRef: {name: x}\nsubjects: [{kind: Group, name: mine}]\n",
     ),
     (
         93,
@@ -131,8 +177,25 @@ pub const CASES: &[Case] = &[
         "containers: [{name: c, image: 'a:1', imagePullPolicy: Never}]",
         "containers: [{name: c, image: 'a:1', imagePullPolicy: Always}]",
     ),
+    (97, "containers: [{name: c, image: 'a:1'}]", "containers: [{name: c, image: a}]"),
     (100, "containers: [] # trivy:ignore:KSV001", "containers: [] # a remark"),
 ];
+
+/// A policy for the network may be in another file.
+#[test]
+fn a_network_policy_counts_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let pod = "kind: Pod\napiVersion: v1\nmetadata: {namespace: n, labels: {a: b}}\nspec: {containers: []}\n";
+    std::fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    let found = || numbers(&bryo_audit::Auditor::default().path(dir.path())[0]);
+    assert!(found().contains(&90));
+    let policy =
+        "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {namespace: n}\nspec: {podSelector: {}}\n";
+    std::fs::write(dir.path().join("z.yaml"), policy.replace("namespace: n", "namespace: m")).unwrap();
+    assert!(found().contains(&90));
+    std::fs::write(dir.path().join("z.yaml"), policy).unwrap();
+    assert!(!found().contains(&90));
+}
 
 #[test]
 fn cases_of_kubernetes() {

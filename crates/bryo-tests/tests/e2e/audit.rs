@@ -128,29 +128,36 @@ fn a_container_of_bryo_is_judged_as_it_runs() {
     let Some(user) = User::with_range() else { return };
     let home = Home::new(&user);
     home.load(&images::busybox());
-    let judged = |flags: &[&str]| {
+    let judged = |flags: &[&str], how: &[&str], inside: &[&str]| {
         let name = mark();
         let container = Detached::run(&home, &name, &[flags, &["--network", "none", BUSYBOX, "sleep", "300"]].concat());
+        if !inside.is_empty() {
+            home.bryo(&[&["exec"], how, &["--user", "root", &name], inside].concat()).ok();
+        }
         let text = home.bryo(&["audit", "-f", "json", &name]).text();
         drop(container);
         serde_json::from_str::<Value>(&text).unwrap()
     };
-    let report = judged(&[]);
+    let report = judged(&[], &[], &[]);
     let found = ids(&report);
-    for absent in
-        ["BRYO-001", "BRYO-002", "BRYO-008", "BRYO-021", "BRYO-040", "BRYO-059", "BRYO-060", "BRYO-063", "BRYO-064"]
-    {
+    for absent in [
+        "BRYO-001", "BRYO-002", "BRYO-008", "BRYO-019", "BRYO-021", "BRYO-039", "BRYO-040", "BRYO-059", "BRYO-060",
+        "BRYO-063", "BRYO-064",
+    ] {
         assert!(!found.contains(&absent.to_owned()), "{absent}: {report}");
     }
     let card = &report["outcomes"][0]["subjects"][0];
     assert_eq!(card["verdict"], "not root", "{card}");
     let host: u32 = card["host"].as_str().unwrap().strip_prefix("uid ").unwrap().parse().unwrap();
     assert!(user.may_own(host) && host != 0, "{card}");
-    let root = judged(&["--user", "root", "--writable"]);
+    // What is in the container now counts, and not what was asked for.
+    let root = judged(&["--user", "root", "--writable"], &[], &["cp", "/bin/busybox", "/usr/bin/tool"]);
     let found = ids(&root);
-    for there in ["BRYO-002", "BRYO-040"] {
+    for there in ["BRYO-002", "BRYO-039", "BRYO-040"] {
         assert!(found.contains(&there.to_owned()), "{there}: {root}");
     }
+    let entered = judged(&[], &["-d"], &["sleep", "200"]);
+    assert!(ids(&entered).contains(&"BRYO-019".to_owned()), "{entered}");
     // A rule of this site's policy that it does not keep, and one that it does.
     let container = Detached::run(&home, "c", &["--network", "none", "--writable", BUSYBOX, "sleep", "300"]);
     let audit = || home.bryo(&["audit", "-f", "json", &container.name]).text();

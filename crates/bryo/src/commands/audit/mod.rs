@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo audit`.
 
+mod flaws;
 mod show;
 mod targets;
 
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bryo_audit::report::{self, Counts, audit_page};
-use bryo_audit::{Auditor, Level, Outcome, Setting, Severity, suppress};
+use bryo_audit::{Auditor, Level, Outcome, Setting, Severity, settle, suppress};
 
 use crate::cli::Verb;
 use crate::context::Context;
@@ -113,6 +114,7 @@ impl Verb for Audit {
         if self.all {
             outcomes.extend(targets.running());
         }
+        settle(&mut outcomes);
         pages::write(self.html.as_deref(), || audit_page::page(&outcomes))?;
         output::print(&self.report(&outcomes)?)?;
         Ok(self.code(&outcomes))

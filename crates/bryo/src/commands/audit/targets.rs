@@ -7,15 +7,17 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use bryo_audit::{Auditor, Outcome, engines};
+use bryo_audit::{Auditor, Outcome, engines, kernel};
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
+use bryo_engine::drift::Foreign;
 use bryo_engine::policy::{Report, Verdict};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::changes::ChangeKind;
 use bryo_image::reference::Source;
 use bryo_image::store::{ImageRecord, Store};
 
+use super::flaws;
 use crate::commands::{policy, pull};
 use crate::context::Context;
 use crate::errors::{Error, Result};
@@ -158,6 +160,7 @@ impl Targets<'_> {
             Ok(record) => {
                 let mut outcome = self.auditor.image(engine.store(), &record, name);
                 self.add_policy(&mut outcome, policy::report(&engine, name));
+                self.add_flaws(&mut outcome, &engine, name);
                 Ok(vec![outcome])
             }
             Err(error) if error.kind() == bryo_image::Kind::NotFound => {
@@ -181,7 +184,23 @@ impl Targets<'_> {
     fn container(&self, engine: &Engine, record: &Record) -> Outcome {
         let mut outcome = self.judged(engine, record);
         self.add_policy(&mut outcome, engine.verdict_on_container(record).map_err(Error::from));
+        self.add_flaws(&mut outcome, engine, &record.name);
         outcome
+    }
+
+    /// Adds the published flaws of an image's or a container's packages, where there are advisories to look at.
+    fn add_flaws(&self, outcome: &mut Outcome, engine: &Engine, name: &str) {
+        // A level of others has no such rule.
+        if self.auditor.level.is_some() {
+            return;
+        }
+        match flaws::of(engine, name) {
+            Ok(found) => self.auditor.flaws(outcome, &found),
+            Err(error) => {
+                let why = format!("look for vulnerabilities: {}", error.text().unwrap_or_default());
+                outcome.problems.extend(Outcome::failed(name, why).problems);
+            }
+        }
     }
 
     fn judged(&self, engine: &Engine, record: &Record) -> Outcome {
@@ -192,7 +211,9 @@ impl Targets<'_> {
         self.auditor.container(&format!("bryo container {}", record.name), &text, |made| {
             let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v["State"]["Pid"].as_u64());
             let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
-            made.process = pid.and_then(engines::process);
+            made.process = pid.and_then(kernel::process);
+            kernel::complete(made);
+            made.drift = engine.drift(std::slice::from_ref(record)).remove(0).ok().map(|drift| drift.findings);
             for change in engine.changes(record).unwrap_or_default() {
                 let kind = match change.kind {
                     ChangeKind::Changed => 0,
@@ -230,11 +251,21 @@ impl Targets<'_> {
         let one = |(id, name): &(String, String)| {
             let shown = format!("{} container {name}", engine.name);
             match engine.inspect(id) {
-                Ok(text) => self.auditor.container(&shown, &text, |made| engine.more(&text, made)),
+                Ok(text) => self.auditor.container(&shown, &text, |made| {
+                    engine.more(&text, made);
+                    made.drift = self.drift_elsewhere(&text);
+                }),
                 Err(error) => Outcome::failed(&shown, error),
             }
         };
         Ok(all.iter().map(one).collect())
+    }
+
+    /// Looks for what is not as in the image of a container of another engine; nothing where that cannot be read.
+    fn drift_elsewhere(&self, inspected: &str) -> Option<Vec<bryo_engine::drift::Finding>> {
+        let other = Foreign::parse(&serde_json::from_str(inspected).ok()?).ok()?;
+        let found = self.context.engine().ok()?.drift_of_others(&[other]).remove(0).ok()?;
+        Some(found.findings)
     }
 
     /// Audits an image of another engine's store, as that engine exports it.
