@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
-# Sourced by scripts/bench: `sbom` of a Debian image of about 1 GB, first and from what is kept, and `vulns` with 50,000
-# advisories.
+# Sourced by scripts/bench: `sbom` of a Debian image of about 1 GB, first and from what is kept, `vulns` with 50,000
+# advisories, and `why-root` beside a list of its files.
 set -euo pipefail
 
 echo "== packages: sbom and vulns of a Debian image"
@@ -24,3 +24,12 @@ as_user hyperfine -N --style none --runs "${RUNS:-20}" --export-json "$BENCH/hom
     --prepare true --command-name vulns "$BENCH/bryo vulns localhost/debian:1" >/dev/null
 ratios "$BENCH/home/packages.json"
 echo "goals: first below 300 ms, kept below 30 ms, vulns not 200 ms above kept"
+
+echo "== why-root of the same image"
+layer=$(find "$data" -path '*/blobs/sha256/*' -type f -size +50M -print -quit)
+chmod a+r "$layer"
+as_user hyperfine -N -i --style none --warmup 1 --runs 3 --export-json "$BENCH/home/why-root.json" \
+    --command-name "tar -tv of its layer" "tar -tvf $layer" \
+    --command-name "why-root" "$BENCH/bryo why-root -f json localhost/debian:1" >/dev/null 2>&1
+ratios "$BENCH/home/why-root.json"
+echo "goal: 2 x as long as listing its files at most"
