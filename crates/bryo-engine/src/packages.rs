@@ -32,7 +32,8 @@ const CACHE: &str = "packages";
 pub struct Contained {
     /// All that is installed.
     pub inventory: Inventory,
-    /// The places in the inventory of what was installed at run time: in no layer of the image.
+    /// The places in the inventory of what was installed at run time: in no layer of the image, or of what languages
+    /// install a copy that is in none.
     pub added: BTreeSet<usize>,
 }
 
@@ -84,10 +85,7 @@ impl Engine {
         })?;
         let whole = inventory::merge(&[restored(scan)]);
         let base = self.packages_of_layers(record)?;
-        let key = |item: &inventory::Item| (item.package.kind, item.package.name.clone(), item.package.version.clone());
-        let from_image: BTreeSet<_> = base.items.iter().map(key).collect();
-        let added = whole.items.iter().enumerate().filter(|(_, item)| !from_image.contains(&key(item)));
-        let added = added.map(|(n, _)| n).collect();
+        let added = inventory::added(&base, &whole);
         Ok(Contained { inventory: whole, added })
     }
 

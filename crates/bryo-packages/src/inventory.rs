@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
-pub use difference::{Claims, Difference, Step, add_files, difference};
+pub use difference::{Claims, Difference, Step, add_files, added, difference};
 
 use crate::error::{Error, Kind, Result};
 use crate::package::{Distro, Package, Type};
@@ -345,3 +345,12 @@ fn distro(visible: &[&Finding]) -> Option<Distro> {
 
 #[cfg(test)]
 mod tests;
+            let is_first = inventory.items[at].locations.is_empty();
+            if !is_first {
+                // Each copy has files of its own.
+                item.package.files.extend(package.files.iter().cloned());
+            }
+    for item in inventory.items.iter_mut().filter(|item| item.locations.len() > 1) {
+        item.package.files.sort();
+        item.package.files.dedup();
+    }

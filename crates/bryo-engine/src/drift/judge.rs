@@ -159,8 +159,8 @@ impl Judge<'_> {
     }
 
     /// Learns which files the packages that differ account for. What the image's packages had, its layers say.
-    fn account(&mut self, differences: &[Difference<'_>]) -> Result<()> {
-        let mut old: Vec<Item> = differences.iter().filter_map(|d| d.before.cloned()).collect();
+    fn account(&mut self, differences: &[Difference]) -> Result<()> {
+        let mut old: Vec<Item> = differences.iter().filter_map(|d| d.before.clone()).collect();
         if !old.is_empty() {
             inventory::add_files(&tree(&self.layers.lowers, &self.layers.opaque)?, &mut old)?;
         }
@@ -247,11 +247,11 @@ impl Judge<'_> {
     }
 }
 
-fn package(difference: &Difference<'_>) -> Finding {
+fn package(difference: &Difference) -> Finding {
     let Difference { step, before, after } = difference;
-    let version = |item: &Option<&Item>| item.map(|item| item.package.version.clone());
+    let version = |item: &Option<Item>| item.as_ref().map(|item| item.package.version.clone());
     let versions = (version(before), version(after));
-    let named = after.or(*before);
+    let named = after.as_ref().or(before.as_ref());
     let kind = named.map_or("", |item| item.package.kind.name());
     let place = named.and_then(|item| item.locations.first()).map_or(String::new(), |place| format!(", /{place}"));
     let detail = match &versions {

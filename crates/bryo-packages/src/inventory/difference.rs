@@ -27,47 +27,106 @@ pub enum Step {
     Changed,
 }
 
-/// A package that is not as it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Difference<'a> {
+/// A package that is not as it was, at one place.
+#[derive(Clone, Debug)]
+pub struct Difference {
     /// What happened.
     pub step: Step,
-    /// The package before.
-    pub before: Option<&'a Item>,
-    /// The package now.
-    pub after: Option<&'a Item>,
+    /// The package before, with the files that told of it at this place.
+    pub before: Option<Item>,
+    /// The package now, with the files that tell of it at this place.
+    pub after: Option<Item>,
 }
 
-/// Lists the packages that differ, by type and name.
-pub fn difference<'a>(before: &'a Inventory, after: &'a Inventory) -> Vec<Difference<'a>> {
-    let (old, new) = (by_name(before), by_name(after));
-    let names: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+/// Lists the packages that differ, by type, name and place. A distribution has one of a name; of what languages install,
+/// and of what programs are made of, every copy is one of its own.
+pub fn difference(before: &Inventory, after: &Inventory) -> Vec<Difference> {
+    let (old, new) = (by_place(before), by_place(after));
+    let places: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
     let mut found = Vec::new();
-    for name in names {
-        let sides = |side: &BTreeMap<Name<'a>, Vec<&'a Item>>| side.get(&name).cloned().unwrap_or_default();
-        let (mut gone, mut come) = (sides(&old), sides(&new));
-        let same = |a: &Item, b: &Item| a.package.version == b.package.version && a.package.arch == b.package.arch;
-        let kept: Vec<&Item> = gone.iter().copied().filter(|a| come.iter().any(|b| same(a, b))).collect();
-        gone.retain(|a| !kept.iter().any(|b| same(a, b)));
-        come.retain(|a| !kept.iter().any(|b| same(a, b)));
+    for place in places {
+        let mut gone = old.get(&place).cloned().unwrap_or_default();
+        let mut come = new.get(&place).cloned().unwrap_or_default();
+        let kept: Vec<Copied<'_>> = gone.iter().copied().filter(|a| come.iter().any(|b| a.is(b))).collect();
+        gone.retain(|a| !kept.iter().any(|b| a.is(b)));
+        come.retain(|a| !kept.iter().any(|b| a.is(b)));
         if let ([a], [b]) = (gone.as_slice(), come.as_slice()) {
-            found.push(Difference { step: step(a, b), before: Some(a), after: Some(b) });
+            found.push(Difference { step: step(a.item, b.item), before: Some(a.item()), after: Some(b.item()) });
             continue;
         }
-        found.extend(gone.into_iter().map(|a| Difference { step: Step::Removed, before: Some(a), after: None }));
-        found.extend(come.into_iter().map(|b| Difference { step: Step::Added, before: None, after: Some(b) }));
+        let removed = |a: Copied<'_>| Difference { step: Step::Removed, before: Some(a.item()), after: None };
+        found.extend(gone.into_iter().map(removed));
+        let added = |b: Copied<'_>| Difference { step: Step::Added, before: None, after: Some(b.item()) };
+        found.extend(come.into_iter().map(added));
     }
     found
 }
 
-type Name<'a> = (Type, &'a str);
+/// Lists the places of the packages of which an inventory has a copy that another one, of what is below it, has not.
+pub fn added(below: &Inventory, whole: &Inventory) -> BTreeSet<usize> {
+    let old = by_place(below);
+    let new = |item: &Item| {
+        let is_old = |(place, copy): &(Place<'_>, Copied<'_>)| {
+            old.get(place).is_some_and(|there| there.iter().any(|known| known.is(copy)))
+        };
+        !copies(item).all(|copy| is_old(&copy))
+    };
+    whole.items.iter().enumerate().filter(|(_, item)| new(item)).map(|(at, _)| at).collect()
+}
 
-fn by_name(inventory: &Inventory) -> BTreeMap<Name<'_>, Vec<&Item>> {
-    let mut names: BTreeMap<Name<'_>, Vec<&Item>> = BTreeMap::new();
-    for item in &inventory.items {
-        names.entry((item.package.kind, &item.package.name)).or_default().push(item);
+/// Whose a package is, what it is called and where it lies.
+type Place<'a> = (Type, &'a str, &'a str);
+
+/// A package at one of its places.
+#[derive(Clone, Copy)]
+struct Copied<'a> {
+    item: &'a Item,
+    /// The file that tells of it there; all of them for a distribution's.
+    at: Option<&'a String>,
+}
+
+impl Copied<'_> {
+    fn is(&self, other: &Copied<'_>) -> bool {
+        let (a, b) = (&self.item.package, &other.item.package);
+        a.version == b.version && a.arch == b.arch
     }
-    names
+
+    fn item(&self) -> Item {
+        let locations = self.at.map_or_else(|| self.item.locations.clone(), |at| vec![at.clone()]);
+        Item { package: self.item.package.clone(), locations, owned: self.item.owned }
+    }
+}
+
+fn by_place(inventory: &Inventory) -> BTreeMap<Place<'_>, Vec<Copied<'_>>> {
+    let mut places: BTreeMap<Place<'_>, Vec<Copied<'_>>> = BTreeMap::new();
+    for (place, copy) in inventory.items.iter().flat_map(copies) {
+        places.entry(place).or_default().push(copy);
+    }
+    places
+}
+
+/// Lists the copies of a package: one for a distribution's, which is where its database says.
+fn copies(item: &Item) -> impl Iterator<Item = (Place<'_>, Copied<'_>)> {
+    let package = &item.package;
+    let is_one = package.kind.is_system() || item.locations.is_empty();
+    let one = is_one.then_some(((package.kind, package.name.as_str(), ""), Copied { item, at: None }));
+    let all = item.locations.iter().filter(move |_| !is_one);
+    one.into_iter().chain(
+        all.map(|at| ((package.kind, package.name.as_str(), base(package.kind, at)), Copied { item, at: Some(at) })),
+    )
+}
+
+/// Returns what of the path of a description stays the same from one version to the next.
+fn base(kind: Type, path: &str) -> &str {
+    match kind {
+        Type::Pypi => {
+            let described =
+                path.trim_end_matches("/METADATA").trim_end_matches("/PKG-INFO").trim_end_matches("/EGG-INFO");
+            described.rsplit_once('/').map_or("", |(dir, _)| dir)
+        }
+        Type::Gem => path.rsplit_once("/specifications/").map_or(path, |(dir, _)| dir),
+        _ => path,
+    }
 }
 
 fn step(before: &Item, after: &Item) -> Step {
@@ -95,6 +154,7 @@ pub fn add_files(tree: &Tree, items: &mut [Item]) -> Result<()> {
         }
     }
     for item in items.iter_mut().filter(|item| item.package.kind == Type::Pypi) {
+        item.package.files.clear();
         for place in &item.locations {
             pip::add_files(tree, place, &mut item.package);
         }
@@ -159,9 +219,14 @@ mod tests {
     use crate::package::Package;
 
     fn inventory(items: &[(Type, &str, &str)]) -> Inventory {
-        let item = |(kind, name, version): &(Type, &str, &str)| Item {
+        let items: Vec<_> = items.iter().map(|(kind, name, version)| (*kind, *name, *version, [].as_slice())).collect();
+        placed(&items)
+    }
+
+    fn placed(items: &[(Type, &str, &str, &[&str])]) -> Inventory {
+        let item = |(kind, name, version, places): &(Type, &str, &str, &[&str])| Item {
             package: Package::new(*kind, *name, *version),
-            locations: Vec::new(),
+            locations: places.iter().map(|place| (*place).to_owned()).collect(),
             owned: false,
         };
         Inventory { items: items.iter().map(item).collect(), ..Inventory::default() }
@@ -184,8 +249,8 @@ mod tests {
             (Type::Pypi, "a", "1"),
         ]);
         let found: Vec<_> = difference(&before, &after)
-            .iter()
-            .map(|d| (d.after.or(d.before).unwrap().package.name.as_str(), d.step))
+            .into_iter()
+            .map(|d| (d.after.or(d.before).unwrap().package.name, d.step))
             .collect();
         let expected = [
             ("a", Step::Upgraded),
@@ -195,10 +260,60 @@ mod tests {
             ("twice", Step::Upgraded),
         ];
         for one in expected {
-            assert!(found.contains(&one), "{one:?} {found:?}");
+            assert!(found.contains(&(one.0.to_owned(), one.1)), "{one:?} {found:?}");
         }
         assert_eq!(found.len(), expected.len());
         assert!(difference(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn a_copy_elsewhere_is_a_package_that_has_come() {
+        let venv = "venv/lib/python3/site-packages/six-1.dist-info/METADATA";
+        let home = "home/app/lib/six-1.dist-info/METADATA";
+        let deb = "var/lib/dpkg/status";
+        let before = placed(&[
+            (Type::Pypi, "six", "1", &[venv]),
+            (Type::Npm, "a", "1", &["app/node_modules/a/package.json"]),
+            (Type::Gem, "rake", "13", &["usr/lib/gems/specifications/rake-13.gemspec"]),
+            (Type::Golang, "stdlib", "1.21", &["usr/bin/gosu"]),
+            (Type::Cargo, "libc", "0.2", &["usr/bin/rg"]),
+            (Type::Deb, "base", "1", &[deb]),
+        ]);
+        let after = placed(&[
+            (Type::Pypi, "six", "1", &[home, venv]),
+            (Type::Npm, "a", "1", &["app/node_modules/a/package.json", "tmp/node_modules/a/package.json"]),
+            (Type::Gem, "rake", "13", &["home/app/gems/specifications/rake-13.gemspec"]),
+            (Type::Gem, "rake", "14", &["usr/lib/gems/specifications/rake-14.gemspec"]),
+            (Type::Golang, "stdlib", "1.21", &["tmp/x", "usr/bin/gosu"]),
+            (Type::Cargo, "libc", "0.2", &["usr/bin/rg", "tmp/rg"]),
+            // A distribution's package is one, wherever its database lies.
+            (Type::Deb, "base", "1", &["var/lib/dpkg/status.d/base", deb]),
+        ]);
+        let found: Vec<_> = difference(&before, &after)
+            .into_iter()
+            .map(|d| {
+                let place = d.after.or(d.before).unwrap().locations.concat();
+                (d.step, place)
+            })
+            .collect();
+        let expected = [
+            (Step::Added, home),
+            (Step::Added, "tmp/node_modules/a/package.json"),
+            (Step::Added, "home/app/gems/specifications/rake-13.gemspec"),
+            (Step::Upgraded, "usr/lib/gems/specifications/rake-14.gemspec"),
+            (Step::Added, "tmp/x"),
+            (Step::Added, "tmp/rg"),
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        expected
+            .iter()
+            .for_each(|(step, place)| assert!(found.contains(&(*step, (*place).to_owned())), "{place} {found:?}"));
+        assert_eq!(added(&before, &after).into_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        assert!(difference(&after, &after).is_empty() && added(&after, &after).is_empty());
+        // Another version at the same place is no second copy.
+        let later = placed(&[(Type::Pypi, "six", "2", &["venv/lib/python3/site-packages/six-2.dist-info/METADATA"])]);
+        let first = placed(&[(Type::Pypi, "six", "1", &[venv])]);
+        assert_eq!(difference(&first, &later).iter().map(|d| d.step).collect::<Vec<_>>(), [Step::Upgraded]);
     }
 
     #[test]

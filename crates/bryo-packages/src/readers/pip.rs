@@ -38,13 +38,19 @@ pub fn parse(data: &[u8]) -> Result<Package> {
 }
 
 /// Adds the files of a package, from the `RECORD` beside its metadata. Source: Python packaging specifications, "Recording
-/// installed projects".
+/// installed projects". A script of what was installed with `--target` is named there as it was before it was moved, and
+/// counts as the one in the target's own `bin`, too.
 pub fn add_files(tree: &Tree, metadata: &str, package: &mut Package) {
     let Some(info) = metadata.strip_suffix("/METADATA") else { return };
     let Ok(record) = tree.document(&format!("{info}/RECORD")) else { return };
     let base = info.rsplit_once('/').map_or("", |(base, _)| base);
     let text = String::from_utf8_lossy(&record);
-    package.files = text.lines().filter_map(|line| placed(base, first_field(line)?)).collect();
+    for path in text.lines().filter_map(first_field) {
+        let script = path.rsplit_once("/bin/").filter(|(above, _)| above.starts_with("..")).map(|(_, name)| name);
+        let moved = script.and_then(|name| placed(base, format!("bin/{name}")));
+        package.files.extend(moved.filter(|path| tree.file(path).is_ok()));
+        package.files.extend(placed(base, path));
+    }
 }
 
 /// Reads the first field of a line of comma-separated values; quoted where it has a comma or a quote.
