@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::inventory::Scan;
 
 /// The form of the files, and of what readers make of a layer: another number makes all of them anew.
-const VERSION: &[u8; 8] = b"bryopk01";
+const VERSION: &[u8; 8] = b"bryopk02";
 /// The longest file, in bytes.
 const FILE_MAX: u64 = 1 << 30;
 

@@ -116,6 +116,7 @@ pub fn scan(tree: &Tree, files: bool) -> Result<Scan> {
             let mut number = 0;
             tree.walk(&mut |entry| {
                 scan.names.push(hidden_by(entry));
+                scan.misplaced(entry);
                 if entry.kind == FileType::Directory {
                     if entry.hides() {
                         scan.names.push(self::number(entry.path, Mark::Opaque));
@@ -261,13 +262,37 @@ impl Scan {
         }
     }
 
+    /// Tells of what lies in the place of a file that would be read, and is none. A link is no database wherever it leads;
+    /// of other descriptions there are links in many trees.
+    fn misplaced(&mut self, entry: &Entry<'_>) {
+        let Some(form) = readers::form(entry.path) else { return };
+        let what = match entry.kind {
+            FileType::RegularFile => return,
+            // What hides a name in a layer is a device.
+            _ if entry.hides() && entry.kind != FileType::Directory => return,
+            FileType::Directory | FileType::Symlink if !form.is_database() => return,
+            FileType::Directory => "a directory",
+            FileType::Symlink => "a link, which is not followed",
+            FileType::Fifo => "a pipe",
+            FileType::Socket => "a socket",
+            _ => "a device",
+        };
+        let why = format!("read {}: it is {what}", entry.text());
+        self.problem(&entry.text(), &Error::new(Kind::Corrupt, why));
+    }
+
     fn has(&self, path: &str, mark: Mark) -> bool {
         self.names.binary_search(&number(path.as_bytes(), mark)).is_ok()
     }
 
-    /// Tells whether this layer hides what lower ones have at a path.
+    /// Tells whether this layer hides the file that lower ones have at a path.
     fn hides(&self, path: &str) -> bool {
-        if self.has(path, Mark::Directory) || self.has(path, Mark::Other) {
+        self.has(path, Mark::Directory) || self.replaces(path)
+    }
+
+    /// Tells whether this layer has something else than a directory where lower ones have a path, or hides what it lies in.
+    fn replaces(&self, path: &str) -> bool {
+        if self.has(path, Mark::Other) || self.has(path, Mark::Opaque) {
             return true;
         }
         let above = path.match_indices('/').map(|(at, _)| &path[..at]);
@@ -305,11 +330,16 @@ pub fn merge(layers: &[Scan]) -> Inventory {
         let shows = |finding: &&Finding| !layers[n + 1..].iter().any(|upper| upper.hides(&finding.path));
         visible.extend(layer.findings.iter().filter(shows));
     }
+    // A problem may be one with a directory, of which an upper layer's only adds.
+    let open = layers.iter().enumerate().flat_map(|(n, layer)| {
+        let shows = move |problem: &&Problem| !layers[n + 1..].iter().any(|upper| upper.replaces(&problem.path));
+        layer.problems.iter().filter(shows).cloned()
+    });
     let owned: HashSet<&str> = visible.iter().flat_map(|finding| &finding.owns).map(String::as_str).collect();
     let mut inventory = Inventory {
         distro: distro(&visible),
         entries: layers.iter().map(|layer| layer.entries).sum(),
-        problems: layers.iter().flat_map(|layer| layer.problems.iter().cloned()).collect(),
+        problems: open.collect(),
         ..Inventory::default()
     };
     let mut places: HashMap<(Type, &str, &str, Option<&str>), usize> = HashMap::new();
@@ -321,12 +351,21 @@ pub fn merge(layers: &[Scan]) -> Inventory {
                 let item = Item { package: package.clone(), locations: Vec::new(), owned: true };
                 inventory.items.push(item);
             }
+            let is_first = inventory.items[at].locations.is_empty();
             let item = &mut inventory.items[at];
+            if !is_first {
+                // Each copy has files of its own.
+                item.package.files.extend(package.files.iter().cloned());
+            }
             item.owned &= !package.kind.is_system() && owned.contains(finding.path.as_str());
             if item.locations.last() != Some(&finding.path) {
                 item.locations.push(finding.path.clone());
             }
         }
+    }
+    for item in inventory.items.iter_mut().filter(|item| item.locations.len() > 1) {
+        item.package.files.sort();
+        item.package.files.dedup();
     }
     inventory.items.sort_by(|a, b| order(&a.package).cmp(&order(&b.package)));
     inventory.relations = relate::relations(&inventory.items);
@@ -345,12 +384,3 @@ fn distro(visible: &[&Finding]) -> Option<Distro> {
 
 #[cfg(test)]
 mod tests;
-            let is_first = inventory.items[at].locations.is_empty();
-            if !is_first {
-                // Each copy has files of its own.
-                item.package.files.extend(package.files.iter().cloned());
-            }
-    for item in inventory.items.iter_mut().filter(|item| item.locations.len() > 1) {
-        item.package.files.sort();
-        item.package.files.dedup();
-    }

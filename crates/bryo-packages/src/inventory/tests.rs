@@ -54,6 +54,39 @@ fn one_broken_file_is_named_and_the_rest_is_told() {
 }
 
 #[test]
+fn what_lies_in_a_databases_place_and_is_no_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lower, upper) = (dir.path().join("lower"), dir.path().join("upper"));
+    write(&lower, "app/node_modules/m/package.json", r#"{"name":"m","version":"1.0.0"}"#);
+    for (path, kind) in [("var/lib/dpkg/status", FileType::Fifo), ("x/node_modules/n/package.json", FileType::Socket)] {
+        fs::create_dir_all(lower.join(path).parent().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, lower.join(path), kind, rustix::fs::Mode::RUSR, 0).unwrap();
+    }
+    fs::create_dir_all(lower.join("lib/apk/db")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", lower.join("lib/apk/db/installed")).unwrap();
+    fs::create_dir_all(lower.join("var/lib/rpm/rpmdb.sqlite")).unwrap();
+    // Where a link is as good as any: it is no database.
+    fs::create_dir_all(lower.join("etc")).unwrap();
+    std::os::unix::fs::symlink("../usr/lib/os-release", lower.join("etc/os-release")).unwrap();
+    let found = merge(&[of(&lower)]);
+    assert_eq!(names(&found), ["m@1.0.0"]);
+    let told: Vec<String> = found.problems.iter().map(|problem| problem.why.clone()).collect();
+    let expected = [
+        "read lib/apk/db/installed: it is a link, which is not followed",
+        "read var/lib/dpkg/status: it is a pipe",
+        "read var/lib/rpm/rpmdb.sqlite: it is a directory",
+        "read x/node_modules/n/package.json: it is a socket",
+    ];
+    assert_eq!(told, expected);
+    // What an upper layer mends is none any more.
+    write(&upper, "var/lib/dpkg/status", STATUS);
+    write(&upper, "x", "");
+    let both = merge(&[of(&lower), of(&upper)]);
+    assert_eq!(names(&both), ["a@1", "b@2", "m@1.0.0"]);
+    assert_eq!(both.problems.len(), 2, "{:?}", both.problems);
+}
+
+#[test]
 fn what_a_distribution_brings_is_known_as_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = "Name: six\nVersion: 1.16.0\n";

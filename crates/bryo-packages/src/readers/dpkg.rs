@@ -3,14 +3,22 @@
 
 use std::collections::HashSet;
 
-use super::fields;
+use super::{Said, fields};
 use crate::package::{Package, Source, Type};
 use crate::tree::Tree;
 
-/// Reads paragraphs. In a status file only what is installed counts; a distroless image has no word for it.
-pub fn parse(data: &[u8], distroless: bool) -> Vec<Package> {
+/// Reads paragraphs. In a status file only what is installed counts; a distroless image has no word for it. A paragraph
+/// that is damaged is told, and the others are read.
+pub fn parse(data: &[u8], distroless: bool) -> Said {
     let text = String::from_utf8_lossy(data);
-    paragraphs(&text).filter_map(|paragraph| package(paragraph, distroless)).collect()
+    let mut said = Said::default();
+    for paragraph in paragraphs(&text) {
+        match package(paragraph, distroless) {
+            Ok(package) => said.packages.extend(package),
+            Err(why) => said.problem(format!("{}: {why}", Said::beginning(paragraph))),
+        }
+    }
+    said
 }
 
 /// Splits at empty lines.
@@ -18,12 +26,18 @@ pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").map(|part| part.trim_start_matches('\n')).filter(|part| !part.is_empty())
 }
 
-fn package(paragraph: &str, distroless: bool) -> Option<Package> {
+/// Reads one package; nothing for one that is not installed.
+fn package(paragraph: &str, distroless: bool) -> Result<Option<Package>, &'static str> {
+    let is_field = |line: &&str| line.starts_with([' ', '\t']) || line.contains(':');
+    if !paragraph.lines().all(|line| is_field(&line)) {
+        return Err("a line of it is no field");
+    }
     let mut package = Package::new(Type::Deb, "", "");
     let mut source = None;
-    let mut installed = distroless;
+    let mut installed = distroless.then_some(true);
     for (name, value) in fields(paragraph) {
         match name {
+            "Package" if !package.name.is_empty() => return Err("it is two packages in one"),
             "Package" => value.clone_into(&mut package.name),
             "Version" => value.clone_into(&mut package.version),
             "Architecture" => package.arch = Some(value.to_owned()),
@@ -32,20 +46,24 @@ fn package(paragraph: &str, distroless: bool) -> Option<Package> {
             // Want, flag, state: what is half there can be vulnerable too, what left its settings behind cannot.
             "Status" => {
                 let state = value.rsplit(' ').next().unwrap_or_default();
-                installed = !matches!(state, "not-installed" | "config-files");
+                installed = Some(!matches!(state, "not-installed" | "config-files"));
             }
             "Depends" | "Pre-Depends" => package.depends.extend(names(value)),
             "Provides" => package.provides.extend(names(value)),
             _ => (),
         }
     }
-    if !installed || package.name.is_empty() || package.version.is_empty() {
-        return None;
+    match installed {
+        _ if !Said::is_word(&package.name) => return Err("it has no name that is one"),
+        None => return Err("it does not say whether it is installed"),
+        Some(false) => return Ok(None),
+        Some(true) if !Said::is_word(&package.version) => return Err("it has no version that is one"),
+        Some(true) => (),
     }
     package.source = source.map(|source| from(source, &package.version));
     package.depends.sort();
     package.depends.dedup();
-    Some(package)
+    Ok(Some(package))
 }
 
 /// Reads `NAME (VERSION)`; without a version it is the package's own.
@@ -104,11 +122,16 @@ mod tests {
         Package: fake\n .\n more\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
         Package: half\nStatus: install ok half-configured\nVersion: 2\nSource: half-src (1:2-3)\n\nPackage: broken\n";
 
+    fn names(said: &Said) -> Vec<&str> {
+        said.packages.iter().map(|p| p.name.as_str()).collect()
+    }
+
     #[test]
     fn what_is_installed_is_listed_and_what_is_gone_is_not() {
-        let found = parse(STATUS.as_bytes(), false);
-        let names: Vec<&str> = found.iter().map(|p| p.name.as_str()).collect();
-        assert_eq!(names, ["libc6", "half"]);
+        let said = parse(STATUS.as_bytes(), false);
+        assert_eq!(names(&said), ["libc6", "half"]);
+        assert_eq!(said.problems, ["Package: broken: it does not say whether it is installed"]);
+        let found = said.packages;
         assert_eq!(found[0].origin(), ("glibc", "2.36-9+deb12u4"));
         assert_eq!(found[0].depends, ["libcrypt1", "libgcc-s1", "other"]);
         assert_eq!(found[1].origin(), ("half-src", "1:2-3"));
@@ -117,8 +140,31 @@ mod tests {
     #[test]
     fn a_distroless_package_needs_no_status() {
         let one = b"Package: base-files\nVersion: 12\nArchitecture: amd64\n";
-        assert_eq!(parse(one, true).len(), 1);
-        assert!(parse(one, false).is_empty());
+        assert_eq!(names(&parse(one, true)), ["base-files"]);
+        assert_eq!(names(&parse(one, false)), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_damaged_is_told_and_the_rest_is_listed() {
+        let good = "Package: good\nStatus: install ok installed\nVersion: 1\nMaintainer: Andr\u{e9} <a@b>\n\n";
+        assert!(parse(good.as_bytes(), false).problems.is_empty(), "the control");
+        for (bad, why) in [
+            (b"Package: nov\nStatus: install ok installed\n".as_slice(), "Package: nov: it has no version that is one"),
+            (b"Pack\xff\xfeage: x\nStatus: install ok installed\nVersion: 1\n", "no name that is one"),
+            (b"Package: a\xff\nStatus: install ok installed\nVersion: 1\n", "no name that is one"),
+            (b"Package: a\nStatus: install ok installed\nVersion: 1\xff\n", "no version that is one"),
+            (b"garbage\n", "garbage: a line of it is no field"),
+            (b"Package: a\nStatus: install ok installed\nVersion: 1\ngarbage\n", "a line of it is no field"),
+            (b"Package: a\nStatus: install ok installed\nVersion: 1\nPackage: b\n", "two packages in one"),
+        ] {
+            let said =
+                parse(&[good.as_bytes(), bad, b"\n", &good.replace("good", "last").into_bytes()].concat(), false);
+            assert_eq!(names(&said), ["good", "last"], "{why}");
+            assert!(said.problems.len() == 1 && said.problems[0].ends_with(why), "{why} {:?}", said.problems);
+        }
+        let many = parse("x\n\n".repeat(100).as_bytes(), false);
+        assert_eq!(many.problems.last().unwrap(), "and more of that sort");
+        assert!(many.problems.len() < 10);
     }
 
     #[test]

@@ -86,6 +86,31 @@ pub struct Said {
     pub problems: Vec<String>,
 }
 
+impl Said {
+    /// Notes what was not understood. What follows the first of that sort is not told one by one.
+    fn problem(&mut self, why: String) {
+        /// How many are told.
+        const TOLD: usize = 5;
+        match self.problems.len() {
+            told if told < TOLD => self.problems.push(why),
+            TOLD => self.problems.push("and more of that sort".to_owned()),
+            _ => (),
+        }
+    }
+
+    /// Tells whether a text can be a name or a version: what is damaged cannot.
+    fn is_word(text: &str) -> bool {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
+    /// Returns how a paragraph begins, to name it by.
+    fn beginning(paragraph: &str) -> String {
+        /// How much of it, in characters.
+        const SHOWN: usize = 60;
+        paragraph.lines().next().unwrap_or_default().chars().take(SHOWN).collect()
+    }
+}
+
 impl From<Vec<Package>> for Said {
     fn from(packages: Vec<Package>) -> Self {
         Self { packages, ..Self::default() }
@@ -174,8 +199,8 @@ pub fn read(form: Form, entry: &Entry<'_>, limits: &Limits, files: bool) -> Resu
     let path = file.path().to_owned();
     let small = |file: Bytes| file.whole(limits.document);
     let said = match form {
-        Form::Dpkg => Ok(dpkg::parse(&file.whole(limits.text)?, path.contains("/status.d/")).into()),
-        Form::Apk => Ok(apk::parse(&file.whole(limits.text)?, true).into()),
+        Form::Dpkg => Ok(dpkg::parse(&file.whole(limits.text)?, path.contains("/status.d/"))),
+        Form::Apk => Ok(apk::parse(&file.whole(limits.text)?, true)),
         Form::RpmSqlite => {
             let wal = match entry.beside("rpmdb.sqlite-wal") {
                 Ok(wal) => Some(wal.whole(limits.database)?),

@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 64;
 ///
 /// # Errors
 ///
-/// That it is no JSON.
+/// That it is no object of JSON.
 pub fn module(data: &[u8]) -> Result<Option<Package>> {
     let value = json(data)?;
     let text = |key: &str| value[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -29,10 +29,13 @@ pub fn module(data: &[u8]) -> Result<Option<Package>> {
 ///
 /// # Errors
 ///
-/// That it is no JSON.
+/// That it is no object of JSON, or that its packages are none.
 pub fn lock(data: &[u8]) -> Result<Vec<Package>> {
     let value = json(data)?;
     let mut found = Vec::new();
+    if ["packages", "dependencies"].iter().any(|key| !value[key].is_null() && !value[key].is_object()) {
+        return Err(Error::corrupt("its packages are no object"));
+    }
     if let Some(packages) = value["packages"].as_object() {
         for (path, entry) in packages {
             let Some((_, name)) = path.rsplit_once("node_modules/") else { continue };
@@ -69,7 +72,8 @@ fn take(found: &mut Vec<Package>, name: &str, entry: &Value) {
 
 fn json(data: &[u8]) -> Result<Value> {
     let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data);
-    serde_json::from_slice(data).map_err(|e| Error::corrupt("it is no JSON").with_source(e))
+    let value: Value = serde_json::from_slice(data).map_err(|e| Error::corrupt("it is no JSON").with_source(e))?;
+    if value.is_object() { Ok(value) } else { Err(Error::corrupt("it is no object of JSON")) }
 }
 
 #[cfg(test)]
@@ -82,7 +86,8 @@ mod tests {
         let package = module(whole).unwrap().unwrap();
         assert_eq!((package.name.as_str(), package.depends.as_slice()), ("@a/b", ["c".to_owned()].as_slice()));
         assert!(module(br#"{"type":"module"}"#).unwrap().is_none());
-        assert!(module(b"{").is_err());
+        assert!(module(b"{").is_err() && module(b"[]").is_err());
+        assert!(lock(b"[]").is_err() && lock(br#"{"packages":[]}"#).is_err() && lock(b"{}").unwrap().is_empty());
     }
 
     #[test]

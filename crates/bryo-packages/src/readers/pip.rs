@@ -2,7 +2,7 @@
 //! A Python distribution's metadata: `METADATA` of a wheel, `PKG-INFO` of an egg. Source: Python packaging
 //! specifications, "Core metadata".
 
-use super::fields;
+use super::{Said, fields};
 use crate::error::{Error, Result};
 use crate::package::{Package, Type};
 use crate::tree::Tree;
@@ -31,8 +31,8 @@ pub fn parse(data: &[u8]) -> Result<Package> {
             _ => (),
         }
     }
-    if package.name.is_empty() || package.version.is_empty() {
-        return Err(Error::corrupt("it has no name or no version"));
+    if !Said::is_word(&package.name) || !Said::is_word(&package.version) {
+        return Err(Error::corrupt("it has no name or no version that is one"));
     }
     Ok(package)
 }
@@ -115,5 +115,6 @@ mod tests {
         assert_eq!(placed("x/__init__.py").as_deref(), Some("/usr/lib/python3/site-packages/x/__init__.py"));
         assert_eq!(placed("../../../../../x"), None);
         assert!(parse(b"Name: x\n\nVersion: 1").is_err());
+        assert!(parse(b"Name: x\xff\nVersion: 1").is_err() && parse(b"Name: x\nVersion: 1").is_ok());
     }
 }

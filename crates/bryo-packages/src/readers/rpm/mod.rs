@@ -10,9 +10,6 @@ use std::borrow::Cow;
 
 use super::Said;
 
-/// How many problems with single headers are told.
-const TOLD: usize = 5;
-
 /// How many names and files of all packages are kept.
 const WORDS_MAX: usize = 5_000_000;
 
@@ -42,7 +39,7 @@ fn headers<'a>(blobs: impl Iterator<Item = Cow<'a, [u8]>>, files: bool, mut budg
     let mut said = Said::default();
     for blob in blobs {
         if budget.take(blob.len().max(16)).is_none() {
-            said.problems.push("its packages are longer than it is".to_owned());
+            said.problem("its packages are longer than it is".to_owned());
             break;
         }
         one(&blob, files, &mut budget, &mut said);
@@ -52,11 +49,6 @@ fn headers<'a>(blobs: impl Iterator<Item = Cow<'a, [u8]>>, files: bool, mut budg
 
 /// Reads one header.
 fn one(blob: &[u8], files: bool, budget: &mut Budget, said: &mut Said) {
-    let mut problem = |why: String| {
-        if said.problems.len() < TOLD {
-            said.problems.push(why);
-        }
-    };
     match header::package(blob, files) {
         Ok(None) => (),
         Ok(Some(mut package)) => {
@@ -64,12 +56,12 @@ fn one(blob: &[u8], files: bool, budget: &mut Budget, said: &mut Said) {
             match budget.words.checked_sub(words) {
                 Some(left) => budget.words = left,
                 None => {
-                    problem(format!("there are too many names for those of {} to be kept", package.name));
+                    said.problem(format!("there are too many names for those of {} to be kept", package.name));
                     (package.provides, package.depends, package.files) = Default::default();
                 }
             }
             said.packages.push(package);
         }
-        Err(e) => problem(e.chain()),
+        Err(e) => said.problem(e.chain()),
     }
 }
