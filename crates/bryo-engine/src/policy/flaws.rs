@@ -39,9 +39,8 @@ impl Engine {
         if let Some(problem) = found.problems.first() {
             return Ok(Finding::unchecked(format!("advisories cannot be read: {problem}"), UPDATE));
         }
-        if found.unknown > 0 && !flaws.accept_unknown {
-            let why = format!("there are no advisories for {} of its packages", found.unknown);
-            return Ok(Finding::unchecked(why, format!("{UPDATE} for their ecosystem, {accept}")));
+        if let Some((why, remedy)) = found.unjudged().filter(|_| !flaws.accept_unknown) {
+            return Ok(Finding::unchecked(why, format!("{remedy}, {accept}")));
         }
         Ok(weigh(flaws, &found.all, Timestamp::now().as_second()))
     }

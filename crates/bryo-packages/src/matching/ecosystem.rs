@@ -30,6 +30,23 @@ pub(super) fn fits(ecosystem: &str, kind: Type, distro: Option<&Distro>) -> bool
     }
 }
 
+/// Returns the source that has advisories for packages of a type, on a distribution, by the name that it is fetched by.
+pub(super) fn source(kind: Type, distro: Option<&Distro>) -> Option<String> {
+    Some(match (kind, distro.map(|distro| distro.id.as_str())) {
+        (Type::Pypi, _) => "osv:PyPI".to_owned(),
+        (Type::Npm, _) => "osv:npm".to_owned(),
+        (Type::Gem, _) => "osv:RubyGems".to_owned(),
+        (Type::Cargo, _) => "osv:crates.io".to_owned(),
+        (Type::Golang, _) => "osv:Go".to_owned(),
+        (Type::Deb, Some("debian")) => "debian".to_owned(),
+        (Type::Apk, Some("alpine")) => {
+            let mut parts = distro?.version.split('.');
+            format!("alpine:v{}.{}", parts.next()?, parts.next()?)
+        }
+        _ => return None,
+    })
+}
+
 fn fits_system(ecosystem: &str, kind: Type, distro: &Distro) -> bool {
     let mut version = distro.version.split('.');
     let major = version.next().unwrap_or_default();
@@ -93,5 +110,8 @@ mod tests {
             assert_eq!(fits(ecosystem, kind, Some(&distro(text))), expected, "{text} {ecosystem}");
         }
         assert!(!fits("Debian:12", Type::Deb, None));
+        let alpine = distro("ID=alpine\nVERSION_ID=3.19.1");
+        assert_eq!(source(Type::Apk, Some(&alpine)).as_deref(), Some("alpine:v3.19"));
+        assert_eq!((source(Type::Golang, None).as_deref(), source(Type::Deb, None)), (Some("osv:Go"), None));
     }
 }

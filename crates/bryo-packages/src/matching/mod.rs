@@ -10,6 +10,7 @@ mod judge;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -102,10 +103,64 @@ pub struct Knowledge {
 pub struct Matches {
     /// Flaws and packages; the worst first.
     pub all: Vec<Match>,
-    /// How many packages there are no advisories for at all: of another distribution, or never fetched.
-    pub unknown: usize,
+    /// Packages that there are no advisories for at all, of another distribution or never fetched, by type.
+    pub unknown: Vec<Unknown>,
     /// What could not be read.
     pub problems: Vec<String>,
+}
+
+/// Packages of one type that there are no advisories for at all.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    /// Whose they are.
+    pub kind: Type,
+    /// How many there are.
+    pub packages: usize,
+    /// The name of the first.
+    pub first: String,
+    /// The source that would have advisories for them, as it is fetched by.
+    pub source: Option<String>,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, first) = (self.kind.name(), &self.first);
+        match self.packages {
+            1 => write!(f, "1 package of {kind} ({first})"),
+            many => write!(f, "{many} packages of {kind} ({first}, ...)"),
+        }
+    }
+}
+
+impl Matches {
+    /// Counts the packages that there are no advisories for.
+    pub fn unknown_packages(&self) -> usize {
+        self.unknown.iter().map(|unknown| unknown.packages).sum()
+    }
+
+    /// Says which packages there are no advisories for, and what would fetch some; nothing if there are for all.
+    pub fn unjudged(&self) -> Option<(String, String)> {
+        if self.unknown.is_empty() {
+            return None;
+        }
+        let all: Vec<String> = self.unknown.iter().map(ToString::to_string).collect();
+        let sources: Vec<&str> = self.unknown.iter().filter_map(|unknown| unknown.source.as_deref()).collect();
+        let remedy = match sources.as_slice() {
+            [] => "bryo advisories ls".to_owned(),
+            some => format!("bryo advisories update {}", some.join(" ")),
+        };
+        Some((format!("there are no advisories for {}", all.join(", ")), remedy))
+    }
+
+    fn unknown(&mut self, item: &Item, distro: Option<&Distro>) {
+        let kind = item.package.kind;
+        if let Some(known) = self.unknown.iter_mut().find(|unknown| unknown.kind == kind) {
+            known.packages += 1;
+            return;
+        }
+        let (first, source) = (item.package.name.clone(), ecosystem::source(kind, distro));
+        self.unknown.push(Unknown { kind, packages: 1, first, source });
+    }
 }
 
 impl Knowledge {
@@ -143,7 +198,7 @@ impl Knowledge {
                 self.books.iter().filter(|book| ecosystem::fits(&book.header.ecosystem, kind, distro)).collect()
             });
             if books.is_empty() {
-                found.unknown += 1;
+                found.unknown(item, distro);
                 continue;
             }
             let flaws = self.of(item, books, &mut found.problems);

@@ -88,7 +88,9 @@ fn fixed_unfixed_and_not_affected_are_told_apart() {
     assert_eq!((worst.source.as_str(), worst.summary.as_str()), ("debian", "boom"));
     assert_eq!(worst.aliases, ["DSA-1"]);
     // Nothing is known of npm's packages, which is not the same as nothing to be said against them.
-    assert_eq!(found.unknown, 1);
+    let (what, remedy) = found.unjudged().unwrap();
+    assert_eq!((found.unknown_packages(), remedy.as_str()), (1, "bryo advisories update osv:npm"));
+    assert!(what.starts_with("there are no advisories for 1 package of npm ("), "{what}");
 }
 
 #[test]

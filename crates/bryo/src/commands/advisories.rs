@@ -205,6 +205,11 @@ fn update(store: &Store, fetcher: &Fetcher, source: &str, places: &[String]) -> 
     for problem in &feed.problems {
         output::complain(&format!("{}\n", output::line(&format!("bryo: {source}: {problem}"))));
     }
+    // A smaller list looks as good as a whole one, and nobody would miss the flaws that are gone with the rest.
+    if !feed.problems.is_empty() {
+        let why = "some of it cannot be read, and what was there before is left as it is";
+        return Err(Error::message(format!("read advisories of {source}: {why}")).hint("fetch it anew, or mend it"));
+    }
     if feed.is_empty() {
         return Err(Error::message(format!("read advisories of {source}: there are none")));
     }
@@ -239,7 +244,7 @@ fn read_osv(fetcher: &Fetcher, place: &str) -> Result<(Feed, Option<String>)> {
             let name = file.display().to_string();
             match fetcher.whole(&name) {
                 Ok((data, _)) => osv::record(&data, &name, &mut feed),
-                Err(error) => error.print(),
+                Err(error) => feed.problems.extend(error.text()),
             }
         }
         return Ok((feed, None));

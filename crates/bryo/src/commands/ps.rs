@@ -159,7 +159,7 @@ impl Ps {
 fn add_vulns(engine: &Engine, records: &[Record], rows: &mut [Value]) -> Result<()> {
     let runs = |record: &Record| matches!(record.state.status.as_str(), "running" | "paused");
     let running: Vec<Record> = records.iter().filter(|record| runs(record)).cloned().collect();
-    let mut found = vulns::summaries(engine, &running, Vec::new(), advisories::MAX_AGE)?.into_iter();
+    let mut found = vulns::summaries(engine, &running, Vec::new(), advisories::MAX_AGE)?.0.into_iter();
     for (record, row) in records.iter().zip(rows) {
         let summary = if runs(record) { found.next() } else { None };
         row["Vulns"] = Value::String(summary.map_or_else(String::new, |summary| summary.short()));

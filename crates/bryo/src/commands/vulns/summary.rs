@@ -29,44 +29,67 @@ pub struct Summary {
     /// How bad the worst is.
     pub worst: Option<Severity>,
     /// Why it was not looked at, or not wholly.
-    unscanned: Option<String>,
+    unscanned: Option<Gap>,
     /// Whether nothing at all is known.
     blind: bool,
 }
 
-/// Looks at containers, one after the other. One that cannot be looked at is told as such.
-pub fn summaries(engine: &Engine, records: &[Record], vex: Vec<Statement>, max_age: u32) -> Result<Vec<Summary>> {
+/// Why something of a container is not known.
+#[derive(Debug)]
+struct Gap {
+    why: String,
+    /// Whether there is just nobody who speaks of it, and nothing has failed.
+    is_unknown: bool,
+}
+
+/// Looks at containers, one after the other. One that cannot be looked at is told as such, and which
+/// advisories are stale.
+pub fn summaries(
+    engine: &Engine,
+    records: &[Record],
+    vex: Vec<Statement>,
+    max_age: u32,
+) -> Result<(Vec<Summary>, Vec<String>)> {
     let looked: Vec<_> = records.iter().map(|record| engine.packages_of_container(record, false)).collect();
     let inventories: Vec<&Inventory> = looked.iter().flatten().map(|contained| &contained.inventory).collect();
-    let knowledge = know(engine, &inventories, vex, max_age)?;
+    let (knowledge, stale) = know(engine, &inventories, vex, max_age)?;
     let sum = |(record, looked): (&Record, bryo_engine::error::Result<Contained>)| match looked {
         Ok(contained) => Summary::look(record, &contained, &knowledge),
-        Err(error) => Summary::blind(Error::from(error).text().unwrap_or_default()),
+        Err(error) => Summary::blind(Error::from(error).text().unwrap_or_default(), false),
     };
-    Ok(records.iter().zip(looked).map(sum).collect())
+    Ok((records.iter().zip(looked).map(sum).collect(), stale))
 }
 
 impl Summary {
-    fn blind(why: String) -> Self {
-        Self { unscanned: Some(why), blind: true, ..Self::default() }
+    fn blind(why: String, is_unknown: bool) -> Self {
+        Self { unscanned: Some(Gap { why, is_unknown }), blind: true, ..Self::default() }
     }
 
     fn look(record: &Record, contained: &Contained, knowledge: &Knowledge) -> Self {
         if contained.inventory.is_unscannable() {
-            return Self::blind("no package database".to_owned());
+            return match contained.inventory.problems.first() {
+                Some(problem) => Self::blind(format!("/{}: {}", problem.path, problem.why), false),
+                None => Self::blind("no package database".to_owned(), true),
+            };
         }
         let names = [record.name.clone(), record.image.clone()].into_iter().chain(record.image_id.clone());
         let found = knowledge.matches(&contained.inventory, &names.collect::<Vec<_>>());
         let mut summary = Self::of(&found.all, contained);
         let judged = contained.inventory.items.iter().filter(|item| !item.owned).count();
         let unread = contained.inventory.problems.len();
-        summary.blind = found.unknown == judged;
-        summary.unscanned = match (found.unknown, unread) {
-            (0, 0) => None,
-            (0, unread) => Some(format!("{unread} files not read")),
-            (unknown, _) if unknown == judged => Some("no advisories for its packages".to_owned()),
-            (unknown, _) => Some(format!("no advisories for {unknown} packages")),
-        };
+        let unknown = found.unknown_packages();
+        summary.blind = unknown == judged;
+        let mut gaps = Vec::new();
+        gaps.extend(found.problems.first().map(|problem| format!("advisories not read: {problem}")));
+        gaps.extend((unread > 0).then(|| format!("{unread} {} not read", if unread == 1 { "file" } else { "files" })));
+        let is_unknown = gaps.is_empty();
+        if unknown > 0 && unknown == judged {
+            gaps.push("no advisories for its packages".to_owned());
+        } else if unknown > 0 {
+            let kinds: Vec<String> = found.unknown.iter().map(ToString::to_string).collect();
+            gaps.push(format!("no advisories for {}", kinds.join(", ")));
+        }
+        summary.unscanned = (!gaps.is_empty()).then(|| Gap { why: gaps.join(", "), is_unknown });
         summary
     }
 
@@ -97,6 +120,12 @@ impl Summary {
         summary
     }
 
+    /// Says why there may be more flaws than are known; `accept_unknown` says that what nobody speaks of is no reason.
+    pub fn doubt(&self, accept_unknown: bool) -> Option<&str> {
+        let counts = |gap: &&Gap| !(accept_unknown && gap.is_unknown);
+        self.unscanned.as_ref().filter(counts).map(|gap| gap.why.as_str())
+    }
+
     fn count(&self, severity: Severity) -> String {
         if self.blind { "-".to_owned() } else { self.counts[severity as usize].to_string() }
     }
@@ -104,7 +133,7 @@ impl Summary {
     /// Says in a few letters what there is: critical, high, medium, low, and those that nobody has judged.
     pub fn short(&self) -> String {
         if self.blind {
-            return format!("unscanned: {}", self.unscanned.as_deref().unwrap_or_default());
+            return format!("unscanned: {}", self.doubt(false).unwrap_or_default());
         }
         let of = |severity: Severity| self.counts[severity as usize];
         let rest = of(Severity::Unknown) + of(Severity::Negligible);
@@ -113,7 +142,7 @@ impl Summary {
         if self.at_run_time > 0 {
             text += &format!(", {} installed at run time", self.at_run_time);
         }
-        if let Some(why) = &self.unscanned {
+        if let Some(why) = self.doubt(false) {
             text += &format!(", {why}");
         }
         text
@@ -122,7 +151,7 @@ impl Summary {
     /// Describes it for a table.
     pub fn row(&self, record: &Record) -> Value {
         let number = |n: usize| if self.blind { "-".to_owned() } else { n.to_string() };
-        let scan = match (&self.unscanned, self.blind) {
+        let scan = match (self.doubt(false), self.blind) {
             (None, _) => "complete".to_owned(),
             (Some(why), true) => format!("unscanned: {why}"),
             (Some(why), false) => format!("partial: {why}"),
