@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use bryo_tests::layout::{busybox_layer, debian_layer};
+use bryo_tests::tar::Tar;
 use bryo_tests::{Detached, Home, User};
 use serde_json::Value;
 
@@ -134,7 +135,35 @@ fn running_containers_are_in_one_table_with_what_was_installed_since() {
         assert!(table.contains("1C 0H 0M 1L 1?, 1 installed at run time"), "{table}");
         assert!(table.contains("unscanned: no package database"), "{table}");
         home.bryo(&["vulns", "--all", "--fail-on", "critical"]).code(1);
+        app.exec(&["rm", "-r", "/app"]).ok();
+        // Nothing as bad is known, but of one container nothing is.
+        let unsaid = home.bryo(&["vulns", "--all", "--fail-on", "critical"]);
+        unsaid.fails(125, &["it cannot be said: vulns-bare: no package database"]);
+        home.bryo(&["vulns", "--all", "--fail-on", "critical", "--accept-unknown"]).code(0);
     }
+}
+
+/// The image has the very same version at another place.
+#[test]
+fn a_second_copy_is_installed_at_run_time() {
+    let Some(user) = User::ordinary() else { return };
+    let home = home(&user);
+    update(&home);
+    let module = Tar::default()
+        .dir("app/", 0o755)
+        .dir("app/node_modules/", 0o755)
+        .dir("app/node_modules/evil/", 0o755)
+        .file("app/node_modules/evil/package.json", 0o644, br#"{"name":"evil","version":"1.0.0"}"#)
+        .file("app/node_modules/evil/cli.js", 0o755, b"#!/usr/bin/env node\n");
+    load(&home, "localhost/evil:1", vec![busybox_layer(), debian_layer(STATUS), module.finish()]);
+    let evil =
+        Detached::run(&home, "vulns-evil", &["--writable", "--user", "root", "localhost/evil:1", "sleep", "300"]);
+    let late = || rows(&home, &["--all"])[0]["AtRunTime"].as_str().unwrap().to_owned();
+    assert_eq!(late(), "0");
+    evil.exec(&["sh", "-c", "mkdir -p /opt/node_modules && cp -a /app/node_modules/evil /opt/node_modules/"]).ok();
+    assert_eq!(late(), "1");
+    let drift = home.bryo(&["drift", "--format", "{{.Kind}} {{.Change}} {{.What}} {{.Detail}}", "vulns-evil"]);
+    assert_eq!(drift.code(1), "package added evil npm, 1.0.0, /opt/node_modules/evil/package.json");
 }
 
 #[test]
@@ -154,6 +183,9 @@ fn stale_data_says_so_and_broken_data_leaves_the_rest() {
     assert!(stale.stderr.contains("the advisories for Debian:12 (debian) are of "), "{}", stale.stderr);
     assert!(stale.stderr.contains("30 days old"), "{}", stale.stderr);
     assert!(!home.bryo(&["vulns", "--max-age", "40", "localhost/app:1"]).stderr.contains("days old"));
+    let judged = |age: &str| home.bryo(&["vulns", "--fail-on", "critical", "--max-age", age, "localhost/app:1"]);
+    judged("7").fails(125, &["it cannot be said: the advisories for Debian:12"]);
+    judged("40").code(0);
     let list = home.bryo(&["advisories", "ls", "--format", "{{.Ecosystem}} {{.Source}} {{.Stale}}"]).ok();
     assert!(list.contains("Debian:12 debian true"), "{list}");
 
@@ -163,6 +195,11 @@ fn stale_data_says_so_and_broken_data_leaves_the_rest() {
     let output = home.bryo(&["advisories", "update", "--from", &from, "--from", &good]);
     output.fails(125, &["broken.json", "no file of Debian's tracker"]);
     assert!(output.text().contains("npm: 1 advisories"), "{}", output.text());
+    // One record of many is enough.
+    let cut = home.write("cut.json", &format!("[{NPM},{{}}]").replace("GHSA-x", "GHSA-y"));
+    let cut = home.bryo(&["advisories", "update", "--from", &format!("osv:npm={}", cut.display())]);
+    cut.fails(125, &["cut.json: missing field", "what was there before is left as it is"]);
+    assert!(!cut.text().contains("npm: 1 advisories"), "{}", cut.text());
     // What was there is still there.
     assert_eq!(rows(&home, &["localhost/app:1"]).len(), 2);
     home.bryo(&["advisories", "rm", "Debian:12"]).ok();
