@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::programs::{Place, Program};
 use super::{Drift, Finding, Happened, Meaning, Unread, Versions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::packages::readable;
 
 /// How many findings of one sort are told one by one.
@@ -175,7 +175,10 @@ impl Judge<'_> {
     fn file(&mut self, detail: &Detail) {
         let path = detail.change.path.to_string_lossy();
         let Some(now) = detail.now else {
-            if !self.claims.gone.has(&path) {
+            let lowers = || tree(&self.layers.lowers, &self.layers.opaque);
+            let goes_with = || Ok::<_, Error>(self.claims.gone.has_all_in(&path, &lowers()?)?);
+            // What cannot be looked at is told.
+            if !self.claims.gone.has(&path) && !goes_with().unwrap_or(false) {
                 self.note_file(Meaning::File, Happened::Deleted, &path, "");
             }
             return;

@@ -6,10 +6,12 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Inventory, Item, databases, merge};
+use rustix::fs::FileType;
+
 use crate::error::Result;
 use crate::package::Type;
 use crate::readers::pip;
-use crate::tree::Tree;
+use crate::tree::{Tree, Visit};
 use crate::version::Scheme;
 
 /// What happened to a package.
@@ -166,6 +168,8 @@ pub fn add_files(tree: &Tree, items: &mut [Item]) -> Result<()> {
 #[derive(Debug, Default)]
 pub struct Claims {
     files: HashSet<String>,
+    /// The directories that files are in, and those above them.
+    dirs: HashSet<String>,
     beginnings: Vec<String>,
 }
 
@@ -173,7 +177,11 @@ impl Claims {
     /// Adds what a package accounts for. The modules of a program account for no file: they are in one.
     pub fn add(&mut self, item: &Item) {
         let package = &item.package;
-        self.files.extend(package.files.iter().map(|path| common(path)));
+        for path in package.files.iter().map(|path| common(path)) {
+            let above = path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned());
+            self.dirs.extend(above);
+            self.files.insert(path);
+        }
         for place in &item.locations {
             match package.kind {
                 Type::Npm => self.beginnings.extend(place.strip_suffix("package.json").map(|dir| format!("/{dir}"))),
@@ -190,6 +198,36 @@ impl Claims {
     /// Tells whether a package accounts for a file, by its absolute path.
     pub fn has(&self, path: &str) -> bool {
         self.files.contains(&common(path)) || self.beginnings.iter().any(|beginning| path.starts_with(beginning))
+    }
+}
+
+impl Claims {
+    /// Tells whether a tree's directory, by its absolute path, has files and packages account for every one of them: what
+    /// such packages take with them when they go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::walk`].
+    pub fn has_all_in(&self, path: &str, tree: &Tree) -> Result<bool> {
+        let dir = format!("{}/", path.trim_end_matches('/'));
+        if !self.dirs.contains(&common(path)) && !self.beginnings.iter().any(|beginning| beginning.starts_with(&dir)) {
+            return Ok(false);
+        }
+        let inside = path.trim_matches('/').as_bytes();
+        let is_below =
+            |one: &[u8], other: &[u8]| one.strip_prefix(other).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+        let (mut any, mut all) = (false, true);
+        tree.walk(&mut |entry| match entry.kind {
+            FileType::Directory if is_below(entry.path, inside) || is_below(inside, entry.path) => Visit::Enter,
+            FileType::Directory => Visit::Skip,
+            _ if is_below(entry.path, inside) => {
+                any = true;
+                all &= self.has(&format!("/{}", entry.text()));
+                Visit::Skip
+            }
+            _ => Visit::Skip,
+        })?;
+        Ok(any && all)
     }
 }
 
@@ -264,6 +302,37 @@ mod tests {
         }
         assert_eq!(found.len(), expected.len());
         assert!(difference(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn a_directory_goes_with_the_package_that_has_all_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in
+            ["usr/share/doc/gzip/copyright", "usr/share/doc/gzip/a/b", "usr/share/mixed/own", "usr/share/mixed/x"]
+        {
+            std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(path), "").unwrap();
+        }
+        let tree = Tree::open(dir.path(), crate::tree::Limits::default()).unwrap();
+        let mut item = inventory(&[(Type::Deb, "gzip", "1")]).items.remove(0);
+        item.package.files = ["/usr/share/doc/gzip/copyright", "/usr/share/doc/gzip/a/b", "/usr/share/mixed/own"]
+            .map(str::to_owned)
+            .to_vec();
+        let mut claims = Claims::default();
+        claims.add(&item);
+        let mut module = inventory(&[(Type::Npm, "m", "1")]).items.remove(0);
+        module.locations = vec!["app/node_modules/m/package.json".into()];
+        std::fs::create_dir_all(dir.path().join("app/node_modules/m")).unwrap();
+        std::fs::write(dir.path().join("app/node_modules/m/package.json"), "").unwrap();
+        let has = |path: &str| claims.has_all_in(path, &tree).unwrap();
+        assert!(!has("/app/node_modules/m"), "the control: nobody has claimed it");
+        claims.add(&module);
+        let has = |path: &str| claims.has_all_in(path, &tree).unwrap();
+        assert!(has("/app/node_modules/m"));
+        assert!(has("/usr/share/doc/gzip") && has("/usr/share/doc/gzip/a") && has("/usr/share/doc"));
+        for path in ["/usr/share/mixed", "/usr", "/usr/share/doc/gz", "/usr/share/doc/gzip/copyright", "/none"] {
+            assert!(!has(path), "{path}");
+        }
     }
 
     #[test]
