@@ -331,7 +331,9 @@ impl Identity {
 /// What a process that got out would be, in words.
 fn escapee(rung: Rung) -> &'static str {
     match rung {
-        Rung::Subordinate => "an escaped process would be nobody: a subordinate id that owns nothing on this host",
+        Rung::Subordinate => {
+            "an escaped process would be nobody: a subordinate id, which owns nothing on this host but what is your containers'"
+        }
         Rung::Sharing => "as the run user an escaped process would be you; as any other user inside, nobody",
         Rung::Single => "an escaped process would be you, with your groups",
         Rung::Root => "an escaped process would be nobody: an id of a range that is this container's alone",
