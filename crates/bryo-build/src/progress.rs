@@ -57,11 +57,3 @@ pub trait Progress {
     /// Hears that time passes.
     fn tick(&self) {}
 }
-
-/// Tells nobody.
-#[derive(Clone, Copy, Debug)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn event(&self, _event: Event<'_>) {}
-}

@@ -98,7 +98,7 @@ pub struct Build {
     /// How the steps are shown
     #[arg(long, value_enum, default_value_t = Form::Auto, value_name = "FORM")]
     progress: Form,
-    /// Print the image's id and nothing else
+    /// Print the image's id and nothing else, or what the step that fails has said
     #[arg(short, long)]
     quiet: bool,
     /// Write the image's id into a file

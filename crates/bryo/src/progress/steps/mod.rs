@@ -5,10 +5,11 @@ mod json;
 mod live;
 mod plain;
 mod pulled;
+mod quiet;
 
 use std::time::Instant;
 
-use bryo_build::progress::{Progress, Silent};
+use bryo_build::progress::Progress;
 
 use crate::output;
 
@@ -25,7 +26,7 @@ pub enum Form {
     Tty,
     /// An object of JSON a line, as BuildKit writes them
     Rawjson,
-    /// Nothing
+    /// Nothing, but what a step has said that fails
     Quiet,
 }
 
@@ -36,7 +37,7 @@ pub fn reporter(form: Form) -> Box<dyn Progress + Sync> {
         Form::Tty => Box::new(live::Live::new()),
         Form::Auto | Form::Plain => Box::new(plain::Plain::default()),
         Form::Rawjson => Box::new(json::Json::default()),
-        Form::Quiet => Box::new(Silent),
+        Form::Quiet => Box::new(quiet::Quiet::default()),
     }
 }
 
