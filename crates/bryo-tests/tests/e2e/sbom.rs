@@ -131,7 +131,7 @@ fn a_directory_is_read_without_following_links_out_of_it() {
     let empty = home.mkdir("empty");
     let output = home.bryo(&["sbom", empty.to_str().unwrap()]);
     assert!(output.stderr.contains("what is in it is unknown"), "{}", output.stderr);
-    home.bryo(&["sbom", "no-such"]).fails(1, &["no such container or image"]);
+    home.bryo(&["sbom", "no-such"]).fails(125, &["no such container or image"]);
 }
 
 /// The packages of a real distribution, against its own tool.

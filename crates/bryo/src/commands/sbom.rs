@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo sbom`: what is installed in an image, a container or a directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bryo_engine::Engine;
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::cli::Verb;
 use crate::context::Context;
 use crate::errors::{Error, Result};
-use crate::output;
+use crate::{output, pages};
 
 /// Flags of `bryo sbom`.
 #[derive(Debug, Args)]
@@ -23,10 +23,13 @@ pub struct Sbom {
     /// How it is written
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
+    /// Writes a page of HTML to FILE too, which needs nothing else
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
     /// Lists the files of each package, where its database has them
     #[arg(long)]
     files: bool,
-    /// The container, or else the image, by name or id; or a directory, by a path that begins with / or .
+    /// The container, or else the image, by name or id; or a directory, by a path that begins with a dot or a slash
     #[arg(value_name = "CONTAINER|IMAGE|DIR")]
     name: String,
 }
@@ -45,11 +48,13 @@ enum Format {
 impl Verb for Sbom {
     const NAME: &'static str = "sbom";
     const ABOUT: &'static str = "List the packages in an image, a container or a directory";
+    const FAILURE: u8 = 125;
 
     fn run(self, context: &Context) -> Result<ExitCode> {
         let engine = context.engine()?;
         let target = Target::find(&engine, &self.name)?;
         let inventory = target.inventory(&engine, self.files)?;
+        pages::write(self.html.as_deref(), || pages::sbom::page(&target.subject().name, &inventory))?;
         let text = match self.output {
             Format::CyclonedxJson => output::json(&cyclonedx(&target.subject(), &inventory))?,
             Format::SpdxJson => output::json(&spdx(&target.subject(), &inventory))?,

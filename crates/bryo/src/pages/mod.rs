@@ -6,6 +6,7 @@ pub mod drift;
 pub mod harden;
 pub mod learn;
 pub mod policy;
+pub mod sbom;
 pub mod vulns;
 pub mod why_root;
 
