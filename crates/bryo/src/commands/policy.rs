@@ -131,14 +131,18 @@ fn table(reports: &[Report], all: bool) -> String {
 
 /// Write a file in which every rule is explained and none is in force
 #[derive(Debug, clap::Args)]
-pub struct Init {}
+pub struct Init {
+    /// The file; without it your own policy, which is in force
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+}
 
 impl Verb for Init {
     const NAME: &'static str = "init";
     const ABOUT: &'static str = "Write a file in which every rule is explained and none is in force";
 
     fn run(self, _: &Context) -> Result<ExitCode> {
-        let file = paths::policy()?;
+        let file = self.file.map_or_else(paths::policy, Ok)?;
         let fail = |error: std::io::Error| match error.kind() {
             ErrorKind::AlreadyExists => Error::message(format!("write {}: it exists already", file.display())),
             _ => Error::io(format!("write {}", file.display()), &error),
