@@ -242,9 +242,9 @@ const POLICY: &str = "policy-file";
 /// Parses the command line, runs the command, reports how it ended.
 pub fn main(words: Vec<OsString>) -> ExitCode {
     let words = quadlet::called(words);
-    let matches = match called(&words).try_get_matches_from(words) {
+    let matches = match called(&words).try_get_matches_from(&words) {
         Ok(matches) => matches,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &words),
     };
     let Some((entry, arguments)) = find(&matches) else { return ExitCode::from(USAGE) };
     let path = |name| matches.get_one::<PathBuf>(name).cloned();
@@ -252,7 +252,7 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     let context = Context::new(path(ROOT), path(CONFIG), policies);
     match (entry.run)(arguments, &context) {
         Ok(code) => code,
-        Err(Error::Usage(error)) => usage(&error),
+        Err(Error::Usage(error)) => usage(&error, &words),
         Err(error) => error.report(entry.failure),
     }
 }
@@ -264,8 +264,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 /// What is wrong with it, as the command itself would say.
 pub fn understand(words: &[&str]) -> Result<()> {
     let words: Vec<OsString> = ["bryo"].iter().chain(words).map(OsString::from).collect();
-    let parsed = called(&words).try_get_matches_from(words);
-    let matches = parsed.map_err(|error| mistake(&error.render().to_string()))?;
+    let parsed = called(&words).try_get_matches_from(&words);
+    let matches = parsed.map_err(|error| mistake(&error.render().to_string(), &words))?;
     let Some((name, arguments)) = matches.subcommand() else { return Ok(()) };
     if matches!(name, "run" | "create") {
         let flags = <crate::args::RunArgs as clap::FromArgMatches>::from_arg_matches(arguments)?;
@@ -348,7 +348,7 @@ fn find(matches: &ArgMatches) -> Option<(&'static Entry, &ArgMatches)> {
 }
 
 /// Prints help to standard output, and a mistake to standard error.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         let help = error.render().to_string();
         return match output::print(&help) {
@@ -359,13 +359,13 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => output::complain(&text),
-        _ => mistake(&text).print(),
+        _ => mistake(&text, words).print(),
     }
     ExitCode::from(USAGE)
 }
 
-/// Says a mistake as all other failures are said: what it is in one line, and what to try in another.
-fn mistake(text: &str) -> Error {
+/// Says a mistake in words as all other failures are said: what it is in one line, and what to try in another.
+fn mistake(text: &str, words: &[OsString]) -> Error {
     let first: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let mut what = first.join(" ");
     what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
@@ -374,10 +374,24 @@ fn mistake(text: &str) -> Error {
     for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
         what = format!("{what}; {tip}");
     }
-    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or("bryo");
-    let is_name = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
-    let command: Vec<&str> = usage.split_whitespace().take_while(is_name).collect();
-    Error::message(what).hint(format!("{} --help", command.join(" ")))
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let is_name = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-');
+    let command: Option<Vec<&str>> = usage.map(|usage| usage.split_whitespace().take_while(is_name).collect());
+    let command = command.map_or_else(|| meant(words), |command| command.join(" "));
+    Error::message(what).hint(format!("{command} --help"))
+}
+
+/// Finds which command words name: what is said of a value alone does not tell.
+fn meant(words: &[OsString]) -> String {
+    let is = |word: &OsString, name: &str| word.as_os_str() == name;
+    let mut rest = words.iter().skip(1);
+    let all = || COMMANDS.iter().map(|entry| entry.name).chain(GROUPS.iter().map(|(name, _, _)| *name));
+    let Some(name) = rest.find_map(|word| all().find(|name| is(word, name))) else { return "bryo".to_owned() };
+    let members = GROUPS.iter().find(|(group, _, _)| *group == name).map_or(&[][..], |(_, _, members)| members);
+    match rest.next().and_then(|word| members.iter().find(|entry| is(word, entry.name))) {
+        Some(entry) => format!("bryo {name} {}", entry.name),
+        None => format!("bryo {name}"),
+    }
 }
 
 #[cfg(test)]
@@ -410,10 +424,12 @@ mod tests {
     #[test]
     fn a_mistake_is_two_lines() {
         let shown = |words: &[&str]| match command().try_get_matches_from(words) {
-            Err(error) => match mistake(&error.render().to_string()) {
-                Error::Message(text, hint) => (text, hint.unwrap_or_default()),
-                other => panic!("{other:?}"),
-            },
+            Err(error) => {
+                match mistake(&error.render().to_string(), &words.iter().map(OsString::from).collect::<Vec<_>>()) {
+                    Error::Message(text, hint) => (text, hint.unwrap_or_default()),
+                    other => panic!("{other:?}"),
+                }
+            }
             Ok(_) => panic!("{words:?} is no mistake"),
         };
         let (text, hint) = shown(&["bryo", "images", "--digest"]);
@@ -421,6 +437,19 @@ mod tests {
         assert_eq!(hint, "bryo images --help");
         let (text, _) = shown(&["bryo", "pull"]);
         assert!(text.contains("required") && text.ends_with("<IMAGE>"), "{text}");
+        for (words, command) in [
+            (["audit", "--fail-on", "x", "y"].as_slice(), "bryo audit --help"),
+            (&["sbom", "-o", "x", "y"], "bryo sbom --help"),
+            (&["blast-radius", "--nosuch", "x"], "bryo blast-radius --help"),
+            (&["network", "create", "--internal=x", "y"], "bryo network create --help"),
+        ] {
+            let (text, hint) = shown(&[&["bryo"], words].concat());
+            assert_eq!(hint, command, "{text}");
+        }
+        for verb in [["drift"].as_slice(), &["vulns"], &["policy", "check"]] {
+            let (text, _) = shown(&[&["bryo"], verb].concat());
+            assert!(text.contains("<--all|"), "{text}");
+        }
         let (text, hint) = shown(&["bryo", "image", "inspect", "--nosuch", "x"]);
         assert_eq!(
             (text.as_str(), hint.as_str()),

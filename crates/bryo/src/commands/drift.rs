@@ -36,9 +36,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 ///
 /// Ends with 0 if there is nothing, with 1 if there is something, and with 125 if a container could not be looked at.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Drift {
     /// Looks at every container, whether it runs or not, and at those of Docker and Podman that run
-    #[arg(short, long, conflicts_with = "names", required_unless_present = "names")]
+    #[arg(short, long, group = "what")]
     all: bool,
     /// Formats as json, by a template such as '{{.Kind}} {{.What}}', or as a table by 'table TEMPLATE'
     #[arg(long, value_name = "FORMAT")]
@@ -53,7 +54,7 @@ pub struct Drift {
     #[arg(short, long)]
     watch: bool,
     /// Name, id, or beginning of an id; docker:NAME or podman:NAME for one of another engine
-    #[arg(value_name = "CONTAINER")]
+    #[arg(group = "what", value_name = "CONTAINER")]
     names: Vec<String>,
 }
 

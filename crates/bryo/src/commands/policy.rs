@@ -26,9 +26,10 @@ const BROKEN: u8 = 1;
 /// A container is judged as it is now, an image as "bryo run IMAGE" would start it. Ends with 0 if every rule holds, with 1
 /// if one does not, and with 125 if the policy or a target cannot be read.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Check {
     /// Judge every container that runs
-    #[arg(short, long, conflicts_with = "names", required_unless_present = "names")]
+    #[arg(short, long, group = "what")]
     all: bool,
     /// Show the rules that hold as well, and why
     #[arg(long)]
@@ -40,7 +41,7 @@ pub struct Check {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     html: Option<PathBuf>,
     /// The container, or else the image, by name or id
-    #[arg(value_name = "CONTAINER|IMAGE")]
+    #[arg(group = "what", value_name = "CONTAINER|IMAGE")]
     names: Vec<String>,
 }
 

@@ -32,9 +32,10 @@ const FOUND: u8 = 1;
 
 /// Flags of `bryo vulns`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct Vulns {
     /// Shows for every container that runs how many flaws it has
-    #[arg(short, long, conflicts_with = "names", required_unless_present = "names")]
+    #[arg(short, long, group = "what")]
     all: bool,
     /// Ends with 1 if there is a flaw as bad as this, or worse: low, medium, high, critical; unknown for any; and with 125
     /// if that cannot be said
@@ -59,7 +60,7 @@ pub struct Vulns {
     #[arg(long, value_name = "FILE")]
     vex: Vec<PathBuf>,
     /// The container, or else the image, by name or id; or a directory, by a path that begins with a dot or a slash
-    #[arg(value_name = "CONTAINER|IMAGE|DIR")]
+    #[arg(group = "what", value_name = "CONTAINER|IMAGE|DIR")]
     names: Vec<String>,
 }
 
