@@ -332,7 +332,7 @@ impl Identity {
 fn escapee(rung: Rung) -> &'static str {
     match rung {
         Rung::Subordinate => {
-            "an escaped process would be nobody: a subordinate id, which owns nothing on this host but what is your containers'"
+            "an escaped process would be nobody: a subordinate id, which owns nothing on this host outside your containers"
         }
         Rung::Sharing => "as the run user an escaped process would be you; as any other user inside, nobody",
         Rung::Single => "an escaped process would be you, with your groups",
