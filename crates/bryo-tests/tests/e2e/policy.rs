@@ -169,7 +169,7 @@ fn flaws_count_by_severity_age_and_knowledge() {
         home.bryo(&["advisories", "update", "--from", &from]).ok();
     };
     rule("");
-    run().fails(125, &["policy.toml:1: vulnerabilities: there are no advisories for 1 of its packages"]);
+    run().fails(125, &["policy.toml:1: vulnerabilities: there are no advisories for 1 package of deb (libssl3)"]);
     rule("unknown-packages = \"accept\"\n");
     run().ok();
     rule("");
