@@ -196,7 +196,7 @@ fn stale_data_says_so_and_broken_data_leaves_the_rest() {
     output.fails(125, &["broken.json", "no file of Debian's tracker"]);
     assert!(output.text().contains("npm: 1 advisories"), "{}", output.text());
     // One record of many is enough.
-    let cut = home.write("cut.json", &format!("[{NPM},{{}}]").replace("GHSA-x", "GHSA-y"));
+    let cut = home.write("cut.json", format!("[{NPM},{{}}]").replace("GHSA-x", "GHSA-y"));
     let cut = home.bryo(&["advisories", "update", "--from", &format!("osv:npm={}", cut.display())]);
     cut.fails(125, &["cut.json: missing field", "what was there before is left as it is"]);
     assert!(!cut.text().contains("npm: 1 advisories"), "{}", cut.text());
