@@ -78,6 +78,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What was read, and is of a kind of which nothing is known.
+    pub not_judged: Vec<Problem>,
     /// Who runs, and what they reach.
     pub subjects: Vec<Card>,
     /// What is known of networks.
@@ -179,7 +181,7 @@ impl Outcome {
     fn new(target: &str, kind: Kind) -> Self {
         let target = target.into();
         let (findings, problems, subjects) = (Vec::new(), Vec::new(), Vec::new());
-        Self { target, kind, findings, problems, subjects, net: Net::default() }
+        Self { target, kind, findings, problems, not_judged: Vec::new(), subjects, net: Net::default() }
     }
 
     /// Makes one of something that could not be read.
@@ -334,15 +336,20 @@ fn is_json(text: &str) -> bool {
 
 /// Reads documents, and JSON that YAML does not know as such.
 fn documents(text: &str) -> Result<Vec<Arc<yaml::Node>>, yaml::Mistake> {
-    let parsed = yaml::parse(text);
-    match parsed {
-        // Pairs of surrogates are JSON and not YAML; written anew they are characters.
-        Err(_) if is_json(text) && text.len() <= yaml::LENGTH_MAX => {
-            match serde_json::from_str::<serde_json::Value>(text) {
-                Ok(value) => yaml::parse(&value.to_string()),
-                Err(_) => parsed,
-            }
-        }
-        parsed => parsed,
+    let (documents, mut mistakes) = documents_each(text);
+    if mistakes.is_empty() { Ok(documents) } else { Err(mistakes.swap_remove(0)) }
+}
+
+/// As [`documents`]: those without a mistake, and the mistakes of the others.
+fn documents_each(text: &str) -> (Vec<Arc<yaml::Node>>, Vec<yaml::Mistake>) {
+    let (documents, mistakes) = yaml::parse_all(text);
+    // Pairs of surrogates are JSON and not YAML; written anew they are characters.
+    if !mistakes.is_empty()
+        && is_json(text)
+        && text.len() <= yaml::LENGTH_MAX
+        && let Ok(value) = serde_json::from_str::<serde_json::Value>(text)
+    {
+        return yaml::parse_all(&value.to_string());
     }
+    (documents, mistakes)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::near::Near;
-use super::{Auditor, Kind, Outcome, cards};
+use super::{Auditor, Kind, Outcome, Problem, cards};
 use crate::facts::dockerfile::Facts;
 use crate::facts::network::{Policy, Target};
 use crate::facts::workload::{Build, Workload};
@@ -17,6 +17,7 @@ use crate::model::{Fact, Sink};
 use crate::{bases, walk};
 
 pub(super) use super::documents as parse;
+use super::documents_each;
 
 impl Auditor<'_> {
     /// Audits all files below a directory.
@@ -41,6 +42,10 @@ impl Auditor<'_> {
             }
         });
         outcomes.extend(done.into_inner().unwrap_or_default());
+        if outcomes.is_empty() {
+            let why = "nothing in it is a Dockerfile, Compose file, Kubernetes object or OCI bundle";
+            outcomes.push(Outcome::failed(&path.display().to_string(), why));
+        }
         outcomes.sort_by(|a, b| a.target.cmp(&b.target));
         super::settle(&mut outcomes);
         outcomes
@@ -51,7 +56,7 @@ impl Auditor<'_> {
         let name = file.path.display().to_string();
         let near = &Near::below(root, &file.path);
         let bytes = match file.read() {
-            Ok(bytes) => bytes,
+            Ok(bytes) => decoded(bytes),
             Err(why) => return Some(Outcome::failed(&name, why)),
         };
         let by_name = by_name(&name);
@@ -97,7 +102,7 @@ impl Auditor<'_> {
     }
 
     fn bytes(&self, name: &str, bytes: Vec<u8>, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
-        match String::from_utf8(bytes) {
+        match String::from_utf8(decoded(bytes)) {
             Ok(text) => self.text(name, &text, kind, near),
             Err(error) => {
                 let line =
@@ -120,6 +125,12 @@ impl Auditor<'_> {
 
     fn dockerfile(&self, name: &str, text: &str, near: Option<&Near>) -> Outcome {
         let mut outcome = Outcome::new(name, Kind::Dockerfile);
+        if let Some(at) = text.find('\0') {
+            let line = text[..at].matches('\n').count() + 1;
+            let column = at - text[..at].rfind('\n').map_or(0, |end| end + 1) + 1;
+            outcome.problem(line, column, "a NUL byte: this is no text");
+            return outcome;
+        }
         let facts = match Facts::read(&outcome.target, text, self.stage.as_deref()) {
             Ok(facts) => facts,
             Err(mistake) => {
@@ -141,13 +152,10 @@ impl Auditor<'_> {
 
     fn yaml(&self, name: &str, text: &str, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
         let mut outcome = Outcome::new(name, kind.unwrap_or(Kind::Unknown));
-        let documents = match parse(text) {
-            Ok(documents) => documents,
-            Err(Mistake { line, column, message }) => {
-                outcome.problem(line, column, message);
-                return outcome;
-            }
-        };
+        let (documents, mistakes) = documents_each(text);
+        for Mistake { line, column, message } in mistakes {
+            outcome.problem(line, column, message);
+        }
         for node in documents.iter().filter(|node| !node.is_null()) {
             self.document(&mut outcome, node, kind, near);
         }
@@ -158,7 +166,7 @@ impl Auditor<'_> {
         let file = Arc::clone(&outcome.target);
         if node.get("kind").is_some() && node.get("apiVersion").is_some() {
             outcome.kind = Kind::Kubernetes;
-            match kubernetes::read(&file, node) {
+            match kubernetes::read(&file, node, near.is_some_and(|near| near.is_patch(&file))) {
                 Ok(objects) => objects.iter().for_each(|object| self.object(outcome, object)),
                 Err(mistake) => outcome.problem(mistake.line, mistake.column, mistake.message),
             }
@@ -193,17 +201,25 @@ impl Auditor<'_> {
         outcome.findings.append(&mut sink.findings);
         outcome.net.policies.extend(Policy::read(object));
         outcome.net.targets.extend(Target::read(object));
-        let Some((pod, containers)) = &object.pod else { return };
-        let before = outcome.findings.len();
-        let first = outcome.subjects.len();
-        self.workload(outcome, pod);
-        for container in containers {
-            let mut container = container.clone();
-            container.image_user = container.image.as_ref().and_then(|image| self.image_user(&image.value));
-            self.workload(outcome, &container);
+        for Mistake { line, column, message } in &object.problems {
+            outcome.problem(*line, *column, message.clone());
         }
-        let level = cards::level(&outcome.findings[before..]);
-        outcome.subjects[first..].iter_mut().for_each(|card| card.level = Some(level));
+        if let Some(why) = &object.not_judged {
+            let place = kubernetes::place(&outcome.target, &object.node);
+            outcome.not_judged.push(Problem { place, message: why.clone() });
+        }
+        for (pod, containers) in &object.pods {
+            let before = outcome.findings.len();
+            let first = outcome.subjects.len();
+            self.workload(outcome, pod);
+            for container in containers {
+                let mut container = container.clone();
+                container.image_user = container.image.as_ref().and_then(|image| self.image_user(&image.value));
+                self.workload(outcome, &container);
+            }
+            let level = cards::level(&outcome.findings[before..]);
+            outcome.subjects[first..].iter_mut().for_each(|card| card.level = Some(level));
+        }
     }
 
     /// Returns the user of what a service is built from, empty if nothing sets one.
@@ -224,9 +240,13 @@ impl Auditor<'_> {
             lost(format!("the Dockerfile of {context} is not here: who runs is not known"));
             return None;
         };
-        let Ok(facts) = Facts::read_with(&Arc::from("Dockerfile"), &text, target.as_deref(), arguments) else {
-            lost(format!("the Dockerfile of {context} cannot be read: who runs is not known"));
-            return None;
+        let facts = match Facts::read_with(&Arc::from("Dockerfile"), &text, target.as_deref(), arguments) {
+            Ok(facts) => facts,
+            Err(mistake) => {
+                let why = mistake.message;
+                lost(format!("the Dockerfile of {context} cannot be read ({why}): who runs is not known"));
+                return None;
+            }
         };
         match facts.stages.get(facts.target)?.user.as_ref() {
             Some(user) if user.value.unknown => {
@@ -264,10 +284,26 @@ fn is_wanted(name: &str) -> bool {
     by_name(name).is_some() || [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
 }
 
+/// Makes UTF-8 of UTF-16, by its mark: Kubernetes' tools read that too. What is neither stays as it is.
+fn decoded(bytes: Vec<u8>) -> Vec<u8> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => u16::from_le_bytes,
+        Some([0xfe, 0xff]) => u16::from_be_bytes,
+        _ => return bytes,
+    };
+    let pairs = bytes[2..].chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or_default()]));
+    char::decode_utf16(pairs).collect::<Result<String, _>>().map_or(bytes, String::into_bytes)
+}
+
 /// Tells whether a file of a common ending has the words of one that is audited.
 fn may_be(bytes: &[u8]) -> bool {
     let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-    has(b"apiVersion") && has(b"kind") || has(b"services:") || has(b"\"HostConfig\"") || has(b"\"ociVersion\"")
+    bytes.starts_with(&[0xff, 0xfe])
+        || bytes.starts_with(&[0xfe, 0xff])
+        || has(b"apiVersion") && has(b"kind")
+        || has(b"services:")
+        || has(b"\"HostConfig\"")
+        || has(b"\"ociVersion\"")
 }
 
 /// Tells whether a text without a name is a Dockerfile: its first instruction is one that stands first.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bryo_sys::root::Root;
 
+use crate::facts::yaml::{self, Node};
+
 /// The largest file that is read, in bytes.
 const FILE_MAX: usize = 256 << 10;
 
@@ -68,12 +70,31 @@ impl Near {
         }
     }
 
+    /// Tells whether a Kustomization beside a file, or above, has it as a patch.
+    pub fn is_patch(&self, file: &str) -> bool {
+        let names = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+        let own = file.rsplit('/').next().unwrap_or(file);
+        let dir = file.rsplit('/').nth(1).unwrap_or_default();
+        [("", own.to_owned()), ("../", format!("{dir}/{own}"))].iter().any(|(up, wanted)| {
+            let text = names.iter().find_map(|name| self.read(&format!("{up}{name}")));
+            text.is_some_and(|text| patches(&text).iter().any(|path| path.trim_start_matches("./") == wanted))
+        })
+    }
+
     /// Tells whether a file is put on top of another one that is there.
     pub fn is_override(&self, file: &str) -> bool {
         let name = file.rsplit('/').next().unwrap_or(file);
         let stem = name.strip_suffix(".override.yaml").or_else(|| name.strip_suffix(".override.yml"));
         stem.is_some_and(|stem| ["yaml", "yml"].iter().any(|end| self.has(&format!("{stem}.{end}"))))
     }
+}
+
+/// Lists the files that a Kustomization has as patches.
+fn patches(text: &str) -> Vec<String> {
+    let documents = yaml::parse(text).unwrap_or_default();
+    let keys = ["patches", "patchesStrategicMerge", "patchesJson6902"];
+    let all = documents.iter().flat_map(|node| keys.iter().filter_map(|key| node.get(key))).flat_map(Node::items);
+    all.filter_map(|patch| patch.get("path").unwrap_or(patch).text().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -111,5 +132,19 @@ mod tests {
         assert!(!near.is_override("x/compose.override.yaml"));
         std::fs::write(dir.path().join("compose.yml"), "").unwrap();
         assert!(near.is_override("x/compose.override.yaml") && !near.is_override("x/compose.yml"));
+    }
+
+    #[test]
+    fn patches_are_what_a_kustomization_says() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let text =
+            "patches:\n- path: a.yaml\n- {path: sub/b.yaml}\npatchesStrategicMerge: [./c.yaml]\nresources: [d.yaml]\n";
+        std::fs::write(dir.path().join("kustomization.yaml"), text).unwrap();
+        for (file, patch) in [("a", true), ("sub/b", true), ("c", true), ("d", false), ("sub/a", false)] {
+            let path = dir.path().join(format!("{file}.yaml"));
+            let near = Near::below(dir.path(), &path);
+            assert_eq!(near.is_patch(&path.display().to_string()), patch, "{file}");
+        }
     }
 }

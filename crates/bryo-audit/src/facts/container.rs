@@ -22,7 +22,7 @@ pub fn is_bundle(node: &Node) -> bool {
 
 /// Reads what `inspect` prints.
 pub fn inspect(file: &Arc<str>, node: &Node) -> Vec<Workload> {
-    let reader = Reader { file };
+    let reader = Reader::new(file);
     match node.items() {
         [] => vec![one(reader, node)],
         all => all.iter().map(|node| one(reader, node)).collect(),
@@ -185,7 +185,7 @@ const HARMLESS_DEVICES: [&str; 8] =
 
 /// Reads a bundle's `config.json`.
 pub fn bundle(file: &Arc<str>, node: &Node) -> Workload {
-    let reader = Reader { file };
+    let reader = Reader::new(file);
     let id = |key| node.at(&["process", "user", key]).and_then(Node::number);
     let user = node.at(&["process", "user"]);
     let said = id("uid").map(|uid| format!("{uid}:{}", id("gid").unwrap_or(0)));

@@ -110,7 +110,7 @@ impl Facts {
     ///
     /// # Errors
     ///
-    /// The first mistake that leaves no meaning.
+    /// The first mistake that leaves no meaning; a target that is no stage.
     pub fn read(file: &Arc<str>, text: &str, target: Option<&str>) -> Result<Self, language::Mistake> {
         Self::read_with(file, text, target, &[])
     }
@@ -140,10 +140,8 @@ impl Facts {
             facts.stages.push(made);
         }
         facts.target = facts.stages.len().saturating_sub(1);
-        if let Some(target) = target
-            && let Some(at) = facts.find(target)
-        {
-            facts.target = at;
+        if let Some(target) = target {
+            facts.target = facts.find(target).ok_or_else(|| no_stage(&facts, target))?;
         }
         Ok(facts)
     }
@@ -218,6 +216,12 @@ impl Facts {
         }
         made
     }
+}
+
+fn no_stage(facts: &Facts, target: &str) -> language::Mistake {
+    let names: Vec<&str> = facts.stages.iter().map(|stage| stage.name.as_str()).collect();
+    let message = format!("there is no stage {target:?}; the stages are {}", names.join(", "));
+    language::Mistake { place: language::Place::default(), message }
 }
 
 impl Stage {
@@ -464,6 +468,8 @@ mod tests {
         let facts = Facts::read(&"d".into(), text, Some("one")).unwrap();
         assert_eq!((facts.target, facts.chain()), (0, vec![0]));
         assert_eq!(read(text).chain(), [2, 0]);
+        let wrong = Facts::read(&"d".into(), text, Some("nope")).unwrap_err().message;
+        assert!(wrong.contains("\"nope\"") && wrong.contains("one, two, three"), "{wrong}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod compose;
 pub mod container;
 pub mod dockerfile;
 pub mod image;
+pub mod kinds;
 pub mod kubernetes;
 pub mod network;
 pub mod project;

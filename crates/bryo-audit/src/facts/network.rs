@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kubernetes::Object;
+use super::workload::Workload;
 use super::yaml::Node;
 use crate::model::Place;
 
@@ -27,9 +28,8 @@ pub struct Policy {
 }
 
 impl Target {
-    /// Reads the labels of a pod's object; nothing for one without a pod.
-    pub fn read(object: &Object) -> Option<Self> {
-        let (pod, _) = object.pod.as_ref()?;
+    /// Reads the labels of an object's pods.
+    pub fn read(object: &Object) -> Vec<Self> {
         let template: &[&[&str]] = &[
             &["spec", "template", "metadata", "labels"],
             &["spec", "jobTemplate", "spec", "template", "metadata", "labels"],
@@ -39,10 +39,15 @@ impl Target {
         let paths = if object.kind == "Pod" { own } else { template };
         let labels = paths.iter().find_map(|path| object.node.at(path));
         let pairs = labels.map(Node::pairs).unwrap_or_default();
-        let labels =
-            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.text().unwrap_or_default().to_owned()));
-        let namespace = pod.namespace.as_ref().map(|fact| fact.value.clone());
-        Some(Self { namespace, labels: labels.collect(), place: pod.place() })
+        let labels: HashMap<String, String> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.text().unwrap_or_default().to_owned()))
+            .collect();
+        let one = |pod: &Workload| {
+            let namespace = pod.namespace.as_ref().map(|fact| fact.value.clone());
+            Self { namespace, labels: labels.clone(), place: pod.place() }
+        };
+        object.pods.iter().map(|(pod, _)| one(pod)).collect()
     }
 }
 
@@ -132,12 +137,12 @@ mod tests {
     use crate::facts::{kubernetes, yaml};
 
     fn object(text: &str) -> Object {
-        kubernetes::read(&"f".into(), &yaml::parse(text).unwrap()[0]).unwrap().remove(0)
+        kubernetes::read(&"f".into(), &yaml::parse(text).unwrap()[0], false).unwrap().remove(0)
     }
 
     fn selects(policy: &str) -> bool {
         let target = "kind: Pod\nmetadata: {namespace: n, labels: {app: web, tier: a}}\nspec: {containers: []}\n";
-        let target = Target::read(&object(target)).unwrap();
+        let target = Target::read(&object(target)).remove(0);
         let policy = Policy::read(&object(&format!("kind: NetworkPolicy\n{policy}\n")));
         policy.is_some_and(|policy| Policies::new([&policy]).select(&target))
     }

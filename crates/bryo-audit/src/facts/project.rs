@@ -283,7 +283,7 @@ pub(super) fn placed(file: &Arc<str>, node: &Node) -> Place {
 
 impl Layer {
     pub fn reader(&self) -> Reader<'_> {
-        Reader { file: &self.file }
+        Reader::new(&self.file)
     }
 }
 

@@ -77,8 +77,8 @@ pub struct Mistake {
 }
 
 impl Node {
-    fn new(span: Span, value: Value, size: usize, depth: usize) -> Self {
-        let (line, column) = (span.start.line(), span.start.col() + 1);
+    fn new(span: Span, offset: usize, value: Value, (size, depth): (usize, usize)) -> Self {
+        let (line, column) = (span.start.line() + offset, span.start.col() + 1);
         Self { line, column, value, merge: Merge::Usual, size, depth }
     }
 
@@ -162,13 +162,16 @@ impl Node {
         }
     }
 
-    /// Returns a whole number.
+    /// Returns a whole number. YAML 1.1 has numbers in base 2, and lines between digits.
     pub fn number(&self) -> Option<i64> {
-        let text = self.text()?;
+        let Value::Scalar { text, quoted } = &self.value else { return None };
+        let bare = if *quoted { String::new() } else { text.replace('_', "") };
+        let text = if bare.is_empty() { text } else { &*bare };
         let radix = |digits: &str, radix| i64::from_str_radix(digits, radix).ok();
         match text {
             _ if text.starts_with("0x") => radix(&text[2..], 16),
             _ if text.starts_with("0o") => radix(&text[2..], 8),
+            _ if text.starts_with("0b") => radix(&text[2..], 2),
             _ => text.parse().ok().or_else(|| whole(text)),
         }
     }
@@ -192,27 +195,62 @@ fn whole(text: &str) -> Option<i64> {
     fits.then_some(number as i64)
 }
 
+/// How many mistakes of one text are told.
+const MISTAKES_MAX: usize = 20;
+
 /// Reads all documents of a text.
 ///
 /// # Errors
 ///
 /// The first mistake.
 pub fn parse(text: &str) -> Result<Vec<Arc<Node>>, Mistake> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > LENGTH_MAX {
+    let (documents, mut mistakes) = parse_each(text, 1);
+    if mistakes.is_empty() { Ok(documents) } else { Err(mistakes.swap_remove(0)) }
+}
+
+/// Reads the documents of a text one by one: those that have no mistake, and the mistakes of the others.
+pub fn parse_all(text: &str) -> (Vec<Arc<Node>>, Vec<Mistake>) {
+    parse_each(text, MISTAKES_MAX)
+}
+
+fn parse_each(text: &str, most: usize) -> (Vec<Arc<Node>>, Vec<Mistake>) {
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mut documents, mut mistakes) = (Vec::new(), Vec::new());
+    if rest.len() > LENGTH_MAX {
         let message = format!("the file is longer than {} MiB", LENGTH_MAX >> 20);
-        return Err(Mistake { line: 0, column: 0, message });
+        return (documents, vec![Mistake { line: 0, column: 0, message }]);
     }
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: Vec::new(), values: 0 };
-    let mut documents = Vec::new();
+    let (mut offset, mut values) = (0, 0);
     loop {
-        let (event, span) = reader.next()?;
-        match event {
-            Event::StreamEnd => return Ok(documents),
-            Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
-            event => documents.push(reader.node(event, span)?),
+        let mut reader = Reader { parser: Parser::new_from_str(rest), anchors: Vec::new(), values, offset };
+        let result = reader.documents(&mut documents);
+        values = reader.values;
+        let Err(mistake) = result else { return (documents, mistakes) };
+        let line = mistake.line.saturating_sub(offset);
+        mistakes.push(mistake);
+        if mistakes.len() >= most {
+            return (documents, mistakes);
         }
+        // What follows the mistake is another document, and may be right.
+        let Some((lines, bytes)) = next_document(rest, line.saturating_sub(1).max(1)) else {
+            return (documents, mistakes);
+        };
+        (rest, offset) = (&rest[bytes..], offset + lines);
     }
+}
+
+/// Finds the line, from 0 and not before `from`, in which a document begins, and the byte that it begins with.
+fn next_document(text: &str, from: usize) -> Option<(usize, usize)> {
+    let mut start = 0;
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        if at >= from
+            && line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\n', '\r']))
+        {
+            return Some((at, start));
+        }
+        start += line.len();
+    }
+    None
 }
 
 struct Reader<'a> {
@@ -220,6 +258,8 @@ struct Reader<'a> {
     /// What anchors stand for, by their ids.
     anchors: Vec<(usize, Arc<Node>)>,
     values: usize,
+    /// How many lines are before the text.
+    offset: usize,
 }
 
 /// A list or map that is not closed yet.
@@ -253,6 +293,21 @@ enum Content {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads documents up to the end or the first mistake.
+    fn documents(&mut self, documents: &mut Vec<Arc<Node>>) -> Result<(), Mistake> {
+        let mut read = || {
+            loop {
+                let (event, span) = self.next()?;
+                match event {
+                    Event::StreamEnd => return Ok(()),
+                    Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+                    event => documents.push(self.node(event, span)?),
+                }
+            }
+        };
+        read().map_err(|mistake: Mistake| Mistake { line: mistake.line + self.offset, ..mistake })
+    }
+
     fn next(&mut self) -> Result<(Event<'a>, Span), Mistake> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
@@ -277,7 +332,7 @@ impl<'a> Reader<'a> {
                 }
                 Event::SequenceEnd | Event::MappingEnd => open.pop().map(|closed| self.close(closed)),
                 Event::Scalar(text, style, anchor, tag) => {
-                    let mut node = Node::new(span, scalar(&text, style), 1, 0);
+                    let mut node = Node::new(span, self.offset, scalar(&text, style), (1, 0));
                     node.merge = merge(tag.as_deref());
                     let node = Arc::new(node);
                     self.remember(anchor, &node);
@@ -309,7 +364,7 @@ impl<'a> Reader<'a> {
             Content::List(list) => Value::List(list),
             Content::Map(map) => Value::Map(map),
         };
-        let mut node = Node::new(closed.span, value, closed.size, closed.depth + 1);
+        let mut node = Node::new(closed.span, self.offset, value, (closed.size, closed.depth + 1));
         node.merge = closed.merge;
         let node = Arc::new(node);
         self.remember(closed.anchor, &node);
@@ -416,5 +471,17 @@ mod tests {
         let chain: String = (1..10_000).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
         assert!(parse(&format!("a0: &a0 x\n{chain}")).unwrap_err().message.contains("too deep"));
         assert_eq!(parse("a: [\n").unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn a_broken_document_does_not_hide_the_others() {
+        let (documents, mistakes) = parse_all("a: 1\n---\nb: [\n---\nc: 1\n--- \nd: }\n---\ne:\n  f: 2\n");
+        let lines: Vec<usize> = documents.iter().map(|node| node.line).collect();
+        assert_eq!(lines, [1, 5, 9]);
+        assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [4, 7]);
+        assert_eq!(documents[2].at(&["e", "f"]).unwrap().line, 10);
+        // However many mistakes there are, they end.
+        let many = "a: \"\n---\n".repeat(100_000);
+        assert!(parse_all(&many).1.len() <= MISTAKES_MAX);
     }
 }

@@ -34,7 +34,7 @@ pub fn judge(file: &Arc<str>, object: &Object, sink: &mut Sink) {
         }
     }
     tiller(file, object, sink);
-    if object.pod.is_none() && !object.kind.starts_with("Cluster") {
+    if object.pods.is_empty() && !object.kind.starts_with("Cluster") {
         let namespace = object.node.at(&["metadata", "namespace"]);
         if let Some(node) = namespace.filter(|node| matches!(node.text(), Some("kube-system" | "default"))) {
             sink.add(&DEFAULT_NAMESPACE, &place(file, node), format!("namespace {}", node.text().unwrap_or_default()));
@@ -167,7 +167,7 @@ fn snippets(file: &Arc<str>, object: &Object, sink: &mut Sink) {
 }
 
 fn tiller(file: &Arc<str>, object: &Object, sink: &mut Sink) {
-    let images = object.pod.iter().flat_map(|(_, containers)| containers).filter_map(|made| made.image.as_ref());
+    let images = object.pods.iter().flat_map(|(_, containers)| containers).filter_map(|made| made.image.as_ref());
     for image in images.filter(|image| image.value.contains("kubernetes-helm/tiller")) {
         sink.add(&EXPOSED, &image.place, format!("image {}", image.value));
     }

@@ -4,7 +4,7 @@
 use super::Counts;
 use super::drawing::Drawing;
 use super::html::{Choice, Page, Row, escape};
-use crate::audit::{Card, Outcome};
+use crate::audit::{Card, Outcome, Problem};
 use crate::model::{Finding, Severity};
 
 /// How many cards are drawn.
@@ -24,22 +24,30 @@ pub fn page(outcomes: &[Outcome]) -> String {
         Severity::ALL.iter().map(|severity| (severity.as_str(), counts.get(*severity), severity.as_str())).collect();
     numbers.push(("accepted", counts.accepted, ""));
     numbers.push(("not read", counts.problems, if counts.problems > 0 { "high" } else { "" }));
+    numbers.push(("not judged", counts.not_judged, ""));
     page.numbers(&numbers);
-    problems(&mut page, outcomes);
+    problems(&mut page, "What could not be read", "not read", outcomes.iter().flat_map(|o| &o.problems));
+    problems(
+        &mut page,
+        "What is of a kind that is not known",
+        "not judged",
+        outcomes.iter().flat_map(|o| &o.not_judged),
+    );
     cards(&mut page, outcomes);
     findings(&mut page, outcomes, &counts);
     page.finish()
 }
 
-fn problems(page: &mut Page, outcomes: &[Outcome]) {
-    let all: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.problems).collect();
-    if all.is_empty() {
+fn problems<'a>(page: &mut Page, title: &str, tag: &str, all: impl Iterator<Item = &'a Problem>) {
+    let mut all = all.peekable();
+    if all.peek().is_none() {
         return;
     }
-    page.section("What could not be read");
+    page.section(title);
+    let class = if tag == "not read" { "note high" } else { "note" };
     for problem in all {
         page.raw(&format!(
-            "<div class=\"note high\"><span class=\"tag\">not read</span><span class=\"place\">{}</span><span class=\"wide\">{}</span></div>\n",
+            "<div class=\"{class}\"><span class=\"tag\">{tag}</span><span class=\"place\">{}</span><span class=\"wide\">{}</span></div>\n",
             escape(&problem.place.to_string()),
             escape(&problem.message)
         ));

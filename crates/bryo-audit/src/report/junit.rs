@@ -43,6 +43,12 @@ pub fn junit(outcomes: &[Outcome], fail_on: Severity) -> String {
             cases +=
                 &format!("    <testcase classname=\"read\" name=\"read\"><error message=\"{what}\"/></testcase>\n");
         }
+        for note in &outcome.not_judged {
+            skipped += 1;
+            let what = text(&format!("not judged: {}: {}", note.place, note.message));
+            cases +=
+                &format!("    <testcase classname=\"read\" name=\"judge\"><skipped message=\"{what}\"/></testcase>\n");
+        }
         if cases.is_empty() {
             cases = "    <testcase classname=\"audit\" name=\"nothing found\"/>\n".to_owned();
         }

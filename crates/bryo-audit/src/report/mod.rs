@@ -33,6 +33,8 @@ pub struct Counts {
     pub accepted: usize,
     /// What could not be read.
     pub problems: usize,
+    /// What is of a kind of which nothing is known.
+    pub not_judged: usize,
 }
 
 impl Counts {
@@ -41,6 +43,7 @@ impl Counts {
         let mut counts = Self::default();
         for outcome in outcomes {
             counts.problems += outcome.problems.len();
+            counts.not_judged += outcome.not_judged.len();
             for finding in &outcome.findings {
                 *counts.slot(finding) += 1;
             }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::used;
-use crate::audit::Outcome;
+use crate::audit::{Outcome, Problem};
 use crate::model::{Finding, Place, Rule, Severity};
 
 /// The report as SARIF.
@@ -15,13 +15,11 @@ use crate::model::{Finding, Place, Rule, Severity};
 pub fn sarif(outcomes: &[Outcome]) -> serde_json::Result<String> {
     let rules = used(outcomes);
     let results: Vec<Value> = outcomes.iter().flat_map(|o| &o.findings).map(|f| result(f, &rules)).collect();
-    let problems: Vec<Value> = outcomes
-        .iter()
-        .flat_map(|outcome| &outcome.problems)
-        .map(|problem| {
-            json!({"level": "error", "message": {"text": problem.message}, "locations": [location(&problem.place)]})
-        })
-        .collect();
+    let told = |level: &str, problem: &Problem| json!({"level": level, "message": {"text": problem.message}, "locations": [location(&problem.place)]});
+    let problems = outcomes.iter().flat_map(|outcome| &outcome.problems).map(|problem| told("error", problem));
+    let notes = outcomes.iter().flat_map(|outcome| &outcome.not_judged).map(|note| told("note", note));
+    let successful = outcomes.iter().all(|outcome| outcome.problems.is_empty());
+    let problems: Vec<Value> = problems.chain(notes).collect();
     let log = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -32,7 +30,7 @@ pub fn sarif(outcomes: &[Outcome]) -> serde_json::Result<String> {
                 "rules": rules.iter().map(|rule| descriptor(rule)).collect::<Vec<_>>(),
             }},
             "invocations": [{
-                "executionSuccessful": problems.is_empty(),
+                "executionSuccessful": successful,
                 "toolExecutionNotifications": problems,
             }],
             "results": results,

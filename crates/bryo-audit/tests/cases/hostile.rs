@@ -68,6 +68,12 @@ fn one_that_is_wrong_does_not_stop_the_others() {
     write("pod.yaml", b"apiVersion: v1\nkind: Pod\nspec: {containers: []}\n");
     write("bad.yaml", b"apiVersion: v1\nkind: Pod\nspec: [}\n");
     write("other.yaml", b"a: [}\n");
+    write("bad-nul.Dockerfile", b"FROM a\nRUN x\0\n");
+    let wide: Vec<u8> = "\u{feff}apiVersion: v1\nkind: Pod\nspec: {hostPID: true, containers: []}\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write("wide.yaml", &wide);
     write("huge.yaml", &vec![b' '; 17 << 20]);
     let outside = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(outside.path(), "apiVersion: v1\nkind: Pod\nspec: {containers: []}\n").unwrap();
@@ -75,11 +81,24 @@ fn one_that_is_wrong_does_not_stop_the_others() {
     std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
     let outcomes = Auditor::default().path(dir.path());
     let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.target.rsplit('/').next().unwrap()).collect();
-    assert_eq!(names, ["Dockerfile", "bad.Dockerfile", "bad.yaml", "binary.Dockerfile", "huge.yaml", "pod.yaml"]);
+    let expected = [
+        "Dockerfile",
+        "bad-nul.Dockerfile",
+        "bad.Dockerfile",
+        "bad.yaml",
+        "binary.Dockerfile",
+        "huge.yaml",
+        "pod.yaml",
+        "wide.yaml",
+    ];
+    assert_eq!(names, expected);
+    assert!(super::numbers(&outcomes[7]).contains(&69));
     for outcome in &outcomes {
         let wrong = ["bad", "binary", "huge"].iter().any(|word| outcome.target.contains(word));
         assert_eq!(outcome.problems.len(), usize::from(wrong), "{}: {:?}", outcome.target, outcome.problems);
     }
+    let nul = &outcomes[1].problems[0].place;
+    assert_eq!((nul.line, nul.column), (2, 6));
     let line = |name: &str| outcomes[names.iter().position(|n| *n == name).unwrap()].problems[0].place.line;
     assert_eq!((line("bad.Dockerfile"), line("bad.yaml"), line("binary.Dockerfile")), (2, 3, 2));
 }
@@ -105,4 +124,12 @@ fn scripts_are_read_from_the_context_and_from_nowhere_else() {
     std::fs::remove_file(dir.path().join("e.sh")).unwrap();
     std::fs::copy(outside.path().join("e.sh"), dir.path().join("e.sh")).unwrap();
     assert!(drops(text));
+}
+
+#[test]
+fn a_directory_with_nothing_to_audit_is_no_good_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("README"), "x").unwrap();
+    let outcomes = Auditor::default().path(dir.path());
+    assert_eq!((outcomes.len(), outcomes[0].problems.len()), (1, 1));
 }

@@ -209,3 +209,34 @@ fn cases_of_kubernetes() {
     };
     CASES.iter().for_each(|case| check(case, &whole));
 }
+
+/// Kinds that others have added: their pods are judged, and without one they are told of.
+#[test]
+fn kinds_that_are_not_known_are_judged_or_told() {
+    let audit = of_kind(bryo_audit::Kind::Kubernetes);
+    let pod = "{hostPID: true, containers: [{image: a, securityContext: {privileged: true}}]}";
+    let service = format!("apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {{template: {{spec: {pod}}}}}\n");
+    let found = numbers(&audit(&service));
+    assert!(found.contains(&59) && found.contains(&69), "{found:?}");
+    let other = audit("apiVersion: x.example/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: 1}\n");
+    assert_eq!((other.findings.len(), other.problems.len(), other.not_judged.len()), (0, 0, 1));
+    for kind in ["ConfigMap", "Role", "Ingress", "CustomResourceDefinition"] {
+        let outcome = audit(&format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: w}}\n"));
+        assert!(outcome.problems.is_empty() && outcome.not_judged.is_empty(), "{kind}");
+    }
+}
+
+/// One document that is broken hides no other.
+#[test]
+fn documents_are_judged_one_by_one() {
+    let audit = of_kind(bryo_audit::Kind::Kubernetes);
+    let good = "apiVersion: v1\nkind: Pod\nspec: {hostNetwork: true, containers: []}\n";
+    for (text, line) in [(format!("{good}---\nkind: [\n"), 6), (format!("a: }}\n---\n{good}"), 1)] {
+        let outcome = audit(&text);
+        assert_eq!((outcome.problems.len(), outcome.problems[0].place.line), (1, line), "{text}");
+        assert!(numbers(&outcome).contains(&68), "{text}");
+    }
+    // What the API answers: the members of a list say neither kind nor version.
+    let list = "{\"kind\": \"PodList\", \"apiVersion\": \"v1\", \"items\": [{\"metadata\": {}, \"spec\": {\"hostNetwork\": true, \"containers\": []}}]}";
+    assert!(numbers(&audit(list)).contains(&68));
+}

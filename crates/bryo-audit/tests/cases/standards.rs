@@ -27,6 +27,10 @@ fn pod(change: &[(&str, &str)]) -> String {
     for (word, by) in change {
         text = text.replace(word, by);
     }
+    // A pod always has its list.
+    if !text.contains("KIND") && !text.contains("  containers:") {
+        text.push_str("  containers: []\n");
+    }
     for (word, by) in [
         ("ANNOTATIONS", ""),
         ("SPEC: null", "x: 1"),

@@ -12,7 +12,7 @@ use crate::output;
 pub fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for outcome in outcomes {
-        if outcome.findings.is_empty() && outcome.problems.is_empty() {
+        if outcome.findings.is_empty() && outcome.problems.is_empty() && outcome.not_judged.is_empty() {
             continue;
         }
         text.push_str(&format!("{} ({})\n", output::line(&outcome.target), outcome.kind.as_str()));
@@ -22,9 +22,11 @@ pub fn table(outcomes: &[Outcome]) -> String {
                 format!("{}: {}; inside {}; on the host {}{level}", card.name, card.verdict, card.inside, card.host);
             text.push_str(&format!("  {}\n", output::line(&line)));
         }
-        for problem in &outcome.problems {
-            let line = format!("{}: {}", problem.place, problem.message);
-            text.push_str(&format!("  not read: {}\n", output::line(&line)));
+        for (what, all) in [("not read", &outcome.problems), ("not judged", &outcome.not_judged)] {
+            for problem in all {
+                let line = format!("{}: {}", problem.place, problem.message);
+                text.push_str(&format!("  {what}: {}\n", output::line(&line)));
+            }
         }
         if !outcome.findings.is_empty() {
             let rows = outcome.findings.iter().map(|finding| {
@@ -57,7 +59,9 @@ fn summary(outcomes: &[Outcome]) -> String {
     if parts.is_empty() {
         parts.push("nothing found".to_owned());
     }
-    for (count, word) in [(counts.accepted, "accepted"), (counts.problems, "not read")] {
+    for (count, word) in
+        [(counts.accepted, "accepted"), (counts.problems, "not read"), (counts.not_judged, "not judged")]
+    {
         if count > 0 {
             parts.push(format!("{count} {word}"));
         }
