@@ -18,6 +18,7 @@ pub use near::Near;
 use crate::facts::network::{Policies, Policy, Target};
 use crate::facts::workload::Workload;
 use crate::facts::{container, image, yaml};
+use crate::identity::Accounts;
 use crate::judge::{self, Setting};
 use crate::model::{Finding, Level, Place, Severity, Sink};
 use crate::rules;
@@ -146,6 +147,9 @@ impl std::fmt::Display for Flaw {
 /// Returns the user of an image by its name, if the image is at hand.
 pub type UserOf<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
+/// Returns the accounts of an image by its name, if the image is at hand.
+pub type AccountsOf<'a> = &'a (dyn Fn(&str) -> Option<Accounts> + Sync);
+
 /// How to audit.
 #[derive(Clone)]
 pub struct Auditor<'a> {
@@ -159,6 +163,8 @@ pub struct Auditor<'a> {
     pub allows: Vec<Allow>,
     /// Looks images up.
     pub user_of: UserOf<'a>,
+    /// Looks the accounts of images up. Asked for names only: it may take a while.
+    pub accounts_of: AccountsOf<'a>,
     /// How many threads read files.
     pub threads: usize,
 }
@@ -173,7 +179,15 @@ impl Default for Auditor<'_> {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let setting = Setting::default();
-        Self { setting, level: None, stage: None, allows: Vec::new(), user_of: &|_| None, threads }
+        Self {
+            setting,
+            level: None,
+            stage: None,
+            allows: Vec::new(),
+            user_of: &|_| None,
+            accounts_of: &|_| None,
+            threads,
+        }
     }
 }
 

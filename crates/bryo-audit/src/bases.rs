@@ -88,6 +88,115 @@ const COLLECTIONS: [(&str, &str); 13] = [
     ("s2i-", "1001"),
 ];
 
+/// Accounts of every system that are not root. Sources: base-passwd of Debian, alpine-baselayout of Alpine, setup of Fedora;
+/// `nonroot` of images that have little else.
+const SYSTEM_ACCOUNTS: [&str; 24] = [
+    "_apt",
+    "adm",
+    "backup",
+    "bin",
+    "daemon",
+    "ftp",
+    "games",
+    "guest",
+    "irc",
+    "list",
+    "lp",
+    "mail",
+    "man",
+    "news",
+    "nobody",
+    "nonroot",
+    "operator",
+    "proxy",
+    "sshd",
+    "sync",
+    "sys",
+    "systemd-network",
+    "uucp",
+    "www-data",
+];
+
+/// Accounts that images have, by what their names begin with. Sources: their own Dockerfiles, as for [`known_user`].
+const ACCOUNTS: [(&str, &str); 44] = [
+    ("cassandra", "cassandra"),
+    ("cimg/", "circleci"),
+    ("consul", "consul"),
+    ("couchdb", "couchdb"),
+    ("curlimages/curl", "curl_user"),
+    ("cypress/", "node"),
+    ("denoland/deno", "deno"),
+    ("elasticsearch", "elasticsearch"),
+    ("docker.elastic.co/elasticsearch/", "elasticsearch"),
+    ("docker.elastic.co/kibana/", "kibana"),
+    ("docker.elastic.co/logstash/", "logstash"),
+    ("flink", "flink"),
+    ("ghcr.io/puppeteer/puppeteer", "pptruser"),
+    ("ghost", "node"),
+    ("gradle", "gradle"),
+    ("grafana/grafana", "grafana"),
+    ("haproxy", "haproxy"),
+    ("influxdb", "influxdb"),
+    ("jenkins/", "jenkins"),
+    ("jupyter/", "jovyan"),
+    ("kibana", "kibana"),
+    ("logstash", "logstash"),
+    ("mariadb", "mysql"),
+    ("mcr.microsoft.com/devcontainers/", "vscode"),
+    ("mcr.microsoft.com/dotnet/", "app"),
+    ("mcr.microsoft.com/playwright", "pwuser"),
+    ("memcached", "memcache"),
+    ("mongo", "mongodb"),
+    ("mysql", "mysql"),
+    ("nginx", "nginx"),
+    ("nginxinc/", "nginx"),
+    ("node", "node"),
+    ("oven/bun", "bun"),
+    ("percona", "mysql"),
+    ("postgis/", "postgres"),
+    ("postgres", "postgres"),
+    ("quay.io/jupyter/", "jovyan"),
+    ("rabbitmq", "rabbitmq"),
+    ("redis", "redis"),
+    ("solr", "solr"),
+    ("sonarqube", "sonarqube"),
+    ("ubuntu", "ubuntu"),
+    ("valkey/", "valkey"),
+    ("varnish", "varnish"),
+];
+
+/// Tells whether an image has an account of a name, and that is not root's.
+pub fn has_account(image: &str, name: &str) -> bool {
+    let (image, _) = split(image);
+    let short = short(image);
+    let is = |begin: &str| if begin.ends_with('/') { short.starts_with(begin) } else { short == begin };
+    SYSTEM_ACCOUNTS.contains(&name) || ACCOUNTS.iter().any(|(begin, account)| *account == name && is(begin))
+}
+
+/// Accounts that packages make when they are installed, where those are not called as the packages are.
+const PACKAGED: [(&str, &str); 12] = [
+    ("apache2", "www-data"),
+    ("bind9", "bind"),
+    ("httpd", "apache"),
+    ("mariadb", "mysql"),
+    ("memcached", "memcache"),
+    ("mongodb", "mongod"),
+    ("openssh", "sshd"),
+    ("php", "www-data"),
+    ("postgresql", "postgres"),
+    ("rabbitmq", "rabbitmq"),
+    ("slapd", "openldap"),
+    ("squid", "proxy"),
+];
+
+/// Returns what accounts a package makes are called: never one of root's.
+pub fn accounts_of_package(package: &str) -> Vec<String> {
+    let name = package.split(['=', '~', '<', '>', ':']).next().unwrap_or_default();
+    let first = name.split('-').next().unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let mapped = PACKAGED.iter().filter(|(known, _)| *known == first || *known == name).map(|(_, account)| *account);
+    [name, first].into_iter().chain(mapped).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// Returns the user that an image is known to set. Where variants of an image differ it is not known.
 pub fn known_user(image: &str) -> Option<&'static str> {
     let (name, tag) = split(image);

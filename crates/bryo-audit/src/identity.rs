@@ -4,7 +4,9 @@
 //! Digits are ids and never names; an id is below 4294967295. What engines read differently is ambiguous, and is never
 //! taken for harmless: CVE-2024-40635 and its kin are numbers that overflow to 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bases;
 
 /// The largest account file that is read, in bytes.
 pub const ACCOUNTS_MAX: u64 = 4 << 20;
@@ -40,6 +42,10 @@ pub struct Accounts {
     pub members: Vec<(String, String)>,
     /// Names that are there twice with different ids, or whose line is no line of such a file.
     pub odd: Vec<String>,
+    /// Names of accounts that are made with a number that nobody says: never root's.
+    pub made: BTreeSet<String>,
+    /// Whether the file was written to by what cannot be read: no name is certain then.
+    pub touched: bool,
 }
 
 /// What is known about who it is.
@@ -142,8 +148,8 @@ impl User {
         let verdict = match (&self.user, uid) {
             (_, Some(0)) => Verdict::Root,
             (_, Some(_)) => Verdict::NotRoot,
-            // A name that the Dockerfile does not make may be the base's.
-            (Part::Name(_), None) if !complete => Verdict::NotRoot,
+            (Part::Name(name), None) if accounts.made.contains(name) => Verdict::NotRoot,
+            // A name that nobody is known to have made may be root's.
             _ => Verdict::Unproven,
         };
         let groups = known.map(|(name, _)| {
@@ -152,9 +158,35 @@ impl User {
         });
         Effective { verdict, uid, gid, groups: groups.unwrap_or_default() }
     }
+
+    /// Tells whom it makes of a process of an image: by the image's own accounts where they are at hand, by those that are
+    /// made above it, and by what is known of the image and of names that every system has.
+    pub fn resolved(&self, image: &str, base: Option<&Accounts>, made: &Accounts) -> Effective {
+        let mut accounts = base.cloned().unwrap_or_default();
+        accounts.add(made);
+        let mut who = self.effective(&accounts, base.is_some() && !accounts.touched);
+        if let Part::Name(name) = &self.user
+            && who.verdict == Verdict::Unproven
+            && base.is_none()
+            && !accounts.touched
+            && bases::has_account(image, name)
+        {
+            who.verdict = Verdict::NotRoot;
+        }
+        who
+    }
 }
 
 impl Accounts {
+    /// Adds those that were made later.
+    pub fn add(&mut self, later: &Self) {
+        self.users.extend(later.users.iter().map(|(name, ids)| (name.clone(), *ids)));
+        self.groups.extend(later.groups.iter().map(|(name, id)| (name.clone(), *id)));
+        self.members.extend(later.members.iter().cloned());
+        self.made.extend(later.made.iter().cloned());
+        self.touched |= later.touched;
+    }
+
     /// Reads `passwd` and `group` files, whatever is in them.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
         let mut accounts = Self::default();
@@ -230,5 +262,30 @@ mod tests {
         }
         let twice = Accounts::parse(b"a:x:1:1\na:x:0:0\n", b"");
         assert_eq!((twice.users["a"].0, twice.odd.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_name_counts_for_what_is_known_of_it() {
+        let who = |text: &str, image: &str, base: Option<&Accounts>, made: &Accounts| {
+            User::parse(text).unwrap().resolved(image, base, made).verdict
+        };
+        let none = Accounts::default();
+        let made = Accounts { made: ["app".to_owned()].into(), ..Accounts::default() };
+        let touched = Accounts { touched: true, ..Accounts::default() };
+        let base = Accounts::parse(b"root:x:0:0::/:\napp:x:0:0::/:\nweb:x:5:5::/:\n", b"");
+        for (text, image, base, made, expected) in [
+            ("app", "a", None, &none, Verdict::Unproven),
+            ("app", "a", None, &made, Verdict::NotRoot),
+            ("app", "a", Some(&base), &none, Verdict::Root),
+            ("web", "a", Some(&base), &none, Verdict::NotRoot),
+            ("nobody", "a", Some(&base), &none, Verdict::Unproven),
+            ("nobody", "a", None, &none, Verdict::NotRoot),
+            ("nobody", "a", None, &touched, Verdict::Unproven),
+            ("node", "docker.io/library/node:22-alpine", None, &none, Verdict::NotRoot),
+            ("node", "evil.example/node:22", None, &none, Verdict::Unproven),
+            ("5", "a", None, &touched, Verdict::NotRoot),
+        ] {
+            assert_eq!(who(text, image, base, made), expected, "{text} on {image}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::facts::network::{Policy, Target};
 use crate::facts::workload::{Build, Workload};
 use crate::facts::yaml::{Mistake, Node};
 use crate::facts::{compose, container, kubernetes};
+use crate::identity::{Accounts, Part, User};
 use crate::judge::{self, dockerfile::Around};
 use crate::model::{Fact, Sink};
 use crate::{bases, walk};
@@ -141,7 +142,7 @@ impl Auditor<'_> {
         let context = |path: &str| near?.read(path.trim_start_matches('/'));
         let file = name.rsplit('/').next().unwrap_or(name);
         let ignores = near.map(|near| near.has(".dockerignore") || near.has(&format!("{file}.dockerignore")));
-        let around = Around { user_of: self.user_of, context: &context, ignores };
+        let around = Around { user_of: self.user_of, accounts_of: self.accounts_of, context: &context, ignores };
         let target = facts.stages.get(facts.target).map_or("", |stage| &stage.name);
         let mut sink = Sink::new(target);
         let verdict = judge::dockerfile::judge(&facts, &around, &self.setting, &mut sink);
@@ -177,10 +178,10 @@ impl Auditor<'_> {
             }
             let files = |path: &str| Some((Arc::from(near?.shown(&file, path)), near?.read(path)?));
             for mut service in compose::read(&file, node, &files) {
-                service.image_user = match service.build.clone() {
-                    Some(build) => self.built_user(&mut service, &build, near),
-                    None => service.image.as_ref().and_then(|image| self.image_user(&image.value)),
-                };
+                match service.build.clone() {
+                    Some(build) => self.built(&mut service, &build, near),
+                    None => self.of_image(&mut service),
+                }
                 self.workload(outcome, &service);
             }
         } else if container::is_inspect(node) {
@@ -214,7 +215,7 @@ impl Auditor<'_> {
             self.workload(outcome, pod);
             for container in containers {
                 let mut container = container.clone();
-                container.image_user = container.image.as_ref().and_then(|image| self.image_user(&image.value));
+                self.of_image(&mut container);
                 self.workload(outcome, &container);
             }
             let level = cards::level(&outcome.findings[before..]);
@@ -222,40 +223,52 @@ impl Auditor<'_> {
         }
     }
 
-    /// Returns the user of what a service is built from, empty if nothing sets one.
-    fn built_user(&self, service: &mut Workload, build: &Fact<Build>, near: Option<&Near>) -> Option<String> {
-        let near = near?;
+    /// Adds what is known of a workload's image: its user, and whom a name makes of it.
+    fn of_image(&self, made: &mut Workload) {
+        let Some(image) = made.image.as_ref().map(|image| image.value.clone()) else { return };
+        made.image_user = self.image_user(&image);
+        let said = made.user.as_ref().map(|user| user.value.as_str()).or(made.image_user.as_deref());
+        let Some(user) = said.and_then(User::parse) else { return };
+        let accounts = if matches!(user.user, Part::Name(_)) { (self.accounts_of)(&image) } else { None };
+        made.named = Some(user.resolved(&image, accounts.as_ref(), &Accounts::default()));
+    }
+
+    /// Adds what is known of what a service is built from: its user, empty if nothing sets one, and whom a name makes of it.
+    fn built(&self, service: &mut Workload, build: &Fact<Build>, near: Option<&Near>) {
+        let Some(near) = near else { return };
         let Build { context, dockerfile, inline, target, arguments } = &build.value;
+        let path = |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{context}/{name}") };
         let text = match inline {
             Some(text) => Some(text.clone()),
             None => {
-                let path =
-                    |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{context}/{name}") };
                 let usual = || near.read(&path("Dockerfile")).or_else(|| near.read(&path("Containerfile")));
                 dockerfile.as_ref().map_or_else(usual, |name| near.read(&path(name)))
             }
         };
         let mut lost = |value: String| service.unresolved.push(Fact { value, place: build.place.clone() });
         let Some(text) = text else {
-            lost(format!("the Dockerfile of {context} is not here: who runs is not known"));
-            return None;
+            return lost(format!("the Dockerfile of {context} is not here: who runs is not known"));
         };
         let facts = match Facts::read_with(&Arc::from("Dockerfile"), &text, target.as_deref(), arguments) {
             Ok(facts) => facts,
             Err(mistake) => {
                 let why = mistake.message;
-                lost(format!("the Dockerfile of {context} cannot be read ({why}): who runs is not known"));
-                return None;
+                return lost(format!("the Dockerfile of {context} cannot be read ({why}): who runs is not known"));
             }
         };
-        match facts.stages.get(facts.target)?.user.as_ref() {
+        let Some(stage) = facts.stages.get(facts.target) else { return };
+        let user = match stage.user.as_ref() {
             Some(user) if user.value.unknown => {
-                lost(format!("USER {} depends on an argument without a value", user.value.raw));
-                None
+                return lost(format!("USER {} depends on an argument without a value", user.value.raw));
             }
-            Some(user) => Some(user.value.text.clone()),
-            None => Some(facts.base().and_then(|base| self.image_user(base)).unwrap_or_default()),
-        }
+            Some(user) => user.value.text.clone(),
+            None => facts.base().and_then(|base| self.image_user(base)).unwrap_or_default(),
+        };
+        let context = |name: &str| near.read(&path(name.trim_start_matches('/')));
+        let around = Around { user_of: self.user_of, accounts_of: self.accounts_of, context: &context, ignores: None };
+        let said = service.user.as_ref().map_or(user.as_str(), |user| user.value.as_str());
+        service.named = User::parse(said).map(|user| judge::dockerfile::who(&facts, &user, &around));
+        service.image_user = Some(user);
     }
 
     fn image_user(&self, image: &str) -> Option<String> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bryo_build::dockerfile::{self as language, Command, Copy, Instruction, Step, substitute};
 
+use crate::bases;
 use crate::identity::Accounts;
 use crate::model::{Fact, Place};
 use crate::shell::{self, Simple};
@@ -82,12 +83,23 @@ pub struct Stage {
     pub env: BTreeMap<String, Said>,
     /// The accounts that its commands make.
     pub accounts: Accounts,
+    /// What is copied to `/etc/passwd`.
+    pub passwd: Option<Passwd>,
     /// The instructions of this stage alone.
     pub steps: Vec<Done>,
     /// Its own arguments.
     arguments: BTreeMap<String, Option<String>>,
     /// The values that a build gives to arguments.
     given: BTreeMap<String, String>,
+}
+
+/// Another `/etc/passwd` than the base's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Passwd {
+    /// That of a stage, or of an image.
+    Stage(String),
+    /// A file of the context.
+    File(String),
 }
 
 /// An instruction and what it runs.
@@ -154,7 +166,11 @@ impl Facts {
 
     /// Lists the stages that the target stands on, itself first.
     pub fn chain(&self) -> Vec<usize> {
-        let mut chain = vec![self.target];
+        self.chain_of(self.target)
+    }
+
+    fn chain_of(&self, at: usize) -> Vec<usize> {
+        let mut chain = vec![at];
         while let Some(last) = chain.last()
             && let Some(Stage { base: Base::Stage(below), .. }) = self.stages.get(*last)
             && below < last
@@ -166,7 +182,12 @@ impl Facts {
 
     /// Returns the image at the bottom of the target; nothing for `scratch`.
     pub fn base(&self) -> Option<&str> {
-        self.chain().last().and_then(|at| self.stages.get(*at)).and_then(|bottom| match &bottom.base {
+        self.base_of(self.target)
+    }
+
+    /// Returns the image at the bottom of a stage; nothing for `scratch`.
+    pub fn base_of(&self, at: usize) -> Option<&str> {
+        self.chain_of(at).last().and_then(|at| self.stages.get(*at)).and_then(|bottom| match &bottom.base {
             Base::Image(image) => Some(image.as_str()),
             _ => None,
         })
@@ -224,7 +245,37 @@ fn no_stage(facts: &Facts, target: &str) -> language::Mistake {
     language::Mistake { place: language::Place::default(), message }
 }
 
+/// Tells whether a source of a copy becomes `/etc/passwd`, as far as its words say.
+fn becomes_passwd(source: &language::Source, copy: &Copy) -> bool {
+    let path = match source {
+        language::Source::Path(path) => path.trim_end_matches('/'),
+        language::Source::Heredoc(heredoc) => &heredoc.name,
+    };
+    match copy.destination.trim_end_matches('/') {
+        "/etc/passwd" => true,
+        "/etc" => path.rsplit('/').next() == Some("passwd") || path.trim_start_matches('/') == "etc",
+        _ => false,
+    }
+}
+
 impl Stage {
+    /// Remembers the accounts that a copy brings.
+    fn copied(&mut self, copy: &Copy) {
+        let mut texts = Vec::new();
+        for source in copy.sources.iter().filter(|source| becomes_passwd(source, copy)) {
+            match (source, &copy.from) {
+                (language::Source::Heredoc(heredoc), _) => texts.push(heredoc.text()),
+                (_, Some(from)) => self.passwd = Some(Passwd::Stage(from.clone())),
+                (language::Source::Path(path), None) => {
+                    let dir = path.trim_matches('/') == "etc";
+                    let path = if dir { "etc/passwd".to_owned() } else { path.clone() };
+                    self.passwd = Some(Passwd::File(path));
+                }
+            }
+        }
+        add_lines(&mut self.accounts, &texts.join("\n"));
+    }
+
     fn empty(base: Base, place: &Place) -> Self {
         Self {
             name: String::new(),
@@ -241,6 +292,7 @@ impl Stage {
             onbuild: Vec::new(),
             env: BTreeMap::new(),
             accounts: Accounts::default(),
+            passwd: None,
             steps: Vec::new(),
             arguments: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -300,15 +352,9 @@ impl Stage {
             Instruction::Run(run) => {
                 (commands, script) = commands_of(run);
                 let Self { accounts, arguments, env, .. } = self;
-                make_accounts(accounts, &commands, &|word| expand(word, arguments, env, escape).text);
+                make_accounts(accounts, &commands, &|word| expand(word, arguments, env, escape));
             }
-            Instruction::Copy(copy) if copy.destination == "/etc/passwd" => {
-                for source in &copy.sources {
-                    if let language::Source::Heredoc(heredoc) = source {
-                        add_lines(&mut self.accounts, &heredoc.text());
-                    }
-                }
-            }
+            Instruction::Copy(copy) => self.copied(copy),
             _ => {}
         }
         let user = self.user.as_ref().map(|user| user.value.clone());
@@ -376,47 +422,118 @@ fn add_lines(accounts: &mut Accounts, text: &str) {
 }
 
 /// Remembers the accounts that commands make.
-fn make_accounts(accounts: &mut Accounts, commands: &[Simple], say: &dyn Fn(&str) -> String) {
+fn make_accounts(accounts: &mut Accounts, commands: &[Simple], say: &dyn Fn(&str) -> Said) {
     for command in commands {
+        let text = |word: &str| say(word).text;
         if command.outputs.iter().any(|path| path == "/etc/passwd") {
-            let words: Vec<String> = command.arguments().iter().map(|word| say(word).replace("\\n", "\n")).collect();
+            let words: Vec<String> = command.arguments().iter().map(|word| text(word).replace("\\n", "\n")).collect();
+            let before = accounts.users.len();
             add_lines(accounts, &words.join("\n"));
+            accounts.touched |= accounts.users.len() == before;
+        } else if edits_passwd(command) {
+            accounts.touched = true;
         }
-        let id = |flags: &[&str]| command.value(flags).and_then(|word| say(word).parse::<u32>().ok());
-        let Some(name) = command.arguments().last().map(|word| say(word)) else { continue };
+        let number = command.value(&["-u", "--uid"]);
+        let id = |flags: &[&str]| command.value(flags).and_then(|word| text(word).parse::<u32>().ok());
+        let Some(last) = command.arguments().last().map(|word| text(word)) else { continue };
+        let names: Vec<String> = account_words(command).map(text).collect();
+        let name = names.last().cloned().unwrap_or_else(|| last.clone());
         match command.program() {
-            "useradd" | "adduser" => {
-                let name = match (command.program(), command.operands().next()) {
-                    // `adduser USER GROUP` adds to a group.
-                    ("adduser", Some(user))
-                        if command.operands().count() == 2 && !command.has(&["-u", "--uid", "-G"]) =>
-                    {
-                        accounts.members.push((name, say(user)));
-                        continue;
-                    }
-                    _ => name,
-                };
-                let Some(uid) = id(&["-u", "--uid"]) else { continue };
-                let group = command.value(&["-g", "--gid", "-G", "--ingroup"]).map(say);
-                let gid = group.and_then(|group| group.parse().ok().or_else(|| accounts.groups.get(&group).copied()));
-                // By default a user has a group of its own, with the same number if it is free.
-                accounts.users.insert(name, (uid, gid.or(Some(uid))));
+            // `adduser USER GROUP` adds to a group.
+            "adduser" if names.len() == 2 && command.operands().count() == 2 => {
+                accounts.members.push((names[1].clone(), names[0].clone()));
             }
+            "useradd" | "adduser" => match (id(&["-u", "--uid"]), number) {
+                (Some(uid), _) => {
+                    let group = command.value(&["-g", "--gid", "-G", "--ingroup"]).map(text);
+                    let gid =
+                        group.and_then(|group| group.parse().ok().or_else(|| accounts.groups.get(&group).copied()));
+                    // By default a user has a group of its own, with the same number if it is free.
+                    accounts.users.insert(name, (uid, gid.or(Some(uid))));
+                }
+                // Without a number it is given one that is not root's.
+                (None, None) => drop(accounts.made.insert(name)),
+                (None, Some(_)) => {}
+            },
             "usermod" => {
+                if let Some(new) = command.value(&["-l", "--login"]).map(text) {
+                    accounts.made.insert(new);
+                }
                 if let Some(uid) = id(&["-u", "--uid"]) {
                     accounts.users.insert(name, (uid, None));
-                } else if let Some(groups) = command.value(&["-aG", "-Ga", "-G", "--groups"]).map(say) {
+                } else if let Some(groups) = command.value(&["-aG", "-Ga", "-G", "--groups"]).map(text) {
                     let each = groups.split(',').map(|group| (group.to_owned(), name.clone()));
                     accounts.members.extend(each);
                 }
             }
             "groupadd" | "addgroup" => {
                 if let Some(gid) = id(&["-g", "--gid"]) {
-                    accounts.groups.insert(name, gid);
+                    accounts.groups.insert(last, gid);
                 }
+            }
+            _ if installs(command) => {
+                let packages = command.operands().skip(1).map(text);
+                accounts.made.extend(packages.flat_map(|package| bases::accounts_of_package(&package)));
             }
             _ => {}
         }
+    }
+}
+
+/// Lists the words of a command for accounts that are neither flags nor their values.
+fn account_words(command: &Simple) -> impl Iterator<Item = &str> {
+    const VALUED: &str = "bcdefgGhkKpsuZ";
+    let long = [
+        "--uid",
+        "--gid",
+        "--home",
+        "--shell",
+        "--ingroup",
+        "--gecos",
+        "--comment",
+        "--home-dir",
+        "--groups",
+        "--password",
+        "--base-dir",
+        "--skel",
+        "--expiredate",
+        "--inactive",
+        "--key",
+        "--conf",
+        "--firstuid",
+        "--lastuid",
+        "--login",
+    ];
+    let mut value = false;
+    command.arguments().iter().map(String::as_str).filter(move |word| {
+        if std::mem::take(&mut value) {
+            return false;
+        }
+        let short = word.starts_with('-') && !word.starts_with("--");
+        value = long.contains(word) || short && word.len() > 1 && word.ends_with(|c| VALUED.contains(c));
+        !word.starts_with('-')
+    })
+}
+
+fn installs(command: &Simple) -> bool {
+    let verb = command.operands().next().unwrap_or_default();
+    matches!(
+        (command.program(), verb),
+        ("apt" | "apt-get" | "aptitude" | "dnf" | "yum" | "microdnf" | "tdnf" | "zypper", "install")
+            | ("apk", "add")
+            | ("zypper", "in")
+    )
+}
+
+/// Tells whether a command changes `/etc/passwd` in a way that its words do not say.
+fn edits_passwd(command: &Simple) -> bool {
+    let is = |word: &str| word == "/etc/passwd";
+    match command.program() {
+        "sed" | "perl" | "awk" => command.operands().any(is) && command.short('i'),
+        "tee" => command.operands().any(is),
+        "cp" | "mv" | "ln" | "install" => command.operands().last().is_some_and(is),
+        "newusers" | "vipw" => true,
+        _ => false,
     }
 }
 
@@ -491,5 +608,38 @@ mod tests {
         assert_eq!(facts.foreign.len(), 2);
         assert!(facts.stages[0].steps[1].commands.iter().any(|c| c.program() == "apt-get"));
         assert_eq!(Facts::read(&"d".into(), "FROM a\nNOSUCH x\n", None).unwrap_err().place.line, 2);
+    }
+
+    #[test]
+    fn accounts_without_numbers_are_made_all_the_same() {
+        let made = |run: &str| {
+            let accounts = read(&format!("FROM a\nARG N=named\n{run}\n")).stages[0].accounts.clone();
+            (accounts.made.into_iter().collect::<Vec<_>>(), accounts.touched)
+        };
+        for (run, name) in [
+            ("RUN useradd app", "app"),
+            ("RUN useradd -m -s /bin/sh app", "app"),
+            ("RUN useradd app -m", "app"),
+            ("RUN addgroup -S web && adduser -S app -G web", "app"),
+            ("RUN adduser --system --group app", "app"),
+            ("RUN adduser -D -H -h /x $N", "named"),
+            ("RUN usermod -l other node", "other"),
+        ] {
+            assert_eq!(made(run), (vec![name.to_owned()], false), "{run}");
+        }
+        assert!(made("RUN apt-get update && apt-get install -y postgresql-16").0.contains(&"postgres".to_owned()));
+        // A number that nobody knows may be 0.
+        assert!(made("ARG U\nRUN useradd -o -u $U app").0.is_empty());
+        for run in ["RUN sed -i s/1/0/ /etc/passwd", "RUN cat x >> /etc/passwd", "RUN cp x /etc/passwd"] {
+            assert!(made(run).1, "{run}");
+        }
+        let passwd = |text: &str| read(text).stages.pop().unwrap().passwd;
+        assert_eq!(passwd("FROM a\nCOPY passwd /etc/passwd\n"), Some(Passwd::File("passwd".to_owned())));
+        assert_eq!(passwd("FROM a\nADD x/passwd x/group /etc/\n"), Some(Passwd::File("x/passwd".to_owned())));
+        assert_eq!(
+            passwd("FROM a AS b\nFROM a\nCOPY --from=b /etc/passwd /etc/passwd\n"),
+            Some(Passwd::Stage("b".to_owned()))
+        );
+        assert_eq!(passwd("FROM a\nCOPY x /etc/\n"), None);
     }
 }

@@ -92,6 +92,26 @@ impl Image {
         Ok(made)
     }
 
+    /// Reads nothing of an image of a store but its accounts.
+    ///
+    /// # Errors
+    /// What the store, or a layer, fails with.
+    pub fn read_accounts(store: &Store, image: &store::Image) -> bryo_image::Result<Accounts> {
+        let mut made = Self::default();
+        let limits = Limits { entries: ENTRIES_MAX, ..Limits::default() };
+        let is_one = |path: &str| matches!(path, "etc" | "etc/passwd" | "etc/group");
+        for (at, layer) in image.layers.iter().enumerate() {
+            let wanted = |entry: &Entry| if is_one(&String::from_utf8_lossy(&entry.path)) { ACCOUNTS_MAX } else { 0 };
+            members::read(store, layer, &limits, &wanted, &mut |entry, content| {
+                let path = String::from_utf8_lossy(&entry.path);
+                if is_one(&path) || path.starts_with(".wh.") || path.starts_with("etc/.wh.") {
+                    made.apply(at, entry, content);
+                }
+            })?;
+        }
+        Ok(made.accounts())
+    }
+
     /// Puts one member of a layer on top. Source: OCI image specification, "layer.md".
     pub fn apply(&mut self, layer: usize, entry: Entry, content: Option<Vec<u8>>) {
         let path = String::from_utf8_lossy(&entry.path).into_owned();
@@ -240,7 +260,22 @@ fn wanted(path: &str, entry: &Entry, starts: &[String]) -> u64 {
     let below = ["etc/sudoers.d/", "etc/apt/", "etc/yum.repos.d/"].iter().any(|dir| path.starts_with(dir));
     let start = starts.iter().any(|word| word.rsplit('/').next() == Some(name));
     let key = secrets::is_key_file(path);
-    if below || key || start || name.ends_with(".sh") && entry.size < (32 << 10) { SCRIPT_MAX } else { 0 }
+    let script = entry.size < (32 << 10) && (name.ends_with(".sh") || is_own_script(path, entry.mode & 0o111 != 0));
+    if below || key || start || script { SCRIPT_MAX } else { 0 }
+}
+
+/// Where an image's own scripts lie, and what these go on with.
+const OWN: [&str; 5] = ["usr/local/bin/", "usr/local/sbin/", "usr/local/lib/", "usr/local/libexec/", "opt/"];
+
+/// How many directories are above such a script.
+const OWN_DEPTH: usize = 5;
+
+/// Tells whether a file may be a script of the image's author; what another script goes on with need not be executable.
+fn is_own_script(path: &str, executable: bool) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let plain = !name.contains('.') || [".bash", ".inc", ".env"].iter().any(|end| name.ends_with(end));
+    let own = OWN.iter().any(|dir| path.starts_with(dir)) && path.matches('/').count() <= OWN_DEPTH;
+    plain && (own || executable && !path.contains('/'))
 }
 
 #[cfg(test)]

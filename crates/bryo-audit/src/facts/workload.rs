@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::identity::Effective;
 use crate::model::{Fact, Place};
 
 /// Whose language it was said in.
@@ -165,6 +166,8 @@ pub struct Workload {
     pub user: Option<Fact<String>>,
     /// The user of its image, where that is known.
     pub image_user: Option<String>,
+    /// Whom the user's name makes of it, where accounts are at hand.
+    pub named: Option<Effective>,
     /// The user's id.
     pub run_as_user: Option<Fact<i64>>,
     /// The group's id.

@@ -3,11 +3,11 @@
 
 use bryo_build::dockerfile::{Command, Instruction};
 
-use super::startup::{self, Start};
+use super::startup::{self, By, Start};
 use super::{Setting, resources, steps};
 use crate::bases;
-use crate::facts::dockerfile::{Base, Facts, Said, Stage};
-use crate::identity::{Part, User, Verdict};
+use crate::facts::dockerfile::{Base, Facts, Passwd, Said, Stage};
+use crate::identity::{Accounts, Effective, Part, User, Verdict};
 use crate::model::{Fact, Place, Severity, Sink};
 use crate::rules::*;
 
@@ -15,6 +15,8 @@ use crate::rules::*;
 pub struct Around<'a> {
     /// Returns the user of an image that is at hand.
     pub user_of: &'a dyn Fn(&str) -> Option<String>,
+    /// Returns the accounts of an image that is at hand.
+    pub accounts_of: &'a dyn Fn(&str) -> Option<Accounts>,
     /// Reads a small file of the context.
     pub context: &'a dyn Fn(&str) -> Option<String>,
     /// Whether the context has a `.dockerignore`; nothing if there is no context.
@@ -30,10 +32,14 @@ impl std::fmt::Debug for Around<'_> {
 /// Judges a Dockerfile, and tells who runs what it builds.
 pub fn judge(facts: &Facts, around: &Around<'_>, setting: &Setting, sink: &mut Sink) -> Verdict {
     let Some(stage) = facts.stages.get(facts.target) else { return Verdict::Unproven };
-    let verdict = match &stage.user {
-        Some(user) => said(stage, user, sink),
+    let found = match &stage.user {
+        Some(user) => said(facts, user, around, sink),
         None => unsaid(facts, stage, around, sink),
     };
+    // What else is judged takes a name of which nothing is known for somebody who is not root.
+    let named = |user: &Fact<Said>| matches!(User::parse(&user.value.text), Some(User { user: Part::Name(_), .. }));
+    let is_name = stage.user.as_ref().is_none_or(|user| !user.value.unknown && named(user));
+    let verdict = if found == Verdict::Unproven && is_name { Verdict::NotRoot } else { found };
     onbuild(stage, sink);
     starts(facts, stage, verdict, around, sink);
     ports(stage, verdict, sink);
@@ -46,11 +52,48 @@ pub fn judge(facts: &Facts, around: &Around<'_>, setting: &Setting, sink: &mut S
     form(facts, sink);
     frontend(facts, sink);
     steps::judge(facts, verdict, around, setting, sink);
-    verdict
+    found
+}
+
+/// Tells whom a user setting makes of a process of what is built: by the accounts that its commands make, those that are
+/// copied, and those of the base where they are at hand.
+pub fn who(facts: &Facts, user: &User, around: &Around<'_>) -> Effective {
+    let (image, base, made) = accounts(facts, facts.target, around, matches!(user.user, Part::Name(_)));
+    user.resolved(&image, base.as_ref(), &made)
+}
+
+/// Returns the image below a stage, its accounts if they are at hand, and those that are made above it. An image is only
+/// looked at for a name.
+fn accounts(facts: &Facts, at: usize, around: &Around<'_>, named: bool) -> (String, Option<Accounts>, Accounts) {
+    let image = facts.base_of(at).unwrap_or("scratch").to_owned();
+    let Some(stage) = facts.stages.get(at) else { return (image, None, Accounts::default()) };
+    let mut made = stage.accounts.clone();
+    let look = |image: &str| (around.accounts_of)(image).filter(|_| named);
+    match &stage.passwd {
+        None => {
+            let base = if named && facts.base_of(at).is_none() { Some(Accounts::default()) } else { look(&image) };
+            (image, base, made)
+        }
+        Some(Passwd::File(path)) => match (around.context)(path) {
+            Some(text) => (image, Some(Accounts::parse(text.as_bytes(), b"")), made),
+            None => {
+                made.touched = true;
+                (image, None, made)
+            }
+        },
+        Some(Passwd::Stage(from)) => match facts.find(from).filter(|other| *other < at) {
+            Some(other) => {
+                let (image, base, mut below) = accounts(facts, other, around, named);
+                below.add(&made);
+                (image, base, below)
+            }
+            None => (from.clone(), look(from), made),
+        },
+    }
 }
 
 /// A user that is set.
-fn said(stage: &Stage, user: &Fact<Said>, sink: &mut Sink) -> Verdict {
+fn said(facts: &Facts, user: &Fact<Said>, around: &Around<'_>, sink: &mut Sink) -> Verdict {
     let (place, text) = (&user.place, &user.value.text);
     if user.value.unknown {
         let evidence = format!("USER {}: a variable has no value here, so nobody can say who it is", user.value.raw);
@@ -65,15 +108,20 @@ fn said(stage: &Stage, user: &Fact<Said>, sink: &mut Sink) -> Verdict {
         sink.add(&USER_AMBIGUOUS, place, format!("USER {text}: {why}"));
         return Verdict::Unproven;
     }
-    let who = parsed.effective(&stage.accounts, false);
+    let who = who(facts, &parsed, around);
     match (&parsed.user, who.verdict) {
         (_, Verdict::Root) if user.value.variable => {
             sink.add(&USER_VARIABLE, place, format!("USER {} is {text}", user.value.raw));
         }
         (Part::Name(name), Verdict::Root) if name != "root" => {
-            sink.add(&USER_ALIAS_OF_ROOT, place, format!("{name} was made with uid 0"));
+            sink.add(&USER_ALIAS_OF_ROOT, place, format!("{name} has uid 0"));
         }
         (_, Verdict::Root) => sink.add(&USER_ROOT, place, format!("USER {text}")),
+        (Part::Name(name), Verdict::Unproven) => {
+            let base = facts.base().unwrap_or("scratch");
+            let what = format!("USER {name}: made by no command here that can be read, and no known account of {base}");
+            sink.add_as(&USER_ALIAS_OF_ROOT, Severity::Medium, place, what);
+        }
         _ => {}
     }
     if who.verdict != Verdict::NotRoot {
@@ -96,11 +144,16 @@ fn unsaid(facts: &Facts, stage: &Stage, around: &Around<'_>, sink: &mut Sink) ->
     let known = (around.user_of)(base).or_else(|| bases::known_user(base).map(str::to_owned));
     if let Some(user) = &known
         && let Some(parsed) = User::parse(user)
-        && !matches!(parsed.user, Part::Id(0))
-        && parsed.user != Part::Name("root".to_owned())
     {
-        sink.add(&USER_INHERITED, place, format!("{base} sets USER {user}"));
-        return Verdict::NotRoot;
+        let who = who(facts, &parsed, around).verdict;
+        if who != Verdict::Root {
+            sink.add(&USER_INHERITED, place, format!("{base} sets USER {user}"));
+            return who;
+        }
+        if matches!(&parsed.user, Part::Name(name) if name != "root") {
+            sink.add(&USER_ALIAS_OF_ROOT, place, format!("{base} sets USER {user}, who has uid 0"));
+            return who;
+        }
     }
     let other = facts.stages.iter().filter(|other| !std::ptr::eq(*other, stage)).find_map(|other| other.user.as_ref());
     match other.filter(|user| User::parse(&user.value.text).is_some_and(|user| !matches!(user.user, Part::Id(0)))) {
@@ -136,21 +189,29 @@ fn words(command: &Command) -> Vec<String> {
 
 /// Entrypoint, command and health check.
 fn starts(facts: &Facts, stage: &Stage, verdict: Verdict, around: &Around<'_>, sink: &mut Sink) {
-    let scripts = |path: &str| script(facts, path, around);
+    let scripts = |path: &str, by| script(facts, path, by, around);
     let all = [&stage.entrypoint, &stage.cmd];
     for command in all.into_iter().flatten() {
         let words = words(&command.value);
-        startup::judge(&Start { words: &words, place: &command.place, root: verdict, scripts: &scripts }, sink);
+        let (words, place, root) = (&words[..], &command.place, verdict);
+        startup::judge(&Start { words, place, root, scripts: &scripts, programs: &|_| None }, sink);
     }
     if let Some(Fact { value: Some(check), place }) = &stage.healthcheck {
         let words = words(check);
-        startup::judge(&Start { words: &words, place, root: verdict, scripts: &scripts }, sink);
+        let (words, root) = (&words[..], verdict);
+        startup::judge(&Start { words, place, root, scripts: &scripts, programs: &|_| None }, sink);
     }
 }
 
 /// Finds the file of the context that a path of the image was copied from.
-fn script(facts: &Facts, path: &str, around: &Around<'_>) -> Option<String> {
+fn script(facts: &Facts, path: &str, by: By, around: &Around<'_>) -> Option<String> {
     let name = path.rsplit('/').next()?;
+    // A word alone may be any program; a script says what it is.
+    let is_one = |text: &String| by == By::Source || path.contains('/') || startup::is_shell(text);
+    copied(facts, name, around).filter(is_one)
+}
+
+fn copied(facts: &Facts, name: &str, around: &Around<'_>) -> Option<String> {
     for at in facts.chain() {
         for (copy, _) in crate::facts::dockerfile::copies(facts.stages.get(at)?).filter(|(copy, _)| copy.from.is_none())
         {

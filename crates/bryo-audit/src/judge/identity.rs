@@ -28,7 +28,9 @@ pub fn who(workload: &Workload) -> Who {
         own.map(|fact| fact.value)
     };
     let image = workload.user.as_ref().map(|fact| fact.value.as_str()).or(workload.image_user.as_deref());
-    let said = image.and_then(User::parse).map(|user| user.effective(&Accounts::default(), false));
+    let name = workload.image.as_ref().map_or("", |image| image.value.as_str());
+    let known = |user: User| user.resolved(name, None, &Accounts::default());
+    let said = workload.named.clone().or_else(|| image.and_then(User::parse).map(known));
     let uid = inherited(|w| w.run_as_user.as_ref());
     let gid = inherited(|w| w.run_as_group.as_ref());
     let uid = uid.or_else(|| said.as_ref().and_then(|said| said.uid).map(i64::from));
@@ -70,6 +72,11 @@ fn said(workload: &Workload, who: &Who, sink: &mut Sink) {
     } else if who.verdict == Verdict::Root {
         let rule = if workload.platform == Platform::Compose { &RUN_AS_USER_ROOT } else { &USER_ROOT };
         sink.add(rule, &place, format!("user {text:?} is root"));
+    } else if let (Verdict::Unproven, Part::Name(name), Platform::Compose) =
+        (who.verdict, &user.user, workload.platform)
+    {
+        let of = workload.image.as_ref().map_or("the image", |image| image.value.as_str());
+        sink.add_as(&USER_ALIAS_OF_ROOT, Severity::Medium, &place, format!("user {name}: no known account of {of}"));
     }
     if let (Verdict::Root, Some(image)) = (who.verdict, &workload.image_user)
         && User::parse(image).is_some_and(|user| !matches!(user.user, Part::Id(0)) && image != "root")

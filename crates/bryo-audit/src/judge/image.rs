@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::dockerfile::is_system;
-use super::startup::{self, Start};
+use super::startup::{self, By, Program, Start};
 use super::{Setting, files, resources, secrets, steps};
 use crate::bases;
 use crate::facts::image::Image;
@@ -18,13 +18,14 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
     let who = user(image, &place, sink);
     configuration(image, &who, &place, sink);
     let words = image.starts();
-    let scripts = |path: &str| script(image, path);
-    startup::judge(&Start { words: &words, place: &place, root: who.verdict, scripts: &scripts }, sink);
+    let (scripts, programs) = (|path: &str, by| Some(script(image, path, by)?.1), |name: &str| program(image, name));
+    let start = |words| Start { words, place: &place, root: who.verdict, scripts: &scripts, programs: &programs };
+    startup::judge(&start(&words), sink);
     if let Some(test) = image.config["config"]["Healthcheck"]["Test"].as_array() {
         let words: Vec<String> = test.iter().skip(1).filter_map(|word| word.as_str().map(str::to_owned)).collect();
         let shell = test.first().and_then(|kind| kind.as_str()) == Some("CMD-SHELL");
         let words = if shell { vec!["sh".to_owned(), "-c".to_owned(), words.join(" ")] } else { words };
-        startup::judge(&Start { words: &words, place: &place, root: who.verdict, scripts: &scripts }, sink);
+        startup::judge(&start(&words), sink);
     } else {
         sink.add(&HEALTHCHECK, &place, "no health check");
     }
@@ -36,11 +37,28 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
     who
 }
 
-/// Reads a script of the image by the name that it is started by.
-pub(super) fn script(image: &Image, path: &str) -> Option<String> {
-    let (_, file) = image.program(path)?;
+/// Where the programs lie that hardened images have before others of their names.
+const SHIMS: &str = "usr/local/lib/bryo/";
+
+/// Where a distribution's own programs lie.
+const SYSTEM_PROGRAMS: [&str; 4] = ["bin/", "sbin/", "usr/bin/", "usr/sbin/"];
+
+/// Reads a script of the image by the name that it is called by: its path, and its text.
+pub(crate) fn script(image: &Image, name: &str, by: By) -> Option<(String, String)> {
+    let (path, file) = image.program(name)?;
+    // What scripts call without saying where is as a rule the distribution's.
+    let system = by == By::Script && !name.contains('/') && SYSTEM_PROGRAMS.iter().any(|dir| path.starts_with(dir));
+    if system || path.starts_with(SHIMS) {
+        return None;
+    }
     let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
-    text.starts_with("#!").then(|| text.to_owned())
+    (by == By::Source || startup::is_shell(text)).then(|| (path, text.to_owned()))
+}
+
+/// Looks a program up.
+pub(super) fn program(image: &Image, name: &str) -> Option<Program> {
+    let (path, file) = image.program(name)?;
+    Some(Program { harmless: path.starts_with(SHIMS), set_id: file.mode & 0o4000 != 0 && file.uid == 0 })
 }
 
 fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {

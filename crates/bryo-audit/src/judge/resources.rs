@@ -24,7 +24,8 @@ pub fn judge(workload: &Workload, setting: &Setting, sink: &mut Sink) {
     image(workload, setting, sink);
     let who = super::identity::who(workload);
     for command in &workload.commands {
-        let start = Start { words: &command.value, place: &command.place, root: who.verdict, scripts: &|_| None };
+        let (words, place, root) = (&command.value[..], &command.place, who.verdict);
+        let start = Start { words, place, root, scripts: &|_, _| None, programs: &|_| None };
         startup::judge(&start, sink);
     }
     for fact in &workload.unresolved {

@@ -18,18 +18,18 @@ pub(super) fn judge(image: &Image, who: &Effective, place: &Place, sink: &mut Si
     if let Some(program) = words.first() {
         executable(image, who, program, place, sink);
     }
-    let scripts = |path: &str| super::image::script(image, path);
-    let start = Start { words: &words, place, root: who.verdict, scripts: &scripts };
+    let scripts = |path: &str, by| Some(super::image::script(image, path, by)?.1);
+    let start = Start { words: &words, place, root: who.verdict, scripts: &scripts, programs: &|_| None };
     let commands = startup::commands(&start);
     let mut read: Vec<&str> = Vec::new();
-    for script in commands.iter().filter_map(|(script, _)| script.as_deref()) {
+    for script in commands.iter().filter_map(|ran| ran.script.as_deref()) {
         let found = image.program(script).filter(|_| !read.contains(&script));
         read.push(script);
         if let Some((path, file)) = found.filter(|(_, file)| !may(who, file, 4)) {
             sink.add(&START_UNREADABLE, place, format!("the user may not read the script {}", shown(&path, file)));
         }
     }
-    let programs: Vec<&str> = commands.iter().map(|(_, command)| command.program()).collect();
+    let programs: Vec<&str> = commands.iter().map(|ran| ran.command.program()).collect();
     state(image, who, &programs, place, sink);
     working(image, who, place, sink);
     anybody(image, place, sink);

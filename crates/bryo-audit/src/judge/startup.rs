@@ -3,11 +3,32 @@
 
 use crate::identity::Verdict;
 use crate::model::{Place, Severity, Sink};
+use crate::reasons::guard;
 use crate::rules::*;
 use crate::shell::{self, Simple};
 
 /// How many scripts call each other.
 const SCRIPTS_MAX: usize = 8;
+
+/// How a script is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// By a word of the start, which is found as the start finds it.
+    Start,
+    /// By another script.
+    Script,
+    /// By a shell that goes on with it: it needs no first line that says what it is.
+    Source,
+}
+
+/// What is known of a program.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Program {
+    /// It is put before another one, and changes nobody's user.
+    pub harmless: bool,
+    /// It runs as its owner, who is root.
+    pub set_id: bool,
+}
 
 /// A start.
 pub struct Start<'a> {
@@ -18,7 +39,9 @@ pub struct Start<'a> {
     /// Who runs them.
     pub root: Verdict,
     /// Reads a script of the image.
-    pub scripts: &'a dyn Fn(&str) -> Option<String>,
+    pub scripts: &'a dyn Fn(&str, By) -> Option<String>,
+    /// Looks a program up, where there are files.
+    pub programs: &'a dyn Fn(&str) -> Option<Program>,
 }
 
 impl std::fmt::Debug for Start<'_> {
@@ -27,33 +50,90 @@ impl std::fmt::Debug for Start<'_> {
     }
 }
 
+/// A command of a start.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The script that it is in, by the name that it is called by.
+    pub script: Option<String>,
+    /// Its line there, from 1.
+    pub line: Option<usize>,
+    /// The command.
+    pub command: Simple,
+    /// Root alone comes there.
+    pub guarded: bool,
+}
+
 /// Lists the commands of a start, each with the script that it is in.
-pub fn commands(start: &Start<'_>) -> Vec<(Option<String>, Simple)> {
-    let mut found: Vec<(Option<String>, Simple)> =
-        shell::commands_of(start.words).into_iter().map(|c| (None, c)).collect();
+pub fn commands(start: &Start<'_>) -> Vec<Ran> {
+    let own = shell::commands_of(start.words).into_iter();
+    let mut found: Vec<Ran> = own.map(|command| Ran { script: None, line: None, command, guarded: false }).collect();
     let mut read: Vec<String> = Vec::new();
     let mut at = 0;
     while at < found.len() && read.len() < SCRIPTS_MAX {
-        let words = found[at].1.words.clone();
+        let (caller, guarded) = (found[at].script.is_some(), found[at].guarded);
+        let words = found[at].command.words.clone();
         at += 1;
-        // A shell's first operand is a script.
-        for path in words.iter().take(2).filter(|word| word.contains('/') || word.ends_with(".sh")) {
+        for (path, by) in called(&words, caller) {
             if read.contains(path) {
                 continue;
             }
-            if let Some(text) = (start.scripts)(path) {
+            if let Some(text) = (start.scripts)(path, by) {
                 read.push(path.clone());
-                let script = shell::commands(&text);
-                found.extend(script.into_iter().map(|command| (Some(path.clone()), command)));
+                found.extend(commands_of_script(path, &text, guarded));
             }
         }
     }
     found
 }
 
+/// Lists the words of a command that may be scripts.
+fn called(words: &[String], caller: bool) -> Vec<(&String, By)> {
+    let by = if caller { By::Script } else { By::Start };
+    match words {
+        [source, path, ..] if source == "." || source == "source" => vec![(path, By::Source)],
+        [program, rest @ ..] => {
+            // A shell's first operand is a script.
+            let second = rest.first().filter(|word| word.contains('/') || word.ends_with(".sh"));
+            [Some(program), second].into_iter().flatten().map(|word| (word, by)).collect()
+        }
+        [] => Vec::new(),
+    }
+}
+
+fn commands_of_script(name: &str, text: &str, guarded: bool) -> Vec<Ran> {
+    let mut last = 0;
+    let one = |command: Simple| {
+        let line = line_of(text, &command, last);
+        last = line.unwrap_or(last);
+        let guarded = guarded || line.is_some_and(|line| guard::guarded(text, line));
+        Ran { script: Some(name.to_owned()), line, command, guarded }
+    };
+    shell::commands(text).into_iter().map(one).collect()
+}
+
+/// Finds the line of a command, from 1: commands come in the order of their lines.
+fn line_of(text: &str, command: &Simple, last: usize) -> Option<usize> {
+    let first = command.words.first().or(command.outputs.first())?;
+    let second = command.words.get(1).filter(|word| !word.is_empty() && !word.contains('$'));
+    let fits = |line: &str| {
+        let named = line.split(|c: char| c.is_whitespace() || "'\"`;&|()".contains(c)).any(|word| word == first);
+        named && !line.trim_start().starts_with('#') && second.is_none_or(|second| line.contains(second.as_str()))
+    };
+    let lines = || text.lines().enumerate().filter(|(_, line)| fits(line)).map(|(at, _)| at + 1);
+    lines().find(|at| *at >= last).or_else(|| lines().next())
+}
+
+/// Tells whether a text is a script of a shell, by its first line.
+pub fn is_shell(text: &str) -> bool {
+    let Some(first) = text.strip_prefix("#!").and_then(|text| text.lines().next()) else { return false };
+    let words = first.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
+    let mut words = words.filter(|word| !matches!(*word, "env" | "busybox") && !word.starts_with('-'));
+    matches!(words.next(), Some("sh" | "bash" | "ash" | "dash" | "ksh" | "zsh" | "mksh" | "with-contenv" | "execlineb"))
+}
+
 /// Judges a start.
 pub fn judge(start: &Start<'_>, sink: &mut Sink) {
-    for (script, command) in commands(start) {
+    for Ran { script, command, guarded, .. } in commands(start) {
         let shown = |what: &str| match &script {
             Some(script) => format!("{script}: {what}"),
             None => what.to_owned(),
@@ -68,14 +148,24 @@ pub fn judge(start: &Start<'_>, sink: &mut Sink) {
         if let Some(what) = unverified(&command) {
             sink.add(&UNVERIFIED, start.place, shown(&format!("{what}: {text}")));
         }
+        let known = command.words.first().and_then(|program| (start.programs)(program)).unwrap_or_default();
+        if known.harmless || guarded && start.root == Verdict::NotRoot {
+            continue;
+        }
         let who = start.root;
         match command.program() {
             "gosu" | "su-exec" | "setpriv" | "runuser" | "s6-setuidgid" | "chpst" | "su" => {
-                let to_root = command.operands().next() == Some("root");
-                if who == Verdict::NotRoot {
+                let to_root = su_user(&command).is_none_or(|user| user == "root");
+                let program = command.program();
+                if who != Verdict::NotRoot {
+                    if command.operands().next() != Some("root") {
+                        sink.add(&DROPS_LATER, start.place, shown(&format!("root until {text}")));
+                    }
+                } else if known.set_id && program != "su" || program == "su" && to_root {
                     sink.add(&ROOT_IN_REACH, start.place, shown(&format!("the start changes the user: {text}")));
-                } else if !to_root {
-                    sink.add(&DROPS_LATER, start.place, shown(&format!("root until {text}")));
+                } else {
+                    // Nobody but root can become another one.
+                    sink.add(&ROOT_AT_START, start.place, shown(&format!("changes the user: {text}")));
                 }
             }
             "chroot" if command.has(&["--userspec"]) && who != Verdict::NotRoot => {
@@ -92,6 +182,17 @@ pub fn judge(start: &Start<'_>, sink: &mut Sink) {
             sink.add(&ROOT_AT_START, start.place, shown(&format!("{what}: {text}")));
         }
     }
+}
+
+/// Whom `su` is asked for: the first word that is neither a flag nor a flag's value.
+fn su_user(command: &Simple) -> Option<&str> {
+    let mut value = false;
+    let mut operands = command.arguments().iter().map(String::as_str).filter(move |word| {
+        let was_value = std::mem::take(&mut value);
+        value = !was_value && matches!(*word, "-c" | "--command" | "-s" | "--shell" | "-g" | "-G" | "-w");
+        !was_value && !word.starts_with('-')
+    });
+    operands.next()
 }
 
 /// Tells what only root can do of what a command does.
@@ -198,8 +299,13 @@ mod tests {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let place = Place::whole(&"f".into());
         let mut sink = Sink::new("x");
-        let read = |path: &str| (path == "/entry.sh").then(|| script.to_owned());
-        judge(&Start { words: &words, place: &place, root, scripts: &read }, &mut sink);
+        let read = |path: &str, _: By| matches!(path, "/entry.sh" | "entry").then(|| script.to_owned());
+        let programs = |name: &str| match name {
+            "gosu-s" | "/suid/gosu" => Some(Program { set_id: true, harmless: false }),
+            "/shim/gosu" => Some(Program { set_id: false, harmless: true }),
+            _ => None,
+        };
+        judge(&Start { words: &words, place: &place, root, scripts: &read, programs: &programs }, &mut sink);
         sink.findings.iter().map(|finding| finding.rule.id).collect()
     }
 
@@ -209,6 +315,35 @@ mod tests {
         assert_eq!(found(&["/entry.sh"], Verdict::Root, script), ["BRYO-025", "BRYO-024"]);
         assert_eq!(found(&["sh", "/entry.sh"], Verdict::NotRoot, "sudo x\n"), ["BRYO-013"]);
         assert_eq!(found(&["/entry.sh"], Verdict::Root, "exec /entry.sh\n"), [""; 0]);
+        assert_eq!(found(&["entry", "x"], Verdict::Root, script), ["BRYO-025", "BRYO-024"]);
+        assert_eq!(found(&["sh", "-c", ". /entry.sh; x"], Verdict::Root, "pip install y\n"), ["BRYO-037"]);
+    }
+
+    #[test]
+    fn who_is_not_root_has_no_way_back_by_what_root_alone_can_use() {
+        let nobody = Verdict::NotRoot;
+        for script in [
+            "if [ \"$(id -u)\" = 0 ]; then\n chown -R app /data\n exec gosu app \"$0\"\nfi\nexec x\n",
+            "exec /shim/gosu app x\n",
+        ] {
+            assert_eq!(found(&["/entry.sh"], nobody, script), [""; 0], "{script}");
+        }
+        assert_eq!(found(&["/entry.sh"], nobody, "exec gosu app x\n"), ["BRYO-025"]);
+        assert_eq!(found(&["/entry.sh"], nobody, "exec setpriv --reuid=app x\n"), ["BRYO-025"]);
+        assert_eq!(found(&["/entry.sh"], nobody, "exec /suid/gosu app x\n"), ["BRYO-013"]);
+        assert_eq!(found(&["/entry.sh"], nobody, "exec su -c x\n"), ["BRYO-013"]);
+        assert_eq!(found(&["/entry.sh"], nobody, "sudo x\n"), ["BRYO-013"]);
+        assert_eq!(found(&["/entry.sh"], Verdict::Root, "exec gosu app x\n"), ["BRYO-024"]);
+    }
+
+    #[test]
+    fn shells_are_told_by_the_first_line() {
+        for text in ["#!/bin/sh\n", "#! /usr/bin/env bash\n", "#!/bin/busybox sh\n", "#!/usr/bin/env -S bash -e\n"] {
+            assert!(is_shell(text), "{text}");
+        }
+        for text in ["#!/usr/bin/perl\n", "#!/usr/bin/env python3\n", "x\n", "\u{7f}ELF"] {
+            assert!(!is_shell(text), "{text}");
+        }
     }
 
     #[test]

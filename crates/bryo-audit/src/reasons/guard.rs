@@ -6,7 +6,7 @@ const QUESTIONS: [&str; 6] = ["id -u", "$UID", "${UID", "$EUID", "whoami", "is_r
 
 /// Tells whether a line, counted from 1, is reached only where the script has found itself to be root: in the first arm
 /// of an `if` that asks for 0 or root, or behind `&&` of such a question in the line itself.
-pub(super) fn guarded(text: &str, line: usize) -> bool {
+pub(crate) fn guarded(text: &str, line: usize) -> bool {
     let mut open: Vec<bool> = Vec::new();
     // The words between `if` and `then`, which may go over lines.
     let mut asking: Option<String> = None;

@@ -5,7 +5,7 @@
 //! it reads. What scripts do is read from their text: what a program that is no script does is not known here.
 
 mod files;
-mod guard;
+pub(crate) mod guard;
 mod services;
 mod start;
 mod taken;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the start does that root alone can do, line by line.
 
-use super::guard::guarded;
 use super::{Cause, Reason, Remedy};
 use crate::facts::image::Image;
 use crate::identity::Verdict;
-use crate::judge::startup::{self, Start};
+use crate::judge::image::script;
+use crate::judge::startup::{self, Ran, Start};
 use crate::model::Place;
 use crate::shell::Simple;
 
@@ -40,64 +40,23 @@ pub(super) struct Started {
     pub steps: Vec<Step>,
 }
 
-/// A script, and the line that its commands have been found up to.
-struct Text {
-    name: String,
-    path: String,
-    content: String,
-    line: usize,
-}
-
 impl Started {
     pub fn read(image: &Image, words: &[String]) -> Self {
         let place = Place::whole(&"".into());
-        let scripts = |path: &str| Some(script(image, path)?.1);
-        let start = Start { words, place: &place, root: Verdict::Root, scripts: &scripts };
-        let mut texts: Vec<Text> = Vec::new();
-        let mut steps = Vec::new();
-        for (named, command) in startup::commands(&start) {
-            let mut step = Step { at: None, command, guarded: false };
-            if let Some(name) = named {
-                if !texts.iter().any(|text| text.name == name)
-                    && let Some((path, content)) = script(image, &name)
-                {
-                    texts.push(Text { name: name.clone(), path, content, line: 0 });
-                }
-                if let Some(text) = texts.iter_mut().find(|text| text.name == name) {
-                    let line = line_of(&text.content, &step.command, text.line);
-                    text.line = line.unwrap_or(text.line);
-                    step.guarded = line.is_some_and(|line| guarded(&text.content, line));
-                    step.at = Some((text.path.clone(), line.unwrap_or(1)));
-                }
-            }
-            steps.push(step);
-        }
-        Self { steps }
+        let scripts = |path: &str, by| Some(script(image, path, by)?.1);
+        let start = Start { words, place: &place, root: Verdict::Root, scripts: &scripts, programs: &|_| None };
+        let step = |ran: Ran| {
+            let path = ran.script.and_then(|name| image.program(&name)).map(|(path, _)| path);
+            let at = path.map(|path| (path, ran.line.unwrap_or(1)));
+            Step { at, command: ran.command, guarded: ran.guarded }
+        };
+        Self { steps: startup::commands(&start).into_iter().map(step).collect() }
     }
 
     /// Tells whether a program is named.
     pub fn names(&self, program: &str) -> bool {
         self.steps.iter().any(|step| step.command.words.iter().any(|w| w.rsplit('/').next() == Some(program)))
     }
-}
-
-/// Reads a script of the image by the name that it is started by.
-fn script(image: &Image, name: &str) -> Option<(String, String)> {
-    let (path, file) = image.program(name)?;
-    let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
-    text.starts_with("#!").then(|| (path, text.to_owned()))
-}
-
-/// Finds the line of a command, from 1: commands come in the order of their lines.
-fn line_of(text: &str, command: &Simple, last: usize) -> Option<usize> {
-    let first = command.words.first().or(command.outputs.first())?;
-    let second = command.words.get(1).filter(|word| !word.is_empty() && !word.contains('$'));
-    let fits = |line: &str| {
-        let named = line.split(|c: char| c.is_whitespace() || "'\"`;&|()".contains(c)).any(|word| word == first);
-        named && !line.trim_start().starts_with('#') && second.is_none_or(|second| line.contains(second.as_str()))
-    };
-    let lines = || text.lines().enumerate().filter(|(_, line)| fits(line)).map(|(at, _)| at + 1);
-    lines().find(|at| *at >= last).or_else(|| lines().next())
 }
 
 /// A call of a program that changes the user.

@@ -8,7 +8,7 @@ rules! {
     NO_USER = "BRYO-001" High None; "DIRC"; "Nothing sets a user: it runs as root"; "CIS-4.1 CIS-DI-0001 DS-0002"; "end the final stage with USER 10001:10001";
     USER_ROOT = "BRYO-002" High None; "DIR"; "The last USER is root"; "CIS-4.1 CIS-DI-0001 DL3002 DS-0002"; "USER 10001:10001, in numbers";
     USER_VARIABLE = "BRYO-003" High None; "D"; "USER comes from a variable that is or may be root"; ""; "write the number into USER";
-    USER_ALIAS_OF_ROOT = "BRYO-004" High None; "DI"; "The name in USER has uid 0, or none"; "DKL-LI-0002"; "give the account a uid of its own";
+    USER_ALIAS_OF_ROOT = "BRYO-004" High None; "DIC"; "The name in USER has uid 0, or none, or one that nobody can tell"; "DKL-LI-0002"; "a number in USER, of an account with a uid of its own";
     USER_AMBIGUOUS = "BRYO-005" High None; "DIRC"; "Engines read this user differently"; ""; "a number below 4294967295, or a portable name";
     USER_ONLY_IN_BUILDER = "BRYO-006" High None; "D"; "USER is set in a stage that is not what is built"; ""; "set USER in the final stage";
     USER_INHERITED = "BRYO-007" Info None; "D"; "The user comes from the base image and is not root"; ""; "say USER once more, so that another base changes nothing";

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Cases of Dockerfiles.
 
+use bryo_audit::Auditor;
+use bryo_audit::identity::Accounts;
+
 use super::{Case, check, of_kind};
 
 pub const CASES: &[Case] = &[
@@ -14,6 +17,16 @@ pub const CASES: &[Case] = &[
     (3, "FROM a\nENV R=root\nUSER $R\n", "FROM a\nENV R=app\nUSER $R\n"),
     (3, "FROM a\nARG U\nUSER $U\n", "FROM a\nUSER ${U:-10001}\n"),
     (4, "FROM a\nRUN useradd -o -u 0 app\nUSER app\n", "FROM a\nRUN useradd -u 10001 app\nUSER app\n"),
+    (4, "FROM a\nUSER app\n", "FROM a\nRUN useradd -r app\nUSER app\n"),
+    (4, "FROM a\nUSER node\n", "FROM node:22\nUSER node\n"),
+    (4, "FROM scratch\nUSER nobody\n", "FROM a\nUSER nobody\n"),
+    (4, "FROM a\nRUN sed -i s/1/0/ /etc/passwd\nUSER nobody\n", "FROM a\nRUN sed -i s/1/0/ /etc/group\nUSER nobody\n"),
+    (
+        4,
+        "FROM b AS b\nRUN useradd -o -u 0 app\nFROM scratch\nCOPY --from=b /etc/passwd /etc/\nUSER app\n",
+        "FROM b AS b\nRUN useradd -u 10001 app\nFROM scratch\nCOPY --from=b /etc/passwd /etc/\nUSER app\n",
+    ),
+    (4, "FROM a\nCOPY passwd /etc/passwd\nUSER nobody\n", "FROM a\nCOPY passwd /etc/passwd\nUSER 10001\n"),
     (5, "FROM a\nUSER 4294967296\n", "FROM a\nUSER 4294967294\n"),
     (5, "FROM a\nUSER +0\n", "FROM a\nUSER a-b_c\n"),
     (6, "FROM a AS b\nUSER 1000\nFROM c\n", "FROM a AS b\nUSER 1000\nFROM b\n"),
@@ -112,4 +125,44 @@ pub const CASES: &[Case] = &[
 fn cases_of_dockerfiles() {
     let audit = of_kind(bryo_audit::Kind::Dockerfile);
     CASES.iter().for_each(|case| check(case, &audit));
+}
+
+/// What lies beside a Dockerfile, and what is known of its base, says who a name is.
+#[test]
+fn names_are_those_of_the_accounts_that_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts_of = |image: &str| {
+        (image == "base:1").then(|| Accounts::parse(b"root:x:0:0::/:\napp:x:0:0::/:\nweb:x:10001:10001::/:\n", b""))
+    };
+    let user_of = |image: &str| (image == "base:1").then(|| "app".to_owned());
+    let auditor = Auditor { accounts_of: &accounts_of, user_of: &user_of, ..Auditor::default() };
+    let verdict = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        auditor.path(&dir.path().join(name)).remove(0).subjects[0].verdict
+    };
+    std::fs::write(dir.path().join("accounts"), "games:x:0:0::/:\nweb:x:5:5::/:\n").unwrap();
+    for (text, expected) in [
+        ("FROM base:1\nUSER app\n", "root"),
+        ("FROM base:1\n", "root"),
+        ("FROM base:1\nUSER web\n", "not root"),
+        ("FROM base:1\nUSER none\n", "unproven"),
+        ("FROM base:1\nRUN useradd none\nUSER none\n", "not root"),
+        ("FROM base:2\nUSER app\n", "unproven"),
+        ("FROM a\nCOPY accounts /etc/passwd\nUSER games\n", "root"),
+        ("FROM a\nCOPY accounts /etc/passwd\nUSER web\n", "not root"),
+        ("FROM a\nRUN echo 'zed:x:0:0::/:/bin/sh' >> /etc/passwd\nUSER zed\n", "root"),
+    ] {
+        assert_eq!(verdict("Dockerfile", text), expected, "{text}");
+    }
+    std::fs::write(dir.path().join("Dockerfile"), "FROM base:1\nUSER app\n").unwrap();
+    for (service, expected) in [
+        ("image: base:1, user: app", "root"),
+        ("image: base:1, user: web", "not root"),
+        ("image: base:2, user: app", "unproven"),
+        ("image: base:2, user: nobody", "not root"),
+        ("build: .", "root"),
+        ("build: ., user: web", "not root"),
+    ] {
+        assert_eq!(verdict("compose.yaml", &format!("services: {{s: {{{service}}}}}\n")), expected, "{service}");
+    }
 }

@@ -223,3 +223,20 @@ pub fn image(text: &str) -> Image {
 fn cases_of_images() {
     CASES.iter().for_each(|case| check(case, &|text| Auditor::default().image_facts(&image(text))));
 }
+
+/// What bryo itself makes of an image, and what official images do, is no way back to root.
+#[test]
+fn who_is_not_root_and_drops_nothing_has_no_way_back() {
+    let found = |text: &str| super::numbers(&Auditor::default().image_facts(&image(text)));
+    let user = "\"User\":\"5:5\",\"Entrypoint\":[\"ep\"],\"Env\":[\"PATH=/usr/local/lib/bryo:/usr/local/bin\"]\n";
+    let entry = "0755 0:0 usr/local/bin/ep = #!/bin/sh~chown -R a /data~exec gosu a b\n";
+    let shims = "0755 0:0 usr/local/lib/bryo/gosu = #!/bin/sh\n0755 0:0 usr/local/lib/bryo/chown = #!/bin/sh\n";
+    let hardened = found(&format!("{user}{entry}{shims}"));
+    assert!([13, 24, 25].iter().all(|rule| !hardened.contains(rule)), "{hardened:?}");
+    let plain = found(&format!("{user}{entry}0755 0:0 usr/local/bin/gosu"));
+    assert!(plain.contains(&25) && !plain.contains(&13), "{plain:?}");
+    assert!(found(&format!("{user}{entry}4755 0:0 usr/local/bin/gosu")).contains(&13));
+    let guarded = "0755 0:0 usr/local/bin/ep = #!/bin/sh~if [ \"$(id -u)\" = 0 ]; then~ exec gosu a \"$0\"~fi~exec b\n";
+    let official = found(&format!("{user}{guarded}"));
+    assert!([13, 24, 25].iter().all(|rule| !official.contains(rule)), "{official:?}");
+}

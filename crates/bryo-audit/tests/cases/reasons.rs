@@ -135,6 +135,26 @@ fn the_evidence_has_file_line_owner_mode_and_package() {
     assert_eq!(shown, ["/usr/bin/su", "0:7", "4755", "util-linux"]);
 }
 
+/// Programs of a start are looked up on PATH; what is no script of a shell is not read as one.
+#[test]
+fn scripts_are_found_as_the_start_finds_them() {
+    let has = |text: &str| drops(&image(text)).into_iter().map(|call| call.at).collect::<Vec<_>>();
+    let bare = "\"Entrypoint\":[\"ep\"],\"Cmd\":[\"x\"]\n";
+    let at = |path: &str, line| vec![Some((path.to_owned(), line))];
+    assert_eq!(has(&format!("{bare}0755 0:0 usr/local/bin/ep = #!/bin/sh~gosu a b")), at("/usr/local/bin/ep", 2));
+    assert_eq!(has(&format!("{bare}0755 0:0 usr/bin/ep = #!/usr/bin/env bash~gosu a b")), at("/usr/bin/ep", 2));
+    assert_eq!(has(&format!("{bare}0755 0:0 usr/local/bin/ep = #!/usr/bin/perl~gosu a b")), []);
+    let calls = "0755 0:0 usr/local/bin/ep = #!/bin/sh~. /usr/local/lib/lib~run-x~service x\n";
+    let sourced = format!("{bare}{calls}0644 0:0 usr/local/lib/lib = gosu a b");
+    assert_eq!(has(&sourced), at("/usr/local/lib/lib", 1));
+    assert_eq!(
+        has(&format!("{bare}{calls}0755 0:0 usr/local/bin/run-x = #!/bin/bash~~gosu a b")),
+        at("/usr/local/bin/run-x", 3)
+    );
+    // The distribution's own is not taken apart.
+    assert_eq!(has(&format!("{bare}{calls}0755 0:0 usr/sbin/service = #!/bin/sh~gosu a b")), []);
+}
+
 #[test]
 fn what_was_asked_of_a_container_counts_before_the_image() {
     let image = image("\"User\":\"0\",\"Cmd\":[\"gosu\",\"a\",\"b\"]");

@@ -101,12 +101,14 @@ impl Verb for Audit {
         }
         let users = targets::Users::new(context);
         let user_of = |image: &str| users.of(image);
+        let accounts_of = |image: &str| users.accounts_of(image);
         let auditor = Auditor {
             setting: Setting { kubernetes: self.kubernetes, registries: self.trust.clone(), ..Setting::default() },
             level: self.level,
             stage: self.stage.clone(),
             allows: self.allows()?,
             user_of: &user_of,
+            accounts_of: &accounts_of,
             ..Auditor::default()
         };
         let targets = targets::Targets { context, socket: self.socket.clone(), auditor };

@@ -7,6 +7,8 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
+use bryo_audit::facts::image::Image;
+use bryo_audit::identity::Accounts;
 use bryo_audit::{Auditor, Outcome, engines, kernel};
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
@@ -15,7 +17,7 @@ use bryo_engine::policy::{Report, Verdict};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::changes::ChangeKind;
 use bryo_image::reference::Source;
-use bryo_image::store::{ImageRecord, Store};
+use bryo_image::store::{self, ImageRecord, Store};
 
 use super::flaws;
 use crate::commands::{policy, pull};
@@ -31,12 +33,13 @@ pub struct Users {
     data: Option<PathBuf>,
     store: OnceLock<Option<Store>>,
     known: Mutex<BTreeMap<String, Option<String>>>,
+    accounts: Mutex<BTreeMap<String, Option<Accounts>>>,
 }
 
 impl Users {
     /// Looks at nothing yet.
     pub fn new(context: &Context) -> Self {
-        Self { data: context.data().ok(), store: OnceLock::new(), known: Mutex::default() }
+        Self { data: context.data().ok(), store: OnceLock::new(), known: Mutex::default(), accounts: Mutex::default() }
     }
 
     /// Returns the user of an image, empty if it sets none; nothing if the image is not here.
@@ -53,12 +56,28 @@ impl Users {
         user
     }
 
-    fn look(&self, image: &str) -> Option<String> {
+    /// Returns the accounts of an image; nothing if the image is not here.
+    pub fn accounts_of(&self, image: &str) -> Option<Accounts> {
+        // Who asks while another one reads waits for the same answer.
+        let mut known = self.accounts.lock().ok()?;
+        if let Some(accounts) = known.get(image) {
+            return accounts.clone();
+        }
+        let accounts = self.find(image).and_then(|(store, found)| Image::read_accounts(store, &found).ok());
+        known.insert(image.to_owned(), accounts.clone());
+        accounts
+    }
+
+    fn find(&self, image: &str) -> Option<(&Store, store::Image)> {
         // A store that is not there is not made for a question.
         let open =
             || self.data.as_ref().filter(|data| data.join("images").is_dir()).and_then(|data| Store::open(data).ok());
         let store = self.store.get_or_init(open).as_ref()?;
-        let found = store.image(&store.find(image).ok()?).ok()?;
+        Some((store, store.image(&store.find(image).ok()?).ok()?))
+    }
+
+    fn look(&self, image: &str) -> Option<String> {
+        let (_, found) = self.find(image)?;
         let config = found.config.config().as_ref();
         Some(config.and_then(|config| config.user().clone()).unwrap_or_default())
     }
