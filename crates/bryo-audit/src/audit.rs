@@ -336,6 +336,9 @@ impl Auditor<'_> {
         if let Some(level) = self.level {
             outcome.findings.retain(|finding| finding.rule.level.is_some_and(|of| of <= level));
         }
+        for finding in &mut outcome.findings {
+            finding.fix = rules::fix(finding.rule, outcome.kind);
+        }
         outcome.findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then(a.place.line.cmp(&b.place.line)).then(a.rule.id.cmp(b.rule.id))
         });

@@ -189,6 +189,8 @@ pub struct Finding {
     pub place: Place,
     /// The evidence.
     pub evidence: String,
+    /// What to do, in the language of what is audited.
+    pub fix: &'static str,
     /// Why it is accepted, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<String>,
@@ -226,7 +228,15 @@ impl Sink {
             return;
         }
         let subject = Arc::clone(&self.subject);
-        self.findings.push(Finding { rule, severity, subject, place: place.clone(), evidence, accepted: None });
+        self.findings.push(Finding {
+            rule,
+            severity,
+            subject,
+            place: place.clone(),
+            evidence,
+            fix: rule.fix,
+            accepted: None,
+        });
     }
 }
 

@@ -193,6 +193,7 @@ fn starts(facts: &Facts, stage: &Stage, verdict: Verdict, around: &Around<'_>, s
     let all = [&stage.entrypoint, &stage.cmd];
     for command in all.into_iter().flatten() {
         let words = words(&command.value);
+        unknown_script(facts, &words, &command.place, around, sink);
         let (words, place, root) = (&words[..], &command.place, verdict);
         startup::judge(&Start { words, place, root, scripts: &scripts, programs: &|_| None }, sink);
     }
@@ -200,6 +201,25 @@ fn starts(facts: &Facts, stage: &Stage, verdict: Verdict, around: &Around<'_>, s
         let words = words(check);
         let (words, root) = (&words[..], verdict);
         startup::judge(&Start { words, place, root, scripts: &scripts, programs: &|_| None }, sink);
+    }
+}
+
+/// A script that is started, is copied from the context, and is not there to be read.
+fn unknown_script(facts: &Facts, words: &[String], place: &Place, around: &Around<'_>, sink: &mut Sink) {
+    let is_script = |word: &&String| word.ends_with(".sh") || word.ends_with("entrypoint");
+    for word in words.iter().take(2).filter(is_script) {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        let copies = facts.chain().into_iter().filter_map(|at| facts.stages.get(at));
+        let own = copies.flat_map(crate::facts::dockerfile::copies).filter(|(copy, _)| copy.from.is_none());
+        let paths = own.flat_map(|(copy, _)| &copy.sources).filter_map(|source| match source {
+            bryo_build::dockerfile::Source::Path(path) => Some(path.as_str()),
+            bryo_build::dockerfile::Source::Heredoc(_) => None,
+        });
+        let named = paths.into_iter().find(|path| path.rsplit('/').next() == Some(name));
+        if let Some(path) = named.filter(|_| around.ignores.is_some() && copied(facts, name, around).is_none()) {
+            let what = format!("{word} is {path} of the context, which is no file here: what it does is not known");
+            sink.add(&UNRESOLVED, place, what);
+        }
     }
 }
 

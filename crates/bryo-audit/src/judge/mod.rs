@@ -9,6 +9,7 @@ pub mod files;
 pub mod identity;
 pub mod image;
 mod layers;
+mod modes;
 pub mod pods;
 pub mod resources;
 mod running;
@@ -16,6 +17,7 @@ pub mod secrets;
 mod startable;
 pub mod startup;
 pub mod steps;
+mod versions;
 
 /// What the judges are told besides the facts.
 #[derive(Clone, Debug)]

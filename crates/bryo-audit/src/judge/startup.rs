@@ -258,6 +258,12 @@ pub fn unverified(command: &Simple) -> Option<&'static str> {
         "zypper" if has(&["--no-gpg-checks", "--allow-unsigned-rpm"]) => Some("signatures are not checked"),
         "rpm" if has(&["--nosignature", "--nodigest"]) => Some("signatures are not checked"),
         "pip" | "pip3" if has(&["--trusted-host"]) => Some("certificates are not checked"),
+        "pip" | "pip3" if plain_index(command, &["-i", "--index-url", "--extra-index-url", "--find-links"]) => {
+            Some("packages come over HTTP, and nobody checks them")
+        }
+        "npm" | "pnpm" | "yarn" if plain_index(command, &["--registry"]) => {
+            Some("packages come over HTTP, and nobody checks them")
+        }
         "npm" if command.shown().contains("strict-ssl false") => Some("certificates are not checked"),
         "curl" if has(&["--insecure", "-k"]) || command.short('k') && !has(&["--key"]) => {
             Some("certificates are not checked")
@@ -272,6 +278,13 @@ pub fn unverified(command: &Simple) -> Option<&'static str> {
         "gpg" if command.shown().contains("--trust-model always") => Some("keys are not checked"),
         _ => None,
     }
+}
+
+/// Tells whether packages come from an address that nobody vouches for.
+fn plain_index(command: &Simple, flags: &[&str]) -> bool {
+    let host = |address: &str| address.split(['/', ':']).next().unwrap_or_default().to_owned();
+    let plain = command.value(flags).and_then(|address| address.strip_prefix("http://")).map(host);
+    plain.is_some_and(|host| !matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// Tells whether a variable of the environment switches checks off.

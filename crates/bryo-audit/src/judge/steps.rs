@@ -4,7 +4,8 @@
 use bryo_build::dockerfile::{Copy, Instruction, Source};
 
 use super::dockerfile::Around;
-use super::{Setting, resources, secrets, startup};
+use super::modes::{self, SetId};
+use super::{Setting, resources, secrets, startup, versions};
 use crate::bases;
 use crate::facts::dockerfile::{Base, Done, Facts, Stage};
 use crate::identity::Verdict;
@@ -136,7 +137,7 @@ fn run(facts: &Facts, done: &Done, result: Option<Verdict>, sink: &mut Sink) {
         }
         packages(command, all, done, &at_line, sink);
         if let Some(who) = result {
-            permissions(command, who, &at_line, sink);
+            permissions(command, all, who, &at_line, sink);
         }
     }
     if result.is_some() {
@@ -174,69 +175,7 @@ fn packages(command: &Simple, all: &[Simple], done: &Done, place: &dyn Fn() -> P
     if from_lists && !command.has(&["--no-install-recommends"]) && !done.script.contains("Install-Recommends") {
         sink.add(&RECOMMENDED, &place(), command.shown());
     }
-    unpinned(command, verb, place, sink);
-}
-
-/// Package managers, what says a version, and the flags whose value is no package.
-type Manager = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
-const MANAGERS: &[Manager] = &[
-    (&["apt", "apt-get", "aptitude"], &["install"], &["="], &["-t", "--target-release", "-o"]),
-    (&["apk"], &["add"], &["=", "~", "<", ">"], &["-t", "--virtual", "-X", "--repository", "-p"]),
-    (&["yum", "dnf", "microdnf", "tdnf"], &["install"], &["-", "="], &["--setopt", "--enablerepo"]),
-    (&["zypper"], &["install", "in"], &["=", ">", "<"], &["-t", "--type"]),
-    (
-        &["pip", "pip3"],
-        &["install"],
-        &["==", "@", "~="],
-        &[
-            "-r",
-            "--requirement",
-            "-c",
-            "--constraint",
-            "-e",
-            "--index-url",
-            "-i",
-            "--extra-index-url",
-            "--target",
-            "-t",
-            "--prefix",
-            "--find-links",
-            "-f",
-        ],
-    ),
-    (&["npm"], &["install", "i", "add"], &["@"], &["--prefix", "--registry"]),
-    (&["gem"], &["install"], &[":"], &["-v", "--version", "-i"]),
-    (&["go"], &["install"], &["@"], &["-ldflags", "-tags"]),
-    (&["cargo"], &["install"], &["@"], &["--version", "--path", "--git", "--root", "--features"]),
-];
-
-fn unpinned(command: &Simple, verb: &str, place: &dyn Fn() -> Place, sink: &mut Sink) {
-    let known =
-        MANAGERS.iter().find(|(names, verbs, _, _)| names.contains(&command.program()) && verbs.contains(&verb));
-    let Some((_, _, marks, valued)) = known else { return };
-    let lock = command.has(&["-r", "--requirement", "-v", "--version", "--path", "--locked", "--require-hashes"]);
-    if lock && command.program() != "apk" {
-        return;
-    }
-    let mut words = command.arguments().iter().skip_while(|word| *word != verb).skip(1);
-    while let Some(word) = words.next() {
-        if valued.contains(&word.as_str()) {
-            words.next();
-            continue;
-        }
-        let elsewhere = word.starts_with(['-', '.', '/', '$']) || word.contains("://") || word.ends_with(".txt");
-        // `@scope/name` has its version behind the second sign.
-        let name = word.strip_prefix('@').unwrap_or(word);
-        let versioned = marks.iter().any(|mark| match *mark {
-            "-" => name.rsplit_once('-').is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit())),
-            mark => name.contains(mark),
-        });
-        let latest = name.ends_with("@latest");
-        if !elsewhere && (!versioned || latest) {
-            sink.add(&UNPINNED, &place(), format!("{word} of {}", command.program()));
-            return;
-        }
-    }
+    versions::judge(command, verb, place, sink);
 }
 
 /// What stays in the layer.
@@ -274,12 +213,13 @@ fn caches(facts: &Facts, done: &Done, sink: &mut Sink) {
 }
 
 /// Who may do what in the result.
-fn permissions(command: &Simple, who: Verdict, place: &dyn Fn() -> Place, sink: &mut Sink) {
+fn permissions(command: &Simple, all: &[Simple], who: Verdict, place: &dyn Fn() -> Place, sink: &mut Sink) {
     let severity = startup::escape_severity(who);
     let text = command.shown();
     match command.program() {
-        "chmod" if sets_id(command) => sink.add_as(&SET_ID, severity, &place(), text),
-        "chmod" if all_write(command) => sink.add(&WRITABLE_CODE, &place(), text),
+        "chmod" if modes::set_id(command, all) == SetId::Program => sink.add_as(&SET_ID, severity, &place(), text),
+        "chmod" if modes::set_id(command, all) == SetId::Maybe => sink.add_as(&SET_ID, Severity::Low, &place(), text),
+        "chmod" if modes::all_write(command) => sink.add(&WRITABLE_CODE, &place(), text),
         "setcap" if !command.has(&["-r"]) => sink.add(&FILE_CAPABILITIES, &place(), text),
         "sudo" | "doas" => sink.add_as(&SUDO, Severity::Medium, &place(), text),
         "visudo" => sink.add_as(&SUDO, severity, &place(), text),
@@ -341,27 +281,6 @@ fn powerful(command: &Simple) -> bool {
             .any(|text| word(text) && text != "root" || word(text) && joins && command.program() == "usermod")
 }
 
-fn sets_id(command: &Simple) -> bool {
-    command.operands().next().is_some_and(|mode| {
-        let octal = mode.len() >= 4 && mode.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        let first = mode.trim_start_matches('0').chars().next();
-        let bits = octal && mode.trim_start_matches('0').len() == 4 && matches!(first, Some('2' | '4' | '6'));
-        bits || mode
-            .split(',')
-            .any(|part| part.contains("+") && part.split('+').next_back().is_some_and(|p| p.contains('s')))
-    })
-}
-
-fn all_write(command: &Simple) -> bool {
-    command.operands().next().is_some_and(|mode| {
-        let octal = mode.len() >= 3 && mode.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        let others = mode.bytes().last().is_some_and(|b| matches!(b, b'2' | b'3' | b'6' | b'7'));
-        let sticky = mode.len() == 4 && mode.starts_with('1');
-        let letters = ["a+w", "o+w", "a+rwx", "a+rw", "o+rwx", "ugo+rwx", "+rwx", "a=rwx"].contains(&mode);
-        octal && others && !sticky || letters
-    })
-}
-
 fn copy(stage: &Stage, copy: &Copy, done: &Done, result: Option<Verdict>, around: &Around<'_>, sink: &mut Sink) {
     let place = &done.place;
     for source in &copy.sources {
@@ -387,9 +306,9 @@ fn copy(stage: &Stage, copy: &Copy, done: &Done, result: Option<Verdict>, around
     let Some(who) = result else { return };
     let mode = copy.chmod.as_deref().unwrap_or_default();
     let simple = Simple { words: vec!["chmod".to_owned(), mode.to_owned()], ..Simple::default() };
-    if sets_id(&simple) {
+    if modes::set_id(&simple, &[]) == SetId::Program {
         sink.add_as(&SET_ID, startup::escape_severity(who), place, format!("--chmod={mode}"));
-    } else if all_write(&simple) {
+    } else if modes::all_write(&simple) {
         sink.add(&WRITABLE_CODE, place, format!("--chmod={mode}"));
     }
     owned(stage, copy, who, place, sink);

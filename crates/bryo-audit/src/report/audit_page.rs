@@ -152,6 +152,6 @@ fn row(outcome: &Outcome, finding: &Finding) -> Row {
     if let Some(reason) = &finding.accepted {
         row.line(&format!("accepted: {reason}"));
     }
-    row.soft(&format!("Fix: {}", finding.rule.fix)).soft(&others.join(" "));
+    row.soft(&format!("Fix: {}", finding.fix)).soft(&others.join(" "));
     row
 }

@@ -14,7 +14,7 @@ pub fn junit(outcomes: &[Outcome], fail_on: Severity) -> String {
         let (mut failed, mut skipped) = (0, 0);
         for finding in &outcome.findings {
             let name = format!("{} {}", finding.rule.id, finding.rule.title);
-            let what = format!("{}: {} (fix: {})", finding.place, finding.evidence, finding.rule.fix);
+            let what = format!("{}: {} (fix: {})", finding.place, finding.evidence, finding.fix);
             let inner = match &finding.accepted {
                 Some(reason) => {
                     skipped += 1;

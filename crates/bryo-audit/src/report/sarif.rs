@@ -71,7 +71,7 @@ fn result(finding: &Finding, rules: &[&'static Rule]) -> Value {
         "ruleId": finding.rule.id,
         "ruleIndex": rules.iter().position(|rule| rule.id == finding.rule.id),
         "level": level(finding.severity),
-        "message": {"text": format!("{}: {}. Fix: {}.", finding.rule.title, finding.evidence, finding.rule.fix)},
+        "message": {"text": format!("{}: {}. Fix: {}.", finding.rule.title, finding.evidence, finding.fix)},
         "locations": [location(&finding.place)],
         "properties": {"subject": &*finding.subject},
     });

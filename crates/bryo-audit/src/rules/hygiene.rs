@@ -17,7 +17,7 @@ rules! {
     NO_SECURITY_CONTEXT = "BRYO-095" High None; "K"; "No securityContext at all"; "KSV-0118"; "set one for pod and container";
     EXPOSED = "BRYO-096" High None; "K"; "externalIPs, Tiller or snippets of an ingress"; "KSV-0102 KSV-0108"; "remove it";
     PULL_POLICY = "BRYO-097" Info None; "K"; "A tag, which is not asked for again: each node may have another image"; ""; "a digest";
-    UNRESOLVED = "BRYO-098" Low None; "C"; "A Compose setting that cannot be judged: in a file that is not here, or a variable without a value"; ""; "write it here, or give the variable a default";
+    UNRESOLVED = "BRYO-098" Low None; "DC"; "A setting or a start that cannot be judged: in a file that is not here, or a variable without a value"; ""; "write it here, or give the variable a default";
     FORM = "BRYO-099" Info None; "D"; "Form: what is said hides what is run"; "DL3023 DL3024 DL3025 DL4000 DL4003 DL4004 DS-0006 DS-0007 DS-0012 DS-0016 DS-0022"; "the list form, once, with stages of unique names";
     IGNORED = "BRYO-100" Info None; "DKC"; "A remark switches a check off"; "DL1001"; "give reason and date, and look at it again";
     POLICY = "BRYO-106" High None; "IR"; "A rule of this site's policy does not hold"; ""; "bryo policy check --explain";

@@ -3,11 +3,13 @@
 
 mod confinement;
 mod content;
+mod fixes;
 mod hygiene;
 mod identity;
 
 pub use confinement::*;
 pub use content::*;
+pub use fixes::fix;
 pub use hygiene::*;
 pub use identity::*;
 

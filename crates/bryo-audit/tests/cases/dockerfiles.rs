@@ -57,6 +57,7 @@ pub const CASES: &[Case] = &[
     (31, "FROM a\nRUN setcap cap_net_raw+ep /bin/ping\n", "FROM a\nRUN setcap -r /bin/ping\n"),
     (32, "FROM a\nCMD [\"supervisord\", \"-n\"]\n", "FROM a\nCMD [\"app\"]\n"),
     (33, "FROM a\nRUN chmod 4755 /bin/x\n", "FROM a\nRUN chmod 0755 /bin/x\n"),
+    (33, "FROM a\nRUN chmod 2755 /bin/x\n", "FROM a\nRUN mkdir -p /data && chmod 2775 /data\n"),
     (33, "FROM a\nRUN chmod u+s /bin/x\n", "FROM a AS b\nRUN chmod u+s /bin/x\nFROM a\n"),
     (33, "FROM a\nCOPY --chmod=4755 x /bin/\n", "FROM a\nCOPY --chmod=755 x /bin/\n"),
     (34, "FROM a\nRUN true; sudo x\n", "FROM a\nRUN echo 'sudo x'\n"),
@@ -83,6 +84,7 @@ pub const CASES: &[Case] = &[
         "FROM a\nRUN apt-get update && apt-get install -y x && rm -rf /var/lib/apt/lists/*\n",
     ),
     (46, "FROM a\nRUN apt-get install -y x\n", "FROM a\nRUN apt-get install -y --no-install-recommends x\n"),
+    (47, "FROM a\nRUN pip install -i http://y x==1\n", "FROM a\nRUN pip install -i https://y x==1\n"),
     (47, "FROM a\nRUN curl -k https://x -o y\n", "FROM a\nRUN curl -fsSL https://x -o y\n"),
     (47, "FROM a\nENV NODE_TLS_REJECT_UNAUTHORIZED=0\n", "FROM a\nENV NODE_TLS_REJECT_UNAUTHORIZED=1\n"),
     (

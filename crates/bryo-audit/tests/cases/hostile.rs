@@ -116,6 +116,9 @@ fn scripts_are_read_from_the_context_and_from_nowhere_else() {
     };
     std::os::unix::fs::symlink(outside.path().join("e.sh"), dir.path().join("e.sh")).unwrap();
     assert!(!drops(text));
+    // That the start is not known is said.
+    let told = || super::numbers(&Auditor::default().path(&dir.path().join("Dockerfile")).remove(0)).contains(&98);
+    assert!(told());
     let up = format!(
         "FROM a\nCOPY ../{}/e.sh /e.sh\nENTRYPOINT [\"/e.sh\"]\n",
         outside.path().file_name().unwrap().to_str().unwrap()
@@ -123,7 +126,7 @@ fn scripts_are_read_from_the_context_and_from_nowhere_else() {
     assert!(!drops(&up));
     std::fs::remove_file(dir.path().join("e.sh")).unwrap();
     std::fs::copy(outside.path().join("e.sh"), dir.path().join("e.sh")).unwrap();
-    assert!(drops(text));
+    assert!(drops(text) && !told());
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Audit {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     allow: Option<PathBuf>,
     /// The address of Docker's or Podman's socket
-    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, value_parser = socket)]
     socket: Option<PathBuf>,
     /// End with 1 from this severity on
     #[arg(long, value_name = "SEVERITY", default_value = "high")]
@@ -81,6 +81,15 @@ enum Format {
     /// The table of rules for a page (--rules)
     #[value(hide = true)]
     Markdown,
+}
+
+/// Reads the address of a socket: a path, also in the form of `DOCKER_HOST`.
+fn socket(text: &str) -> std::result::Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.contains("://") {
+        return Err(format!("{text:?} is no socket here: a path, or unix:// and a path"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 /// Reads `1.37`.
@@ -158,5 +167,18 @@ impl Audit {
         let worst = outcomes.iter().filter_map(Outcome::worst).max();
         let failed = worst.is_some_and(|worst| self.level.is_some() || worst >= self.fail_on);
         if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_named_by_path_or_address() {
+        for text in ["/run/docker.sock", "unix:///run/docker.sock"] {
+            assert_eq!(socket(text), Ok(PathBuf::from("/run/docker.sock")));
+        }
+        assert!(socket("tcp://127.0.0.1:2375").is_err());
     }
 }

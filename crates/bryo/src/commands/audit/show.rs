@@ -40,7 +40,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
                     None => finding.evidence.clone(),
                 };
                 let title = finding.rule.title.to_owned();
-                vec![severity.to_owned(), finding.rule.id.to_owned(), place, title, what, finding.rule.fix.to_owned()]
+                vec![severity.to_owned(), finding.rule.id.to_owned(), place, title, what, finding.fix.to_owned()]
             });
             text.push_str(&output::table(&["SEVERITY", "RULE", "LINE", "WHAT", "EVIDENCE", "FIX"], rows));
         }
