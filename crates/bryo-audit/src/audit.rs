@@ -205,6 +205,13 @@ impl Outcome {
         outcome
     }
 
+    /// Makes one of something that was not looked at, which is no failure.
+    pub fn left_out(target: &str, message: impl Into<String>) -> Self {
+        let mut outcome = Self::failed(target, message);
+        outcome.not_judged = std::mem::take(&mut outcome.problems);
+        outcome
+    }
+
     fn problem(&mut self, line: usize, column: usize, message: impl Into<String>) {
         let place = Place { file: Arc::clone(&self.target), line, column };
         self.problems.push(Problem { place, message: message.into() });

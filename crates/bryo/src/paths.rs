@@ -170,6 +170,12 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Returns where Podman keeps the caller's images, if there is a home.
+pub fn containers_storage() -> Option<PathBuf> {
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(home().ok()?.join(".local/share")));
+    data.map(|data| data.join("containers/storage"))
+}
+
 /// Returns the caller's directory of settings.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! Looking at every name of a tree, by descriptor.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -79,6 +80,16 @@ impl Entry<'_> {
     pub fn stat(&self) -> Result<Stat> {
         let stat = rustix::fs::statat(self.dir(), self.name, AtFlags::SYMLINK_NOFOLLOW);
         stat.map_err(|e| Error::io(format!("look at {}", self.text()), e))
+    }
+
+    /// Returns where it leads to; it must be a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Io`].
+    pub fn target(&self) -> Result<Vec<u8>> {
+        let target = rustix::fs::readlinkat(self.dir(), self.name, Vec::new());
+        target.map(CString::into_bytes).map_err(|e| Error::io(format!("read the link {}", self.text()), e))
     }
 
     /// Opens it; it must be a regular file.

@@ -3,6 +3,7 @@
 
 mod flaws;
 mod show;
+mod stores;
 mod targets;
 
 use std::path::PathBuf;

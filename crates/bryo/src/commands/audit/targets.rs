@@ -19,7 +19,7 @@ use bryo_image::changes::ChangeKind;
 use bryo_image::reference::Source;
 use bryo_image::store::{self, ImageRecord, Store};
 
-use super::flaws;
+use super::{flaws, stores};
 use crate::commands::{policy, pull};
 use crate::context::Context;
 use crate::errors::{Error, Result};
@@ -124,6 +124,9 @@ impl Targets<'_> {
             if self.socket_of(name).is_some() {
                 let found = self.containers_of(name, "");
                 outcomes.extend(found.unwrap_or_else(|e| vec![Outcome::failed(name, e.text().unwrap_or_default())]));
+            } else if stores::has_containers(name) {
+                let why = format!("{name} does not listen: its containers are not looked at (--socket PATH)");
+                outcomes.push(Outcome::left_out(name, why));
             }
         }
         outcomes
@@ -287,14 +290,33 @@ impl Targets<'_> {
         Some(found.findings)
     }
 
-    /// Audits an image of another engine's store, as that engine exports it.
+    /// Audits an image of another engine's store: by its files where nobody listens, else as that engine exports it.
     fn image_of(&self, engine: &str, name: &str) -> Result<Vec<Outcome>> {
+        if self.socket_of(engine).is_none() {
+            return self.stored(engine, name);
+        }
         let engine = self.engine(engine)?;
         let body = engine.image(name).map_err(Error::message)?;
         let failed = |error: io::Error| Error::io(format!("get image {name} from {}", engine.name), &error);
         let mut file = tempfile::tempfile_in(passing_place()).map_err(failed)?;
         io::copy(&mut body.take(IMAGE_MAX), &mut file).and_then(|_| file.rewind()).map_err(failed)?;
         self.archive(name, file)
+    }
+}
+
+impl Targets<'_> {
+    /// Audits an image of another engine by the files of its store.
+    fn stored(&self, engine: &str, name: &str) -> Result<Vec<Outcome>> {
+        let Some((facts, unread)) = stores::find(engine, name)? else {
+            let dirs: Vec<String> = stores::dirs(engine).iter().map(|dir| dir.display().to_string()).collect();
+            let what = format!("{engine} does not listen, and there is no image {name} in {}", dirs.join(", "));
+            return Err(Error::message(what));
+        };
+        let mut outcome = self.auditor.image_facts(&facts);
+        for why in unread {
+            outcome.problems.extend(Outcome::failed(name, why).problems);
+        }
+        Ok(vec![outcome])
     }
 }
 
