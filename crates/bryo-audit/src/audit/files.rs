@@ -56,11 +56,11 @@ impl Auditor<'_> {
     fn found(&self, root: &Path, file: &walk::Found) -> Option<Outcome> {
         let name = file.path.display().to_string();
         let near = &Near::below(root, &file.path);
+        let by_name = by_name(&name);
         let bytes = match file.read() {
-            Ok(bytes) => decoded(bytes),
+            Ok(bytes) => decoded(bytes, by_name),
             Err(why) => return Some(Outcome::failed(&name, why)),
         };
-        let by_name = by_name(&name);
         // Of other files with the same ending there are many.
         if by_name.is_none() && !may_be(&bytes) {
             return None;
@@ -103,7 +103,7 @@ impl Auditor<'_> {
     }
 
     fn bytes(&self, name: &str, bytes: Vec<u8>, kind: Option<Kind>, near: Option<&Near>) -> Outcome {
-        match String::from_utf8(decoded(bytes)) {
+        match String::from_utf8(decoded(bytes, kind)) {
             Ok(text) => self.text(name, &text, kind, near),
             Err(error) => {
                 let line =
@@ -297,14 +297,17 @@ fn is_wanted(name: &str) -> bool {
     by_name(name).is_some() || [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
 }
 
-/// Makes UTF-8 of UTF-16, by its mark: Kubernetes' tools read that too. What is neither stays as it is.
-fn decoded(bytes: Vec<u8>) -> Vec<u8> {
+/// Makes UTF-8 of UTF-16, by its mark: Kubernetes' tools read that too, builders do not. What is neither stays as it is.
+fn decoded(bytes: Vec<u8>, kind: Option<Kind>) -> Vec<u8> {
+    if kind == Some(Kind::Dockerfile) || bytes.len() % 2 == 1 {
+        return bytes;
+    }
     let unit: fn([u8; 2]) -> u16 = match bytes.get(..2) {
         Some([0xff, 0xfe]) => u16::from_le_bytes,
         Some([0xfe, 0xff]) => u16::from_be_bytes,
         _ => return bytes,
     };
-    let pairs = bytes[2..].chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or_default()]));
+    let pairs = bytes[2..].as_chunks().0.iter().map(|pair| unit(*pair));
     char::decode_utf16(pairs).collect::<Result<String, _>>().map_or(bytes, String::into_bytes)
 }
 

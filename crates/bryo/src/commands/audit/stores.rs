@@ -63,9 +63,12 @@ pub fn dirs(engine: &str) -> Vec<PathBuf> {
 /// Tells whether an engine keeps containers here.
 pub fn has_containers(engine: &str) -> bool {
     dirs(engine).iter().any(|dir| {
-        let any = |path: PathBuf| std::fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
-        let lists = ["overlay", "vfs"].map(|driver| dir.join(format!("{driver}-containers")));
-        lists.into_iter().chain([dir.join("containers")]).any(any)
+        let listed = |driver: &str| {
+            let list = document(&dir.join(format!("{driver}-containers/containers.json"))).ok().flatten();
+            list.is_some_and(|list| list.as_array().is_some_and(|all| !all.is_empty()))
+        };
+        let docker = std::fs::read_dir(dir.join("containers")).is_ok_and(|mut all| all.next().is_some());
+        docker || listed("overlay") || listed("vfs")
     })
 }
 
