@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is read, and what it says: from texts, images and engines to facts with places.
 
+mod accounts;
 pub mod compose;
 pub mod container;
 pub mod dockerfile;
