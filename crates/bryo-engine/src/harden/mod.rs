@@ -11,11 +11,14 @@
 //! is compared: see [`proof`].
 
 mod documents;
+mod pod;
 pub mod proof;
 mod shims;
 mod taken;
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bryo_identity::rung::Rung;
@@ -33,8 +36,10 @@ use crate::changes::directory;
 use crate::derive::{self, Base, DeriveInput, Facts, Hardening};
 use crate::error::{Error, Kind, Result};
 
-pub use documents::{Told, dockerfile, kubernetes};
+pub use documents::{Told, dockerfile};
 pub(crate) use documents::{json, one_line, pod_name};
+pub(crate) use pod::LOW_PORTS;
+pub use pod::kubernetes;
 pub use taken::{Edit, Filter, Start, TakenOut};
 
 /// The label with the paths that must stay writable, with commas between.
@@ -212,6 +217,23 @@ impl Engine {
         let made = archive::commit(&self.store, &worker, base, &mut File::from(read), whole, options);
         // The agent's own words say more.
         made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))
+    }
+
+    /// Lists the directories of an image's layers in which something lies, or lay until a layer took it away.
+    ///
+    /// # Errors
+    ///
+    /// What the store fails with.
+    pub fn filled(&self, image: &Image) -> Result<BTreeSet<PathBuf>> {
+        let mut found = BTreeSet::new();
+        for layer in &image.layers {
+            members::read(&self.store, layer, &self.policy.limits, &|_| 0, &mut |entry, _| {
+                let path = Path::new("/").join(std::ffi::OsStr::from_bytes(&entry.path));
+                let whiteout = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh."));
+                found.extend(path.parent().filter(|_| !whiteout).map(Path::to_owned));
+            })?;
+        }
+        Ok(found)
     }
 
     /// Reads what is in the topmost layer.

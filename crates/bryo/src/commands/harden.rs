@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo harden`: an image that is nobody's by its own word, and the proof that it does what it did.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -248,7 +249,9 @@ impl Harden {
     fn publish(&self, engine: &Engine, Tried { hardened, proof, .. }: &Tried) -> Result<()> {
         let name = self.tag.to_string();
         tag(engine, &hardened.record, &name)?;
-        let told = harden::Told { base_name: &self.image, name: &name, written: &proof.written };
+        let filled = if self.kubernetes.is_some() { engine.filled(&hardened.image)? } else { BTreeSet::new() };
+        let (base_name, name) = (self.image.as_str(), name.as_str());
+        let told = harden::Told { base_name, name, written: &proof.written, listens: &proof.listens, filled: &filled };
         if let Some(file) = &self.dockerfile {
             write(file, &dockerfile(hardened, &told))?;
         }
