@@ -86,6 +86,21 @@ const CASES: &[Case] = &[
         "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:80 default_server;",
         "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:8080;",
     ),
+    (
+        Cause::LowPort,
+        Remedy::Harden,
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/sites-available/a = listen 80;\n\
+         link 0777 0:0 etc/nginx/sites-enabled/a -> ../sites-available/a",
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/sites-available/a = listen 80;\n\
+         link 0777 0:0 etc/nginx/sites-enabled/a -> /etc/nginx/sites-available/b",
+    ),
+    (
+        Cause::UserDirective,
+        Remedy::Nobody,
+        "\"Cmd\":[\"apache2\"]\n0644 0:0 etc/apache2/mods-available/x = User app\n\
+         link 0777 0:0 etc/apache2/mods-enabled -> mods-available\nlink 0777 0:0 etc/apache2/on -> mods-enabled/x",
+        "\"Cmd\":[\"apache2\"]\n0644 0:0 etc/apache2/mods-available/x = User app",
+    ),
     (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/lib/app", "\ndir 0755 65532:65532 var/lib/app"),
     (
         Cause::StateOwner,
