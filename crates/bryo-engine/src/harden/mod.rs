@@ -63,6 +63,8 @@ pub struct HardenOptions {
     pub droppers: Vec<String>,
     /// What is taken out.
     pub taken: TakenOut,
+    /// Directories, absolute, that the start makes or gives away.
+    pub given: Vec<PathBuf>,
     /// Leaves the group out of `USER`, so that engines look for the user's groups in the image's group file.
     pub groups: bool,
     /// When the image is made, in seconds since the epoch; else when its base was.
@@ -110,7 +112,8 @@ impl Engine {
             return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
         }
         let path = path_of(base);
-        let mut hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
+        let mut hardening =
+            Hardening { groups: options.groups, given: options.given.clone(), ..shims::of(&options.droppers) };
         options.taken.prepare(&mut hardening);
         let facts = self.hardened_facts(base, options, &hardening)?;
         if facts.uid == 0 {

@@ -172,6 +172,7 @@ pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result
         user: asked.user.map(str::to_owned),
         droppers: bare.map(|call| call.program.clone()).collect(),
         taken: reasons::taken_out(&facts),
+        given: reasons::given(&facts),
         groups: asked.groups,
         epoch: asked.epoch,
     };
