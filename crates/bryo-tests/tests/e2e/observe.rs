@@ -213,6 +213,13 @@ fn capabilities_that_were_used_are_learned_and_the_others_dropped() {
         home.bryo(&nobody).ok();
         let merged: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(merged["capabilities"], profile["capabilities"]);
+        let flags = |file: &str| home.bryo(&["learn", "--from", file, "--format", "flags"]).ok();
+        assert!(flags(&file).starts_with("--user 0:0 "), "{}", flags(&file));
+        // By another name it is the same image, and another image is refused.
+        home.bryo(&["tag", BUSYBOX, "localhost/same:1"]).ok();
+        let merge = |image| home.bryo(&["learn", "--merge", "-o", &file, "--", "run", "--rm", image, "true"]);
+        merge("localhost/same:1").ok();
+        merge(&scripted(&home, "other", "true")).fails(125, &["the profile is of", "sha256:", "localhost/other:1"]);
     }
 }
 
