@@ -12,7 +12,7 @@ use bryo_image::members::{Entry, EntryKind};
 use bryo_image::store::Image;
 
 use super::proof::Port;
-use super::{Hardened, Member, TakenOut, WRITABLE};
+use super::{BASE, GROUPS, Hardened, Member, TakenOut, WRITABLE};
 
 /// What the documents tell besides the image itself.
 #[derive(Debug)]
@@ -54,6 +54,12 @@ pub fn dockerfile(hardened: &Hardened, told: &Told<'_>) -> String {
     }
     let state: Vec<String> = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
     let _ = writeln!(text, "LABEL {WRITABLE}={}", json(&state.join(",")));
+    for name in [BASE, GROUPS] {
+        let config = hardened.image.config.config().as_ref();
+        if let Some(value) = config.and_then(|config| config.labels().as_ref()?.get(name)) {
+            let _ = writeln!(text, "LABEL {name}={}", json(value));
+        }
+    }
     if let Some(start) = &hardened.taken.start {
         // In this order: a new entrypoint takes the base's command away.
         let list = |words: &[String]| serde_json::Value::from(words).to_string();

@@ -51,6 +51,9 @@ pub const BASE: &str = "dev.bryo.hardened-from";
 /// The label with the groups that the user needs besides its own, as numbers with commas between.
 pub const GROUPS: &str = "dev.bryo.groups";
 
+/// How the history names it, before the user.
+const COMMAND: &str = "bryo harden --user ";
+
 /// The largest file whose content is told in a Dockerfile, in bytes.
 const TOLD_MAX: u64 = 1 << 20;
 
@@ -97,10 +100,12 @@ pub struct Hardened {
     pub programs: Vec<PathBuf>,
     /// What was taken out.
     pub taken: TakenOut,
+    /// Whether it is the image that was to be hardened, which was hardened already.
+    pub already: bool,
 }
 
 impl Engine {
-    /// Makes a hardened image of another one, without a name.
+    /// Makes a hardened image of another one, without a name; of one that is hardened already it returns that one.
     ///
     /// # Errors
     ///
@@ -110,6 +115,9 @@ impl Engine {
         if self.host.rung() == Rung::Single {
             let why = "this host gives you a single id, in which all owners are one; bryo doctor says how to get more";
             return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
+        }
+        if let Some(same) = self.already(base, options)? {
+            return Ok(same);
         }
         let path = path_of(base);
         let mut hardening =
@@ -144,7 +152,7 @@ impl Engine {
         }
         let commit = CommitOptions {
             changes,
-            command: format!("bryo harden --user {}:{}", facts.uid, facts.gid),
+            command: format!("{COMMAND}{}:{}", facts.uid, facts.gid),
             created: Some(created.to_string()),
             limits: self.policy.limits,
             ..CommitOptions::default()
@@ -153,7 +161,30 @@ impl Engine {
         let image = self.store.image(&record)?;
         let members = self.members(&image)?;
         let programs = hardening.programs.into_iter().map(|(path, _)| path).collect();
-        Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone() })
+        Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone(), already: false })
+    }
+
+    /// Returns the image itself where the last thing done to it was to harden it, for the same user.
+    fn already(&self, base: &Image, options: &HardenOptions) -> Result<Option<Hardened>> {
+        let config = base.config.config().as_ref();
+        let label = |name: &str| config?.labels().as_ref()?.get(name).cloned();
+        let last = base.config.history().as_ref().and_then(|history| history.last()?.created_by().clone());
+        let user = Base::Image(base).user().unwrap_or_default();
+        let made = last.is_some_and(|last| last.starts_with(COMMAND)) && label(BASE).is_some();
+        let asked = options.user.as_deref().is_none_or(|asked| asked == user) && options.groups != user.contains(':');
+        let Some(writable) = label(WRITABLE).filter(|_| made && asked && options.epoch.is_none()) else {
+            return Ok(None);
+        };
+        let record = self.store.images()?.into_iter().find(|record| record.manifest == base.manifest_digest);
+        let Some(record) = record else { return Ok(None) };
+        let mut facts = self.hardened_facts(base, options, &Hardening::default())?;
+        facts.state = writable.split(',').map(PathBuf::from).collect();
+        facts.groups = label(GROUPS).iter().flat_map(|text| text.split(',')).filter_map(|id| id.parse().ok()).collect();
+        let (image, members) = (base.clone(), self.members(base)?);
+        let paths = members.iter().map(|member| Path::new("/").join(std::ffi::OsStr::from_bytes(&member.entry.path)));
+        let programs = paths.filter(|path| path.parent() == Some(Path::new(shims::DIR))).collect();
+        let (user, taken) = (user.to_owned(), TakenOut::default());
+        Ok(Some(Hardened { record, image, user, facts, members, programs, taken, already: true }))
     }
 
     /// Makes the layer, as a run does.

@@ -178,7 +178,7 @@ pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result
     };
     let hardened = engine.harden(base, &options)?;
     let proof = engine.prove(base, &hardened.image, &asked.proof);
-    if !proof.as_ref().is_ok_and(Proof::holds) {
+    if !hardened.already && !proof.as_ref().is_ok_and(Proof::holds) {
         discard(engine, &hardened.record)?;
     }
     let notes = notes(&hardened, &calls, asked.groups);
@@ -217,6 +217,9 @@ impl Tried {
     pub fn verdict(&self, name: &str) -> String {
         let (id, user) = (self.hardened.record.id(), &self.hardened.user);
         match self.proof.holds() {
+            _ if self.hardened.already => {
+                format!("{name}: {id}, USER {user}: hardened already, and nothing is changed")
+            }
             true => format!("{name}: {id}, USER {user}: does the same"),
             false => format!("not proven: the image with USER {user} is gone again"),
         }
