@@ -88,7 +88,7 @@ pub(crate) fn is_state(path: &str) -> bool {
         let rest = path.strip_prefix(dir.trim_start_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    PARENTS.contains(&parent) && !PACKAGES.iter().chain(&KEPT).any(|dir| below(&dir))
+    PARENTS.contains(&parent) && !PACKAGES.iter().chain(&KEPT).any(below)
 }
 
 fn owned(what: &str, path: &str, image: &Image, by: Remedy) -> Reason {

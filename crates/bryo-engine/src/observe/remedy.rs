@@ -68,15 +68,15 @@ pub(super) fn remedy(refusal: &Refusal, setting: Setting<'_>) -> String {
         return "the container does not have this id: bryo doctor says how the caller gets more than one".to_owned();
     }
     let object = refusal.object.as_deref().unwrap_or("PATH");
-    let of_file = match refusal.verb {
-        Verb::Read | Verb::Write | Verb::Create | Verb::Remove | Verb::Rename => true,
-        Verb::Change | Verb::Own | Verb::Execute | Verb::Enter => true,
-        _ => false,
-    };
-    match of_file {
-        true => apart(refusal, object).unwrap_or_else(|| file(refusal, object)),
-        false => privilege(refusal, object, setting),
+    if of_file(refusal.verb) {
+        return apart(refusal, object).unwrap_or_else(|| file(refusal, object));
     }
+    privilege(refusal, object, setting)
+}
+
+fn of_file(verb: Verb) -> bool {
+    let contents = matches!(verb, Verb::Read | Verb::Write | Verb::Create | Verb::Remove | Verb::Rename);
+    contents || matches!(verb, Verb::Change | Verb::Own | Verb::Execute | Verb::Enter)
 }
 
 /// Speaks of what nobody is to be given.
