@@ -61,7 +61,7 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
     }
     let mut roots = Vec::new();
     for (path, file) in image.files.iter().filter(|(path, file)| is_state(path) && closed(file)) {
-        if seen.contains(path) {
+        if seen.contains(path) || (file.uid == 0 && is_kept(path)) {
             continue;
         }
         let by = if own { Remedy::Nobody } else { Remedy::Harden };
@@ -84,11 +84,12 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
 /// Tells whether a directory is one of a service's state.
 pub(crate) fn is_state(path: &str) -> bool {
     let Some((parent, _)) = path.rsplit_once('/') else { return false };
-    let below = |dir: &&str| {
-        let rest = path.strip_prefix(dir.trim_start_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    PARENTS.contains(&parent) && !PACKAGES.iter().chain(&KEPT).any(below)
+    PARENTS.contains(&parent) && !PACKAGES.iter().any(|dir| dir.strip_prefix('/') == Some(path))
+}
+
+/// Tells whether a path is, or is below, what hardening leaves to root.
+fn is_kept(path: &str) -> bool {
+    KEPT.iter().any(|dir| std::path::Path::new("/").join(path).starts_with(dir))
 }
 
 fn owned(what: &str, path: &str, image: &Image, by: Remedy) -> Reason {

@@ -129,7 +129,7 @@ const CASES: &[Case] = &[
     ),
     // Nobody gets what the machine keeps.
     (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/log/app", "\ndir 0755 0:0 var/log/apt"),
-    (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/cache/www", "\ndir 0755 0:0 var/www/html"),
+    (Cause::StateOwner, Remedy::Harden, "\ndir 0755 33:33 var/www/html", "\ndir 0755 0:0 var/www/html"),
     (Cause::StateOwner, Remedy::Harden, r#""WorkingDir":"/none""#, "\"WorkingDir\":\"/w\"\ndir 0777 0:0 w"),
     (Cause::SetUid, Remedy::Nobody, "\n4755 0:0 usr/bin/su", "\n0755 0:0 usr/bin/su"),
     (
