@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bryo_engine::derive::PACKAGES;
+use bryo_engine::derive::{KEPT, PACKAGES};
 use bryo_image::members::EntryKind;
 
 use super::start::Started;
@@ -18,6 +18,10 @@ pub(super) const LIST_MAX: u64 = 4 << 20;
 /// How many directories are named in one reason.
 const NAMED_MAX: usize = 12;
 
+/// What to do about state that the image's own user, who is not root, has not.
+const NOT_WRITTEN: &str =
+    "nothing, as long as the image's own user does not write there; else give it to that one in the build";
+
 /// Directories whose own directories are state.
 const PARENTS: [&str; 7] = ["var/lib", "var/cache", "var/log", "var/spool", "var/www", "run", "srv"];
 
@@ -30,7 +34,10 @@ pub(super) fn is_package_list(path: &str) -> bool {
 /// State directories that a user who is not root cannot write to.
 pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
     let nonroot = Effective { verdict: Verdict::NotRoot, uid: Some(65532), gid: Some(65532), groups: Vec::new() };
-    let who = if who.verdict == Verdict::NotRoot { who } else { &nonroot };
+    let own = who.verdict == Verdict::NotRoot;
+    let who = if own { who } else { &nonroot };
+    // To a user of the image's own, nobody gives what is neither declared nor root's.
+    let author = |file: &File| own && file.uid != 0;
     let closed = |file: &File| file.kind == EntryKind::Directory && !may(who, file, 2);
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -39,7 +46,8 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
     for (what, dir) in named.filter(|(_, dir)| dir.len() > 1) {
         match image.find(dir) {
             Some((path, file)) if closed(file) && !seen.contains(&path) => {
-                found.push(owned(what, &path, image));
+                let by = if author(file) { Remedy::Author } else { Remedy::Harden };
+                found.push(owned(what, &path, image, by));
                 seen.push(path);
             }
             None => {
@@ -53,22 +61,22 @@ pub(super) fn state(image: &Image, who: &Effective) -> Vec<Reason> {
     }
     let mut roots = Vec::new();
     for (path, file) in image.files.iter().filter(|(path, file)| is_state(path) && closed(file)) {
-        if seen.contains(path) {
+        if seen.contains(path) || (file.uid == 0 && is_kept(path)) {
             continue;
         }
-        if file.uid == 0 { roots.push(path.as_str()) } else { found.push(owned("state directory", path, image)) }
+        let by = if own { Remedy::Nobody } else { Remedy::Harden };
+        if file.uid == 0 { roots.push(path.as_str()) } else { found.push(owned("state directory", path, image, by)) }
     }
     if !roots.is_empty() {
         let more = roots.len().saturating_sub(NAMED_MAX);
         let mut names = roots[..roots.len().min(NAMED_MAX)].iter().map(|dir| format!("/{dir}")).collect::<Vec<_>>();
         names.extend((more > 0).then(|| format!("{more} more")));
         let what = format!("state directories of root: {}", names.join(", "));
-        found.push(Reason::new(
-            Cause::StateOwner,
-            what,
-            Remedy::Harden,
-            "give those that the service writes to its user",
-        ));
+        let (by, remedy) = match own {
+            true => (Remedy::Nobody, NOT_WRITTEN),
+            false => (Remedy::Harden, "give those that the service writes to its user"),
+        };
+        found.push(Reason::new(Cause::StateOwner, what, by, remedy));
     }
     found
 }
@@ -79,12 +87,24 @@ pub(crate) fn is_state(path: &str) -> bool {
     PARENTS.contains(&parent) && !PACKAGES.iter().any(|dir| dir.strip_prefix('/') == Some(path))
 }
 
-fn owned(what: &str, path: &str, image: &Image) -> Reason {
+/// Tells whether a path is, or is below, what hardening leaves to root.
+fn is_kept(path: &str) -> bool {
+    KEPT.iter().any(|dir| std::path::Path::new("/").join(path).starts_with(dir))
+}
+
+fn owned(what: &str, path: &str, image: &Image, by: Remedy) -> Reason {
     let who = image.files.get(path).map_or(0, |file| file.uid);
     let accounts = image.accounts();
     let name = accounts.users.iter().find(|(_, (uid, _))| u64::from(*uid) == who).map(|(name, _)| name.as_str());
     let what = format!("{what} /{path} belongs to {}", name.unwrap_or("another user"));
-    Reason::new(Cause::StateOwner, what, Remedy::Harden, "give it to the user").at(image, path, None)
+    let remedy = match by {
+        Remedy::Harden => "give it to the user",
+        Remedy::Author => "give it to the user in the build",
+        Remedy::Nobody => {
+            "nothing, as long as the image's own user does not write there; else give it to that in the build"
+        }
+    };
+    Reason::new(Cause::StateOwner, what, by, remedy).at(image, path, None)
 }
 
 /// Programs that become another user or group, or have capabilities, and that everybody may execute.

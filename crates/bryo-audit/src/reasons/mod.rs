@@ -5,6 +5,7 @@
 //! it reads. What scripts do is read from their text: what a program that is no script does is not known here.
 
 mod files;
+mod given;
 pub(crate) mod guard;
 mod services;
 mod start;
@@ -15,6 +16,7 @@ use bryo_image::members::Entry;
 use serde::Serialize;
 
 pub(crate) use files::is_state;
+pub use given::given;
 pub use start::{Call, drops};
 pub use taken::taken_out;
 

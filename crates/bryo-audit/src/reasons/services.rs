@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the configuration of known services wants: another user, a low port.
 
+use std::collections::BTreeMap;
+
 use bryo_image::members::EntryKind;
 
 use super::start::{Started, Step};
@@ -205,7 +207,7 @@ fn services(image: &Image, started: &Started) -> Vec<&'static Service> {
 }
 
 /// Lists the lines of configuration, from 0, that a service fails by where it is not root.
-pub(super) fn failing<'a>(image: &'a Image, started: &Started) -> Vec<(&'a str, &'a [u8], Vec<usize>)> {
+pub(super) fn failing<'a>(image: &'a Image, started: &Started) -> Vec<(String, &'a [u8], Vec<usize>)> {
     let services = services(image, started).into_iter().filter(|service| service.fate == Fate::TakenOut);
     let mut found = Vec::new();
     for service in services {
@@ -231,15 +233,18 @@ impl Service {
     }
 }
 
-/// Lists a service's files of configuration; what is there to be chosen from is not what is read.
-fn files<'a>(image: &'a Image, service: &Service) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-    let read = |(path, file): (&'a String, &'a File)| Some((path.as_str(), file.content.as_deref()?));
-    let dirs = service.dirs;
-    let own = move |(path, file): &(&String, &File)| {
-        let below = dirs.iter().any(|dir| path.starts_with(dir));
-        file.kind == EntryKind::File && below && !path.contains("-available/")
+/// Lists a service's files of configuration. What is there to be chosen from is not what is read, but where a link
+/// among those enabled leads to it.
+fn files<'a>(image: &'a Image, service: &Service) -> BTreeMap<String, &'a [u8]> {
+    let own = |path: &str| service.dirs.iter().any(|dir| path.starts_with(dir)) && !path.contains("-available/");
+    let read = |(path, file): (&String, &'a File)| {
+        let (path, file) = match file.kind {
+            EntryKind::Symlink => image.find(path)?,
+            _ => (path.clone(), file),
+        };
+        Some((path, file.content.as_deref().filter(|_| file.kind == EntryKind::File)?))
     };
-    image.files.iter().filter(own).filter_map(read)
+    image.files.iter().filter(|(path, _)| own(path)).filter_map(read).collect()
 }
 
 fn low_port(what: String, number: u16) -> Reason {
@@ -255,12 +260,12 @@ fn configuration(image: &Image, service: &Service, found: &mut Vec<Reason>) {
             if service.changes_user(&words) {
                 let what = format!("{}: {}", service.name, line.trim());
                 let reason = Reason::new(Cause::UserDirective, what, service.fate.by(), service.fate.remedy());
-                found.push(reason.at(image, path, Some(at + 1)));
+                found.push(reason.at(image, &path, Some(at + 1)));
             } else if service.listen.contains(first)
                 && let Some(number @ 1..1024) = words.get(1).and_then(|word| port(word))
             {
                 let what = format!("{}: {}", service.name, line.trim());
-                found.push(low_port(what, number).at(image, path, Some(at + 1)));
+                found.push(low_port(what, number).at(image, &path, Some(at + 1)));
             }
         }
     }

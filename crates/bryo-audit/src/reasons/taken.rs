@@ -17,7 +17,7 @@ pub fn taken_out(image: &Image) -> TakenOut {
     let words = image.starts();
     let started = Started::read(image, &words);
     let edit =
-        |(path, content, lines): (&str, &[u8], Vec<usize>)| Edit::new(Path::new("/").join(path), content, &lines);
+        |(path, content, lines): (String, &[u8], Vec<usize>)| Edit::new(Path::new("/").join(path), content, &lines);
     let mut taken = TakenOut {
         files: services::failing(image, &started).into_iter().map(edit).collect(),
         start: None,

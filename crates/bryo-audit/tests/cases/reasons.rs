@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every kind of reason why an image wants root has an image that has it, and one that has not.
 
-use bryo_audit::reasons::{Asked, Cause, Reason, Remedy, drops, reasons, taken_out};
+use bryo_audit::reasons::{Asked, Cause, Reason, Remedy, drops, given, reasons, taken_out};
 use bryo_engine::harden::TakenOut;
 
 use super::images::image;
@@ -86,6 +86,21 @@ const CASES: &[Case] = &[
         "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:80 default_server;",
         "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/x.conf = listen [::]:8080;",
     ),
+    (
+        Cause::LowPort,
+        Remedy::Harden,
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/sites-available/a = listen 80;\n\
+         link 0777 0:0 etc/nginx/sites-enabled/a -> ../sites-available/a",
+        "\"Cmd\":[\"nginx\"]\n0644 0:0 etc/nginx/sites-available/a = listen 80;\n\
+         link 0777 0:0 etc/nginx/sites-enabled/a -> /etc/nginx/sites-available/b",
+    ),
+    (
+        Cause::UserDirective,
+        Remedy::Nobody,
+        "\"Cmd\":[\"apache2\"]\n0644 0:0 etc/apache2/mods-available/x = User app\n\
+         link 0777 0:0 etc/apache2/mods-enabled -> mods-available\nlink 0777 0:0 etc/apache2/on -> mods-enabled/x",
+        "\"Cmd\":[\"apache2\"]\n0644 0:0 etc/apache2/mods-available/x = User app",
+    ),
     (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/lib/app", "\ndir 0755 65532:65532 var/lib/app"),
     (
         Cause::StateOwner,
@@ -93,6 +108,28 @@ const CASES: &[Case] = &[
         "\"Volumes\":{\"/d\":{}}\ndir 0755 7:7 d",
         "\"Volumes\":{\"/d\":{}}\ndir 0777 7:7 d",
     ),
+    // Of what is root's, a user of the image's own gets what the image declares.
+    (
+        Cause::StateOwner,
+        Remedy::Harden,
+        "\"User\":\"5:5\",\"WorkingDir\":\"/w\"\ndir 0755 0:0 w",
+        "\"User\":\"5:5\",\"WorkingDir\":\"/w\"\ndir 1775 0:5 w",
+    ),
+    (
+        Cause::StateOwner,
+        Remedy::Author,
+        "\"User\":\"5:5\",\"Volumes\":{\"/d\":{}}\ndir 0755 7:7 d",
+        "\"User\":\"5:5\",\"Volumes\":{\"/d\":{}}\ndir 0755 5:7 d",
+    ),
+    (
+        Cause::StateOwner,
+        Remedy::Nobody,
+        "\"User\":\"5:5\"\ndir 0755 0:0 var/lib/app",
+        "\"User\":\"5:5\"\ndir 0755 5:0 var/lib/app",
+    ),
+    // Nobody gets what the machine keeps.
+    (Cause::StateOwner, Remedy::Harden, "\ndir 0755 0:0 var/log/app", "\ndir 0755 0:0 var/log/apt"),
+    (Cause::StateOwner, Remedy::Harden, "\ndir 0755 33:33 var/www/html", "\ndir 0755 0:0 var/www/html"),
     (Cause::StateOwner, Remedy::Harden, r#""WorkingDir":"/none""#, "\"WorkingDir\":\"/w\"\ndir 0777 0:0 w"),
     (Cause::SetUid, Remedy::Nobody, "\n4755 0:0 usr/bin/su", "\n0755 0:0 usr/bin/su"),
     (
@@ -164,6 +201,19 @@ fn what_was_asked_of_a_container_counts_before_the_image() {
     let many = of("\"Cmd\":[\"sudo\",\"x\"]\n4755 0:0 usr/bin/su");
     assert!(many.is_sorted_by_key(|reason| reason.by) && many.len() > 2, "{many:?}");
     assert_eq!(causes(&asked), []);
+}
+
+#[test]
+fn what_a_start_makes_and_gives_away_is_listed() {
+    let given = |script: &str| {
+        let text = format!("\"Entrypoint\":[\"/e\"]\n0755 0:0 e = #!/bin/sh~{script}");
+        given(&image(&text)).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(given("mkdir -p /srv/x /run/x/~install -d -o a /var/www/x"), ["/run/x", "/srv/x", "/var/www/x"]);
+    assert_eq!(given("if true; then~chown -R a:b /data~fi~find /d ! -user a -exec chown a '{}' +"), ["/d", "/data"]);
+    for none in ["ls /data", "chown root:root /data", "mkdir $DATA", "mkdir data", "chown a /d/*", "mkdir /a/../etc"] {
+        assert_eq!(given(none), [""; 0], "{none}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use bryo_sys::{Errno, Result};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::layer::{Attributes, Layer};
+use super::places::Kept;
 use super::services::{self, Services};
 use super::tree::{Tree, kind};
 
@@ -54,6 +55,12 @@ const SECRETS: [&str; 13] = [
 pub(super) enum Rule<'a> {
     /// All of them.
     All,
+    /// All of them, but root's of what is kept; directories that hold such are shared.
+    AllBut(&'a Kept),
+    /// Those that are not root's.
+    Others,
+    /// Those that are root's.
+    Roots,
     /// Those that belong to a service; of root's those that a group of these may use and others may not, which change
     /// their group alone.
     OfServices(&'a Services),
@@ -91,6 +98,11 @@ impl<'a> Adoption<'a> {
         }
     }
 
+    /// Leaves what is at or below these real paths alone from now on.
+    pub fn protect(&mut self, paths: Vec<PathBuf>) {
+        self.protected.extend(paths);
+    }
+
     /// Returns the accounts, other than root, that owned a state directory.
     pub fn into_owners(self) -> BTreeSet<u32> {
         self.owners
@@ -102,21 +114,30 @@ impl<'a> Adoption<'a> {
             return Ok(());
         }
         let (uid, gid) = self.tree.owner(stat);
+        let rule = match rule {
+            Rule::AllBut(kept) if kept.paths.contains(path) => Rule::Others,
+            rule => rule,
+        };
         let (applies, to) = match rule {
             Rule::OfServices(services) if uid == 0 => (services.gids.contains(&gid) && is_for_group(stat), 0),
             Rule::OfServices(services) => (services.owns(uid), self.to.0),
-            Rule::All => (true, self.to.0),
+            Rule::Others => (uid != 0, self.to.0),
+            Rule::Roots => (uid == 0, self.to.0),
+            Rule::All | Rule::AllBut(_) => (true, self.to.0),
         };
-        let attributes = Attributes { uid: to, gid: self.to.1, mode: stat.st_mode & 0o7777 };
+        let mut attributes = Attributes { uid: to, gid: self.to.1, mode: stat.st_mode & 0o7777 };
         match kind(stat) {
             FileType::Directory => {
                 // Everybody can write to such a one of root already, and its owner could take away what others put
                 // there. One of a service is the service's own, and it may insist on that.
                 let common = uid == 0 && stat.st_mode & 0o1002 == 0o1002;
+                if matches!(rule, Rule::AllBut(kept) if uid == 0 && kept.above.contains(path)) {
+                    attributes = Attributes { uid: 0, mode: attributes.mode | 0o1070, ..attributes };
+                }
                 if applies && !common {
                     self.layer.directory(self.tree, path, attributes)?;
                 }
-                if services::IDS.contains(&uid) && matches!(rule, Rule::All) {
+                if services::IDS.contains(&uid) && matches!(rule, Rule::All | Rule::AllBut(_) | Rule::Others) {
                     self.owners.insert(uid);
                 }
                 self.below(path, rule, depth + 1)

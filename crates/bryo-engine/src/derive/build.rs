@@ -8,7 +8,7 @@
 //! The layers are opened first, with the ids of the caller, since the store lies where nobody else may enter. Nothing
 //! of the image is executed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -21,14 +21,13 @@ use bryo_sys::{Errno, check};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::MountPropagationFlags;
 
-use super::adopt::{Adoption, Rule};
 use super::facts::Facts;
 use super::layer::{Attributes, Layer};
-use super::services::{self, Services};
+use super::services::Services;
 use super::tree::{Tree, kind};
 use super::{Hardening, entries, implied, places, programs};
 use crate::error::{Error, Kind, Result};
-use crate::users::{self, Accounts, User, Wanted};
+use crate::users::{self, User, Wanted};
 
 /// The name of the content in the layer's directory.
 pub(super) const CONTENT: &str = "fs";
@@ -117,10 +116,10 @@ fn directory(path: &Path) -> Result<OwnedFd> {
     Ok(check("open", || path.display().to_string(), fd)?)
 }
 
-struct Builder<'a> {
-    job: &'a Job<'a>,
-    tree: &'a Tree,
-    layer: Layer,
+pub(super) struct Builder<'a> {
+    pub job: &'a Job<'a>,
+    pub tree: &'a Tree,
+    pub layer: Layer,
 }
 
 impl Builder<'_> {
@@ -140,6 +139,8 @@ impl Builder<'_> {
             if !self.job.wanted.names_group() {
                 self.join(&mut user, &owners, &accounts);
             }
+        } else if self.job.hardening.is_some() && user.uid != InsideId::ROOT {
+            self.provide(&user)?;
         }
         self.own_directories(&user)?;
         self.mount_points()?;
@@ -179,64 +180,6 @@ impl Builder<'_> {
         }
         user.groups.retain(|gid| self.job.map.host_gid(*gid).is_some());
         Ok(())
-    }
-
-    /// Gives the user what root would write to, and returns the accounts that had some of it, and all services.
-    fn adopt(&mut self, user: &User, accounts: &Accounts) -> Result<(BTreeSet<u32>, Services)> {
-        let mut state = places::variable(self.tree);
-        for path in [Path::new("/run"), Path::new("/srv"), &user.home].into_iter().chain(self.job.workdir.as_deref()) {
-            state.extend(self.existing(path).filter(|real| !places::is_system(real)));
-        }
-        state.extend(self.volumes().filter_map(|path| self.existing(path)).filter(|real| !places::is_core(real)));
-        // The real path of a link in /var may lead anywhere.
-        state.retain(|path| path.parent().is_some());
-        let to = (user.uid.get(), user.gid.get());
-        let etc = self.existing(Path::new("/etc"));
-        let mut adoption = Adoption::new(self.tree, &mut self.layer, to, places::packages(self.tree));
-        for path in places::outermost(state) {
-            adoption.directory(&path, Rule::All)?;
-        }
-        // Those of a directory of the host are the host's.
-        let services = if self.tree.foreign { Services::default() } else { Services::of(accounts) };
-        if let Some(etc) = etc {
-            adoption.directory(&etc, Rule::OfServices(&services))?;
-        }
-        let owners = adoption.into_owners();
-        self.share(user)?;
-        Ok((owners, services))
-    }
-
-    /// Lets the user make directories where services keep theirs. They stay root's, with the sticky bit: what is in them
-    /// and belongs to others can be neither renamed nor removed.
-    fn share(&mut self, user: &User) -> Result<()> {
-        for path in places::SHARED {
-            let Ok(real) = self.tree.real(Path::new(path)) else { continue };
-            let Some(stat) = real.stat.as_ref().filter(|_| real.is_dir() && !places::is_system(&real.path)) else {
-                continue;
-            };
-            let found = Attributes::of(self.tree, stat);
-            if found.uid == 0 && found.mode & 0o002 == 0 {
-                let shared = Attributes { gid: user.gid.get(), mode: found.mode | 0o1070, ..found };
-                self.layer.directory(self.tree, &real.path, shared)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the user the groups of the services whose state it has: what they may read, it must.
-    fn join(&self, user: &mut User, owners: &BTreeSet<u32>, accounts: &Accounts) {
-        for account in owners.iter().filter_map(|uid| accounts.by_uid(InsideId::new(*uid)?)) {
-            user.groups.push(account.gid);
-            user.groups.extend(accounts.groups_of(&account.name));
-        }
-        let powerful = services::powerful(accounts);
-        user.groups.sort_unstable();
-        user.groups.dedup();
-        user.groups.retain(|gid| {
-            let kept = *gid != InsideId::ROOT && !powerful.contains(gid) && *gid != user.gid;
-            kept && self.job.map.host_gid(*gid).is_some()
-        });
-        user.groups.truncate(64);
     }
 
     /// Makes the home, the working directory and the declared volumes where they are missing.
@@ -367,16 +310,18 @@ impl Builder<'_> {
         state.push(user.home.clone());
         state.extend(self.job.workdir.clone());
         let found = state.iter().filter_map(|path| self.made(path)).filter(|real| !places::is_system(real));
+        // What is said for good must be true: root's own stays out of it.
+        let found = found.filter(|real| self.job.hardening.is_none() || self.opens(user, real));
         let volumes = self.volumes().filter_map(|path| self.made(path)).filter(|real| !places::is_core(real));
         places::outermost(found.chain(volumes))
     }
 
-    fn volumes(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn volumes(&self) -> impl Iterator<Item = &Path> {
         self.job.volumes.iter().take(VOLUMES_MAX).map(PathBuf::as_path).filter(|path| path.is_absolute())
     }
 
     /// Returns the real path of a directory of the image.
-    fn existing(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn existing(&self, path: &Path) -> Option<PathBuf> {
         self.tree.real(path).ok().filter(super::tree::Real::is_dir).map(|real| real.path)
     }
 

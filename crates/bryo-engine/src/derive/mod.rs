@@ -18,6 +18,7 @@ mod build;
 mod cache;
 mod entries;
 mod facts;
+mod give;
 mod implied;
 mod layer;
 mod places;
@@ -32,7 +33,7 @@ use bryo_identity::map::{IdMap, RunIds};
 use bryo_image::store::{Image, Store};
 
 pub use facts::Facts;
-pub use places::PACKAGES;
+pub use places::{KEPT, PACKAGES};
 
 use crate::error::Result;
 use crate::users::Wanted;
@@ -55,6 +56,8 @@ pub struct Hardening {
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// Writes the user's groups down in the group file.
     pub groups: bool,
+    /// Directories, absolute, that the start makes or gives away.
+    pub given: Vec<PathBuf>,
 }
 
 /// What is derived from, and for whom.

@@ -56,6 +56,44 @@ pub const PACKAGES: [&str; 21] = [
     "/var/db/pkg",
 ];
 
+/// What is there to be read, what the machine keeps about itself, and what only root's own programs write: in an image
+/// that is hardened it stays root's.
+pub const KEPT: [&str; 33] = [
+    "/srv",
+    "/var/www",
+    "/var/mail",
+    "/var/spool/mail",
+    "/var/spool/cron",
+    "/var/spool/anacron",
+    "/var/local",
+    "/var/opt",
+    "/var/games",
+    "/var/empty",
+    "/var/crash",
+    "/var/db/sudo",
+    "/var/lib/sudo",
+    "/var/lib/systemd",
+    "/var/lib/dbus",
+    "/var/lib/misc",
+    "/var/lib/polkit-1",
+    "/var/lib/python",
+    "/var/lib/logrotate",
+    "/var/lib/initramfs-tools",
+    "/var/lib/private",
+    "/var/cache/private",
+    "/var/log/private",
+    "/var/log/journal",
+    "/var/log/wtmp",
+    "/var/log/btmp",
+    "/var/log/lastlog",
+    "/var/log/faillog",
+    "/var/log/apt",
+    "/var/log/dpkg.log",
+    "/var/log/alternatives.log",
+    "/var/log/bootstrap.log",
+    "/var/log/fontconfig.log",
+];
+
 /// Holds both what package managers know and state of services, so that they are taken apart.
 const MIXED: [&str; 3] = ["/var/lib", "/var/cache", "/var/db"];
 
@@ -98,6 +136,34 @@ pub(super) fn is_core(path: &Path) -> bool {
         "/usr/local/lib",
     ];
     WHOLE.iter().any(|s| path.starts_with(s)) || ITSELF.iter().any(|s| path == Path::new(s))
+}
+
+/// What is kept in one image.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// What is kept, by its own path and by its real one.
+    pub paths: BTreeSet<PathBuf>,
+    /// The directories that hold some of it.
+    pub above: BTreeSet<PathBuf>,
+}
+
+impl Kept {
+    /// Finds it.
+    pub fn of(tree: &Tree) -> Self {
+        let mut kept = Self::default();
+        for path in KEPT.map(Path::new) {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let Ok(own) = tree.real(parent).map(|parent| parent.path.join(name)) else { continue };
+            if !matches!(tree.look(&own), Ok(Some(_))) {
+                continue;
+            }
+            let real = tree.real(path).map(|real| real.path).unwrap_or_else(|_| own.clone());
+            let above = [&own, &real].into_iter().flat_map(|path| path.ancestors().skip(1));
+            kept.above.extend(above.filter(|up| up.parent().is_some()).map(Path::to_owned));
+            kept.paths.extend([own, real]);
+        }
+        kept
+    }
 }
 
 /// Returns the real paths of the directories that package managers keep.

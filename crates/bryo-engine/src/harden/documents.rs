@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A hardened image in the words of others: a Dockerfile that makes the same, and a pod that runs it.
+//! A hardened image in the words of others: a Dockerfile that makes the same; [`super::pod`] has the pod that runs it.
 //!
 //! Guarantees: a path or a text of the image stands in quotes and cannot end them. What cannot be said in a line is said
 //! in a remark.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bryo_image::members::{Entry, EntryKind};
 use bryo_image::store::Image;
 
-use super::{Hardened, Member, TakenOut, WRITABLE};
-
-/// Directories that a container of any service writes to.
-const ALWAYS: [&str; 2] = ["/run", "/tmp"];
+use super::proof::Port;
+use super::{BASE, GROUPS, Hardened, Member, TakenOut, WRITABLE};
 
 /// What the documents tell besides the image itself.
 #[derive(Debug)]
@@ -25,6 +23,10 @@ pub struct Told<'a> {
     pub name: &'a str,
     /// Paths that it was seen to write to.
     pub written: &'a [PathBuf],
+    /// Ports that it was seen to listen on.
+    pub listens: &'a [Port],
+    /// Directories in which the image has something, as [`Engine::filled`](crate::Engine::filled) lists them.
+    pub filled: &'a BTreeSet<PathBuf>,
 }
 
 /// Writes a Dockerfile that makes the same image of the same base.
@@ -52,6 +54,12 @@ pub fn dockerfile(hardened: &Hardened, told: &Told<'_>) -> String {
     }
     let state: Vec<String> = hardened.facts.state.iter().map(|path| path.display().to_string()).collect();
     let _ = writeln!(text, "LABEL {WRITABLE}={}", json(&state.join(",")));
+    for name in [BASE, GROUPS] {
+        let config = hardened.image.config.config().as_ref();
+        if let Some(value) = config.and_then(|config| config.labels().as_ref()?.get(name)) {
+            let _ = writeln!(text, "LABEL {name}={}", json(value));
+        }
+    }
     if let Some(start) = &hardened.taken.start {
         // In this order: a new entrypoint takes the base's command away.
         let list = |words: &[String]| serde_json::Value::from(words).to_string();
@@ -102,123 +110,6 @@ fn owners(text: &mut String, members: &[Member]) {
 
 fn is_roots(entry: &Entry) -> bool {
     (entry.uid, entry.gid) == (0, 0)
-}
-
-/// Writes a pod that runs the image as it was proven, on the level "restricted" of the Pod Security Standards.
-pub fn kubernetes(hardened: &Hardened, told: &Told<'_>) -> String {
-    let facts = &hardened.facts;
-    let volumes = volumes(hardened, told);
-    let filled: Vec<(usize, &PathBuf)> =
-        volumes.iter().enumerate().filter(|(_, path)| has_content(hardened, path)).collect();
-    let security = format!(
-        "{{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, runAsNonRoot: true, runAsUser: {}, \
-         runAsGroup: {}, capabilities: {{drop: [ALL]}}}}",
-        facts.uid, facts.gid
-    );
-    let taken = hardened.taken.told().into_iter().map(|line| format!("# In the image, {}\n", one_line(&line)));
-    let mut text = format!(
-        "# How {} runs as nobody. Volumes are empty ones: a claim in their place keeps what is written.\n{}\
-         apiVersion: v1\nkind: Pod\nmetadata:\n  name: {}\nspec:\n  hostUsers: false\n  \
-         automountServiceAccountToken: false\n  securityContext:\n    runAsNonRoot: true\n    runAsUser: {}\n    \
-         runAsGroup: {}\n    fsGroup: {}\n    fsGroupChangePolicy: OnRootMismatch\n",
-        one_line(told.name),
-        taken.collect::<String>(),
-        pod_name(told.name),
-        facts.uid,
-        facts.gid,
-        facts.gid
-    );
-    if !facts.groups.is_empty() {
-        let _ = writeln!(text, "    supplementalGroups: {:?}", facts.groups);
-    }
-    text += "    seccompProfile: {type: RuntimeDefault}\n";
-    let ports = exposed(&hardened.image);
-    if ports.iter().any(|(port, _)| *port < 1024) {
-        text += "    sysctls:\n    - {name: net.ipv4.ip_unprivileged_port_start, value: \"0\"}\n";
-    }
-    if !filled.is_empty() {
-        let copies = filled
-            .iter()
-            .map(|(n, path)| format!("cp -a '{}'/. /bryo/{n}/", path.display().to_string().replace('\'', "'\\''")));
-        let script = copies.collect::<Vec<_>>().join(" && ");
-        text += "  # What the image has in these directories; it needs a shell and cp.\n  initContainers:\n";
-        let _ = writeln!(text, "  - name: state\n    image: {}", json(told.name));
-        let _ = writeln!(text, "    command: [sh, -c, {}]\n    securityContext: {security}", json(&script));
-        text += "    volumeMounts:\n";
-        for (n, _) in &filled {
-            let _ = writeln!(text, "    - {{name: state-{n}, mountPath: /bryo/{n}}}");
-        }
-    }
-    let _ = writeln!(text, "  containers:\n  - name: main\n    image: {}", json(told.name));
-    let _ = writeln!(text, "    securityContext: {security}");
-    if !ports.is_empty() {
-        text += "    ports:\n";
-        for (port, protocol) in &ports {
-            let _ = writeln!(text, "    - {{containerPort: {port}, protocol: {protocol}}}");
-        }
-    }
-    text += "    volumeMounts:\n";
-    for (n, path) in volumes.iter().enumerate() {
-        let _ = writeln!(text, "    - {{name: state-{n}, mountPath: {}}}", json(&path.display().to_string()));
-    }
-    text += "  volumes:\n";
-    for n in 0..volumes.len() {
-        let _ = writeln!(text, "  - {{name: state-{n}, emptyDir: {{}}}}");
-    }
-    text
-}
-
-/// Chooses the directories that are volumes: those declared, those every service has, and those that were written to.
-fn volumes(hardened: &Hardened, told: &Told<'_>) -> Vec<PathBuf> {
-    let declared = hardened.image.config.config().as_ref().and_then(|config| config.volumes().clone());
-    let declared = declared.unwrap_or_default().into_iter().map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = &hardened.facts.state;
-    // A directory counts as changed for what is in it.
-    let leaf = |path: &&PathBuf| !told.written.iter().any(|other| other != *path && other.starts_with(path));
-    let written = told.written.iter().filter(leaf).filter_map(|path| {
-        let root = state.iter().find(|root| path.starts_with(root))?;
-        // `/var` is too much to be hidden; what is in it goes by its second directory: /var/lib/redis.
-        let depth = if root == Path::new("/var") { 4 } else { root.components().count() };
-        let depth = depth.min(path.components().count().saturating_sub(1)).max(root.components().count());
-        let dir: PathBuf = path.components().take(depth).collect();
-        (dir != Path::new("/var")).then_some(dir)
-    });
-    let all: BTreeSet<PathBuf> = ALWAYS.into_iter().map(PathBuf::from).chain(declared).chain(written).collect();
-    let mut kept: Vec<PathBuf> = Vec::new();
-    for path in all {
-        let plain = path.components().count() > 1 && !path.display().to_string().contains(char::is_control);
-        if plain && !kept.iter().any(|outer| path.starts_with(outer)) {
-            kept.push(path);
-        }
-    }
-    kept
-}
-
-fn has_content(hardened: &Hardened, dir: &Path) -> bool {
-    let below = |member: &Member| {
-        std::str::from_utf8(&member.entry.path).is_ok_and(|path| {
-            let path = Path::new("/").join(path);
-            path.starts_with(dir) && path != dir
-        })
-    };
-    dir != Path::new("/tmp") && hardened.members.iter().any(below)
-}
-
-/// Returns the ports that the image exposes, in the words of Kubernetes.
-fn exposed(image: &Image) -> Vec<(u16, &'static str)> {
-    let ports = image.config.config().as_ref().and_then(|config| config.exposed_ports().clone());
-    let parse = |text: &String| {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol = match protocol {
-            "udp" => "UDP",
-            "sctp" => "SCTP",
-            _ => "TCP",
-        };
-        Some((port.parse().ok()?, protocol))
-    };
-    let mut ports: Vec<_> = ports.unwrap_or_default().iter().filter_map(parse).collect();
-    ports.sort_unstable();
-    ports
 }
 
 fn variable(image: &Image, name: &str) -> Option<String> {

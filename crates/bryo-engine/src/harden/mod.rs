@@ -11,11 +11,14 @@
 //! is compared: see [`proof`].
 
 mod documents;
+mod pod;
 pub mod proof;
 mod shims;
 mod taken;
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bryo_identity::rung::Rung;
@@ -33,8 +36,10 @@ use crate::changes::directory;
 use crate::derive::{self, Base, DeriveInput, Facts, Hardening};
 use crate::error::{Error, Kind, Result};
 
-pub use documents::{Told, dockerfile, kubernetes};
+pub use documents::{Told, dockerfile};
 pub(crate) use documents::{json, one_line, pod_name};
+pub(crate) use pod::LOW_PORTS;
+pub use pod::kubernetes;
 pub use taken::{Edit, Filter, Start, TakenOut};
 
 /// The label with the paths that must stay writable, with commas between.
@@ -45,6 +50,9 @@ pub const BASE: &str = "dev.bryo.hardened-from";
 
 /// The label with the groups that the user needs besides its own, as numbers with commas between.
 pub const GROUPS: &str = "dev.bryo.groups";
+
+/// How the history names it, before the user.
+const COMMAND: &str = "bryo harden --user ";
 
 /// The largest file whose content is told in a Dockerfile, in bytes.
 const TOLD_MAX: u64 = 1 << 20;
@@ -58,6 +66,8 @@ pub struct HardenOptions {
     pub droppers: Vec<String>,
     /// What is taken out.
     pub taken: TakenOut,
+    /// Directories, absolute, that the start makes or gives away.
+    pub given: Vec<PathBuf>,
     /// Leaves the group out of `USER`, so that engines look for the user's groups in the image's group file.
     pub groups: bool,
     /// When the image is made, in seconds since the epoch; else when its base was.
@@ -90,10 +100,12 @@ pub struct Hardened {
     pub programs: Vec<PathBuf>,
     /// What was taken out.
     pub taken: TakenOut,
+    /// Whether it is the image that was to be hardened, which was hardened already.
+    pub already: bool,
 }
 
 impl Engine {
-    /// Makes a hardened image of another one, without a name.
+    /// Makes a hardened image of another one, without a name; of one that is hardened already it returns that one.
     ///
     /// # Errors
     ///
@@ -104,8 +116,12 @@ impl Engine {
             let why = "this host gives you a single id, in which all owners are one; bryo doctor says how to get more";
             return Err(Error::new(Kind::Unsupported, format!("cannot harden an image: {why}")));
         }
+        if let Some(same) = self.already(base, options)? {
+            return Ok(same);
+        }
         let path = path_of(base);
-        let mut hardening = Hardening { groups: options.groups, ..shims::of(&options.droppers) };
+        let mut hardening =
+            Hardening { groups: options.groups, given: options.given.clone(), ..shims::of(&options.droppers) };
         options.taken.prepare(&mut hardening);
         let facts = self.hardened_facts(base, options, &hardening)?;
         if facts.uid == 0 {
@@ -136,7 +152,7 @@ impl Engine {
         }
         let commit = CommitOptions {
             changes,
-            command: format!("bryo harden --user {}:{}", facts.uid, facts.gid),
+            command: format!("{COMMAND}{}:{}", facts.uid, facts.gid),
             created: Some(created.to_string()),
             limits: self.policy.limits,
             ..CommitOptions::default()
@@ -145,7 +161,30 @@ impl Engine {
         let image = self.store.image(&record)?;
         let members = self.members(&image)?;
         let programs = hardening.programs.into_iter().map(|(path, _)| path).collect();
-        Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone() })
+        Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone(), already: false })
+    }
+
+    /// Returns the image itself where the last thing done to it was to harden it, for the same user.
+    fn already(&self, base: &Image, options: &HardenOptions) -> Result<Option<Hardened>> {
+        let config = base.config.config().as_ref();
+        let label = |name: &str| config?.labels().as_ref()?.get(name).cloned();
+        let last = base.config.history().as_ref().and_then(|history| history.last()?.created_by().clone());
+        let user = Base::Image(base).user().unwrap_or_default();
+        let made = last.is_some_and(|last| last.starts_with(COMMAND)) && label(BASE).is_some();
+        let asked = options.user.as_deref().is_none_or(|asked| asked == user) && options.groups != user.contains(':');
+        let Some(writable) = label(WRITABLE).filter(|_| made && asked && options.epoch.is_none()) else {
+            return Ok(None);
+        };
+        let record = self.store.images()?.into_iter().find(|record| record.manifest == base.manifest_digest);
+        let Some(record) = record else { return Ok(None) };
+        let mut facts = self.hardened_facts(base, options, &Hardening::default())?;
+        facts.state = writable.split(',').map(PathBuf::from).collect();
+        facts.groups = label(GROUPS).iter().flat_map(|text| text.split(',')).filter_map(|id| id.parse().ok()).collect();
+        let (image, members) = (base.clone(), self.members(base)?);
+        let paths = members.iter().map(|member| Path::new("/").join(std::ffi::OsStr::from_bytes(&member.entry.path)));
+        let programs = paths.filter(|path| path.parent() == Some(Path::new(shims::DIR))).collect();
+        let (user, taken) = (user.to_owned(), TakenOut::default());
+        Ok(Some(Hardened { record, image, user, facts, members, programs, taken, already: true }))
     }
 
     /// Makes the layer, as a run does.
@@ -212,6 +251,23 @@ impl Engine {
         let made = archive::commit(&self.store, &worker, base, &mut File::from(read), whole, options);
         // The agent's own words say more.
         made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))
+    }
+
+    /// Lists the directories of an image's layers in which something lies, or lay until a layer took it away.
+    ///
+    /// # Errors
+    ///
+    /// What the store fails with.
+    pub fn filled(&self, image: &Image) -> Result<BTreeSet<PathBuf>> {
+        let mut found = BTreeSet::new();
+        for layer in &image.layers {
+            members::read(&self.store, layer, &self.policy.limits, &|_| 0, &mut |entry, _| {
+                let path = Path::new("/").join(std::ffi::OsStr::from_bytes(&entry.path));
+                let whiteout = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh."));
+                found.extend(path.parent().filter(|_| !whiteout).map(Path::to_owned));
+            })?;
+        }
+        Ok(found)
     }
 
     /// Reads what is in the topmost layer.

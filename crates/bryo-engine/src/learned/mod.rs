@@ -35,6 +35,9 @@ pub struct Profile {
     pub image: String,
     /// The user and the group inside that it ran as.
     pub user: String,
+    /// Whether the run asked for that user; else it is whom the image gets anyhow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user_asked: bool,
     /// System calls, by name.
     pub syscalls: BTreeSet<String>,
     /// Capabilities, `CAP_CHOWN` and the like.
@@ -60,8 +63,8 @@ pub struct Ports {
 }
 
 impl Profile {
-    /// Makes a profile of what was seen.
-    pub fn of(observed: &Observed, image: &str) -> Self {
+    /// Makes a profile of what was seen of an image, as it was named, in a run that asked for a user or did not.
+    pub fn of(observed: &Observed, image: &str, user_asked: bool) -> Self {
         let seen = &observed.seen;
         let words = |sockets: &BTreeSet<Socket>| sockets.iter().map(|s| format!("{}/{}", s.protocol, s.port)).collect();
         let user = observed.spec.process().as_ref().map(|p| format!("{}:{}", p.user().uid(), p.user().gid()));
@@ -69,6 +72,7 @@ impl Profile {
             version: VERSION,
             image: image.to_owned(),
             user: user.unwrap_or_default(),
+            user_asked,
             syscalls: seen.calls.keys().cloned().collect(),
             capabilities: seen.capabilities.clone(),
             writes: outermost(&seen.writes),

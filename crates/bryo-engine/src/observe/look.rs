@@ -92,6 +92,14 @@ impl Thread<'_> {
         Some(self.resolve(dir, &path).unwrap_or(text))
     }
 
+    /// Tells whether there is nothing at a path.
+    pub fn is_missing(&self, path: &str) -> bool {
+        let Some(root) = self.own("root") else { return false };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        found.is_err_and(|errno| errno == rustix::io::Errno::NOENT)
+    }
+
     fn resolve(&self, dir: Option<i32>, path: &[u8]) -> Option<String> {
         let end = path.iter().rposition(|b| *b != b'/')?;
         let path = &path[..=end];

@@ -23,6 +23,7 @@
 
 mod look;
 mod record;
+mod remedy;
 pub mod sentence;
 pub mod table;
 mod watch;

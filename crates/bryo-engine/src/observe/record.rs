@@ -70,6 +70,8 @@ impl Recorder {
         match (result, shape.verb) {
             (Err(errno), _) => {
                 let word = match Errno::from_raw_os_error(errno) {
+                    // So the kernel answers, to root too, for a file that is never waited for. Source: `epoll_ctl(2)`.
+                    Errno::PERM if name == "epoll_ctl" => return,
                     Errno::PERM => "EPERM",
                     Errno::ACCESS => "EACCES",
                     Errno::ROFS => "EROFS",
@@ -103,6 +105,10 @@ impl Recorder {
             verb = Verb::Write;
         }
         let mut object = shape.file.and_then(|at| thread.file(at));
+        // Then it is the directory that refuses.
+        if verb == Verb::Write && flags & CREATE != 0 && object.as_deref().is_some_and(|path| thread.is_missing(path)) {
+            verb = Verb::Create;
+        }
         let mut detail = shape.to.and_then(|at| thread.file(at));
         let id = |n: usize| thread.int(n).cast_unsigned();
         let known = |n: u32| if n == u32::MAX { "unchanged".to_owned() } else { n.to_string() };

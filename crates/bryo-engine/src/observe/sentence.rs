@@ -4,6 +4,7 @@
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
 use serde::Serialize;
 
+use super::remedy::remedy;
 use super::table::Verb;
 use super::{Observation, Refusal};
 
@@ -18,7 +19,7 @@ pub struct Setting<'a> {
 
 impl Setting<'_> {
     /// Tells whether the filter lets a call through at all, perhaps with some arguments only.
-    fn permits(self, call: &str) -> bool {
+    pub(super) fn permits(self, call: &str) -> bool {
         let allows = |rule: &LinuxSyscall| {
             rule.action() == LinuxSeccompAction::ScmpActAllow && rule.names().iter().any(|name| name == call)
         };
@@ -117,73 +118,6 @@ fn wanted(refusal: &Refusal) -> String {
     }
 }
 
-/// Says what would satisfy it: a flag, a line of a Dockerfile, a volume.
-fn remedy(refusal: &Refusal, setting: Setting<'_>) -> String {
-    let (uid, gid) = (refusal.uid, refusal.gid);
-    let object = refusal.object.as_deref().unwrap_or("PATH");
-    let dir = object.rsplit_once('/').map_or("/", |(dir, _)| if dir.is_empty() { "/" } else { dir });
-    let read_only = refusal.errno == "EROFS";
-    match refusal.verb {
-        _ if refusal.errno == "EINVAL" => {
-            "the container does not have this id: bryo doctor says how the caller gets more than one".to_owned()
-        }
-        Verb::Create if read_only && dir == "/" => {
-            format!("in the image: RUN mkdir {object} && chown {uid}:{gid} {object}, and -v NAME:{object}; or --writable")
-        }
-        Verb::Write | Verb::Remove | Verb::Rename | Verb::Change if read_only && dir == "/" => "--writable".to_owned(),
-        Verb::Write | Verb::Create | Verb::Remove | Verb::Rename | Verb::Change if read_only => format!(
-            "-v NAME:{dir} keeps what is written there, --tmpfs {dir} holds it for one run, --writable opens the whole root"
-        ),
-        Verb::Read => format!("in the image: RUN chmod o+rX {object}, or RUN chgrp {gid} and chmod g+rX"),
-        Verb::Write if refusal.errno != "EROFS" => {
-            format!("in the image: RUN chown {uid}:{gid} {object}; bryo harden does it for state directories")
-        }
-        Verb::Create | Verb::Remove | Verb::Rename => {
-            format!("in the image: RUN chown {uid}:{gid} {dir}; or -v NAME:{dir}, a volume of its own")
-        }
-        Verb::Change => format!("only its owner may; in the image: RUN chown {uid}:{gid} {object}"),
-        Verb::Own if read_only => format!(
-            "in the image: COPY --chown or RUN chown, once, in place of a chown at the start; or -v NAME:{object}"
-        ),
-        Verb::Own => format!(
-            "what belongs to {uid}:{gid} from the start need not be given away: COPY --chown={uid}:{gid} or RUN chown in the \
-             image, or bryo harden"
-        ),
-        Verb::Execute => format!("in the image: RUN chmod a+rx {object}; nothing below a noexec --tmpfs runs without :exec"),
-        Verb::Enter => format!("in the image: RUN chmod o+x {object}; or -w DIR for another working directory"),
-        Verb::Bind if !setting.own_network => {
-            "a network of its own (leave --network host out, and publish with -p) has no privileged ports; or a port from \
-             1024 on. No flag opens the host's"
-                .to_owned()
-        }
-        Verb::Bind | Verb::Listen => "another address or port; -p publishes any of them under any other".to_owned(),
-        Verb::Connect => format!("what is at {object} must be open to {uid}:{gid}"),
-        Verb::User | Verb::Group => format!(
-            "it is {uid}:{gid} already: start as who it is to be (--user, or USER in the image) and leave the change out, \
-             which bryo harden does for gosu and its like; --user root lets it change"
-        ),
-        Verb::Signal => format!("the other process is not {uid}'s: start both as one user"),
-        Verb::Device => "nobody in a user namespace can make devices: leave it out; /dev has what is harmless".to_owned(),
-        Verb::Root => "--user root --cap-add SYS_CHROOT; the container has a root of its own already".to_owned(),
-        Verb::Mount => "-v or --tmpfs mounts it before the program starts; --cap-add SYS_ADMIN lets it mount itself, inside"
-            .to_owned(),
-        Verb::Socket if object.contains("raw") || object.contains("link-layer") => "--cap-add NET_RAW".to_owned(),
-        Verb::Name => "--hostname NAME, before it starts".to_owned(),
-        Verb::Clock => "only root of the host sets the clock: run what keeps time there, and leave it out here".to_owned(),
-        Verb::Limit => "--ulimit NAME=SOFT:HARD, before it starts".to_owned(),
-        Verb::Priority => "leave it out, or --cpu-shares; priorities are the host's to give".to_owned(),
-        Verb::Inspect => "--cap-add SYS_PTRACE, which ends at the container".to_owned(),
-        Verb::Memory => "--ulimit memlock=-1, as far as the caller's own limit goes".to_owned(),
-        Verb::Privilege => "nothing: it has no privileges to change; leave the change out".to_owned(),
-        Verb::Kernel => "only root of the host: leave it out".to_owned(),
-        _ if !setting.permits(&refusal.call) => format!(
-            "the system call filter refuses {}: --security-opt seccomp=FILE with a profile that permits it",
-            refusal.call
-        ),
-        _ => "--user root has a few capabilities inside, and --cap-add gives single ones; still nobody on the host".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,18 +147,9 @@ mod tests {
         let found = sentences(&seen, setting);
         let write = found.iter().find(|s| s.wanted == "write /etc/x").unwrap();
         assert_eq!((write.count, write.calls.len(), write.as_user.as_str()), (5, 2, "65532:65532"));
-        assert!(write.remedy.contains("--tmpfs /etc"), "{}", write.remedy);
+        assert!(write.remedy.contains("in the build"), "{}", write.remedy);
         let bind = found.iter().find(|s| s.wanted == "bind 0.0.0.0 tcp port 80").unwrap();
         assert!(bind.remedy.contains("--network host"), "{}", bind.remedy);
         assert_eq!(found.len(), 2);
-    }
-
-    #[test]
-    fn a_call_that_the_filter_refuses_is_told_apart() {
-        let filter = crate::profile::default(&[]);
-        let told = |call| {
-            remedy(&refusal(call, Verb::Other, "EPERM", "x"), Setting { own_network: true, filter: Some(&filter) })
-        };
-        assert!(told("fanotify_init").contains("filter") && !told("getpid").contains("filter"));
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod ground;
+mod hardened;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -22,6 +23,15 @@ const TESTS: &[(&str, fn())] = &[
     (
         "users_whom_the_caller_names_have_what_the_image_keeps_for_root",
         users_whom_the_caller_names_have_what_the_image_keeps_for_root,
+    ),
+    ("what_no_service_writes_stays_roots_for_good", hardened::what_no_service_writes_stays_roots_for_good),
+    (
+        "what_is_declared_or_made_by_the_start_is_given_for_good",
+        hardened::what_is_declared_or_made_by_the_start_is_given_for_good,
+    ),
+    (
+        "a_user_of_the_images_own_gets_what_the_image_declares",
+        hardened::a_user_of_the_images_own_gets_what_the_image_declares,
     ),
     ("links_of_the_image_lead_nowhere_else", links_of_the_image_lead_nowhere_else),
     ("hostile_account_files_hold_nobody_up", hostile_account_files_hold_nobody_up),

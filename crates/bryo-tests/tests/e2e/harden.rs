@@ -225,9 +225,15 @@ fn the_documents_say_the_same() {
         answers(&home, &service, "localhost/built:1");
         let config = |name: &str| {
             let image: Value = serde_json::from_str(&home.bryo(&["inspect", name]).ok()).unwrap();
-            (image[0]["Config"]["User"].clone(), image[0]["Config"]["Labels"]["dev.bryo.writable"].clone())
+            (image[0]["Config"]["User"].clone(), image[0]["Config"]["Labels"].clone())
         };
         assert_eq!(config(target), config("localhost/built:1"));
+        assert!(config(target).1["dev.bryo.hardened-from"].as_str().unwrap().starts_with("sha256:"));
+        // What is hardened stays what it is.
+        let id = |name: &str| home.bryo(&["inspect", "-f", "{{.Id}}", name]).text();
+        let again = home.bryo(&["harden", "-t", "localhost/twice:1", target]).ok();
+        assert!(again.contains("hardened already"), "{again}");
+        assert_eq!(id("localhost/twice:1"), id(target));
     }
 }
 

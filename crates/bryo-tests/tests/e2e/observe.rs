@@ -52,7 +52,7 @@ fn what_an_image_is_refused_is_said_with_its_remedy() {
              hostname other\nchroot /tmp true\nmknod /tmp/null c 1 3\ndate -s 2030-01-01\nexit 0";
         let image = scripted(&home, "wants", script);
         let refused = refused(&home, &["--network", "none", &image]);
-        said(&refused, "write /etc/motd", "open", "EROFS", "--tmpfs /etc");
+        said(&refused, "make /etc/motd", "open", "EROFS", "in the build");
         said(&refused, "make /data", "mkdir", "EROFS", "RUN mkdir /data");
         let (errno, remedy) = match user.rung {
             Rung::Single => ("EINVAL", "bryo doctor"),
@@ -70,7 +70,7 @@ fn what_an_image_is_refused_is_said_with_its_remedy() {
         let ran = home.bryo(&["why-root", "--run", "--network", "none", &image]);
         let text = ran.ok();
         assert!(text.contains("ended with 0"), "{text}");
-        assert!(text.contains("wanted to write /etc/motd, as 65532:"), "{text}");
+        assert!(text.contains("wanted to make /etc/motd, as 65532:"), "{text}");
     }
 }
 
@@ -212,6 +212,13 @@ fn capabilities_that_were_used_are_learned_and_the_others_dropped() {
         home.bryo(&nobody).ok();
         let merged: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(merged["capabilities"], profile["capabilities"]);
+        let flags = |file: &str| home.bryo(&["learn", "--from", file, "--format", "flags"]).ok();
+        assert!(flags(&file).starts_with("--user 0:0 "), "{}", flags(&file));
+        // By another name it is the same image, and another image is refused.
+        home.bryo(&["tag", BUSYBOX, "localhost/same:1"]).ok();
+        let merge = |image| home.bryo(&["learn", "--merge", "-o", &file, "--", "run", "--rm", image, "true"]);
+        merge("localhost/same:1").ok();
+        merge(&scripted(&home, "other", "true")).fails(125, &["the profile is of", "sha256:", "localhost/other:1"]);
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bryo harden`: an image that is nobody's by its own word, and the proof that it does what it did.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -171,12 +172,13 @@ pub(super) fn harden(engine: &Engine, base: &Image, asked: &Asked<'_>) -> Result
         user: asked.user.map(str::to_owned),
         droppers: bare.map(|call| call.program.clone()).collect(),
         taken: reasons::taken_out(&facts),
+        given: reasons::given(&facts),
         groups: asked.groups,
         epoch: asked.epoch,
     };
     let hardened = engine.harden(base, &options)?;
     let proof = engine.prove(base, &hardened.image, &asked.proof);
-    if !proof.as_ref().is_ok_and(Proof::holds) {
+    if !hardened.already && !proof.as_ref().is_ok_and(Proof::holds) {
         discard(engine, &hardened.record)?;
     }
     let notes = notes(&hardened, &calls, asked.groups);
@@ -215,6 +217,9 @@ impl Tried {
     pub fn verdict(&self, name: &str) -> String {
         let (id, user) = (self.hardened.record.id(), &self.hardened.user);
         match self.proof.holds() {
+            _ if self.hardened.already => {
+                format!("{name}: {id}, USER {user}: hardened already, and nothing is changed")
+            }
             true => format!("{name}: {id}, USER {user}: does the same"),
             false => format!("not proven: the image with USER {user} is gone again"),
         }
@@ -248,7 +253,9 @@ impl Harden {
     fn publish(&self, engine: &Engine, Tried { hardened, proof, .. }: &Tried) -> Result<()> {
         let name = self.tag.to_string();
         tag(engine, &hardened.record, &name)?;
-        let told = harden::Told { base_name: &self.image, name: &name, written: &proof.written };
+        let filled = if self.kubernetes.is_some() { engine.filled(&hardened.image)? } else { BTreeSet::new() };
+        let (base_name, name) = (self.image.as_str(), name.as_str());
+        let told = harden::Told { base_name, name, written: &proof.written, listens: &proof.listens, filled: &filled };
         if let Some(file) = &self.dockerfile {
             write(file, &dockerfile(hardened, &told))?;
         }

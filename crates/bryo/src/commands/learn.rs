@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bryo_engine::Engine;
 use bryo_engine::learned::{Break, Profile};
 use bryo_engine::observe::{Observation, Observe};
+use bryo_engine::options::RunOptions;
+use bryo_image::reference::Reference;
 use clap::{Args, Command, FromArgMatches};
 
 use crate::args::RunArgs;
@@ -82,14 +85,15 @@ impl Verb for Learn {
         }
         let before = if self.merge { Some(read(self.file())?) } else { None };
         let observe = Observe { limit: self.settle.map(Duration::from_secs) };
-        let (outcome, options, profile) = run::observed(parse(&self.words)?, context, observe)?;
+        let fits = |engine: &Engine, options: &RunOptions| before.as_ref().map_or(Ok(()), |p| fits(engine, p, options));
+        let (outcome, options, profile) = run::observed(parse(&self.words)?, context, observe, &fits)?;
         if profile.is_some() {
             note("--profile was not enforced: what it refuses would not have been learned");
         }
         let Some(observed) = outcome.observed else { return Ok(code(outcome.code)) };
         let missed = missed(&observed.seen);
         missed.iter().for_each(|line| note(&format!("{line}; the profile may lack something")));
-        let learned = Profile::of(&observed, &options.image);
+        let learned = Profile::of(&observed, &options.image, options.user.is_some());
         self.write(&before.map_or(learned.clone(), |before| before.merged(learned)), &missed)?;
         Ok(code(outcome.code))
     }
@@ -119,6 +123,23 @@ impl Learn {
     }
 }
 
+/// Refuses to add what another image needs to a profile: it would permit both more than either needs.
+fn fits(engine: &Engine, before: &Profile, options: &RunOptions) -> Result<()> {
+    let (old, new) = (before.image.as_str(), options.image.as_str());
+    let name = |text: &str| text.parse::<Reference>().ok().map(|reference| reference.to_string());
+    let digest = |text: &str| engine.store().find(text).ok().map(|record| record.manifest.to_string());
+    let same = |name: &dyn Fn(&str) -> Option<String>| name(old).is_some_and(|old| name(new) == Some(old));
+    if old == new || same(&name) || same(&digest) {
+        return Ok(());
+    }
+    let shown = |text: &str| match digest(text) {
+        Some(digest) => format!("{text} ({digest})"),
+        None => text.to_owned(),
+    };
+    let why = format!("--merge: the profile is of {}, and this is {}", shown(old), shown(new));
+    Err(Error::message(why).hint("bryo learn -o OTHER.json -- run IMAGE, a profile for each"))
+}
+
 fn read(file: &Path) -> Result<Profile> {
     let text = std::fs::read(file).map_err(|e| Error::io(format!("read {}", file.display()), &e))?;
     Ok(Profile::parse(&text)?)
@@ -136,7 +157,7 @@ fn parse(words: &[String]) -> Result<RunArgs> {
 
 /// Runs without enforcing a profile, and says what that would have refused.
 pub(super) fn would_break(args: RunArgs, context: &Context) -> Result<ExitCode> {
-    let (outcome, _, profile) = run::observed(args, context, Observe::default())?;
+    let (outcome, _, profile) = run::observed(args, context, Observe::default(), &|_, _| Ok(()))?;
     let observed = outcome.observed.as_ref();
     let breaks = profile.zip(observed).map_or_else(Vec::new, |(profile, observed)| profile.breaks(observed));
     for Break { kind, what } in &breaks {

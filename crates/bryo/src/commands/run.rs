@@ -89,11 +89,13 @@ impl Verb for RunArgs {
     }
 }
 
-/// Runs in the foreground, observed; returns how it went and, if there was one, the profile, which is not enforced.
+/// Runs in the foreground, observed, unless something is against it; returns how it went and, if there was one, the
+/// profile, which is not enforced.
 pub(super) fn observed(
     args: RunArgs,
     context: &Context,
     observe: Observe,
+    allowed: &dyn Fn(&Engine, &RunOptions) -> Result<()>,
 ) -> Result<(Outcome, RunOptions, Option<Profile>)> {
     let (detach, dry_run, quiet, replace) = (args.detach(), args.dry_run(), args.quiet(), args.replace());
     let here = std::env::current_dir().map_err(|e| Error::io("working directory", &e))?;
@@ -113,6 +115,7 @@ pub(super) fn observed(
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let engine = context.engine()?;
     let image = find(context, &engine, &options, quiet)?;
+    allowed(&engine, &options)?;
     if let (true, Some(name)) = (replace, &options.name) {
         engine.make_way(name)?;
     }

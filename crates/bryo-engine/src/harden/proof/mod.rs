@@ -91,6 +91,19 @@ pub struct Proof {
     pub items: Vec<Item>,
     /// What the hardened image wrote to, outside of volumes.
     pub written: Vec<PathBuf>,
+    /// What the hardened image listened on, but for ports that the kernel chose.
+    pub listens: Vec<Port>,
+}
+
+/// A port that is listened on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// Whether it is one of UDP, and not of TCP.
+    pub udp: bool,
+    /// Whether it is one of the loopback alone.
+    pub loopback: bool,
 }
 
 impl Proof {
@@ -221,9 +234,10 @@ impl Engine {
         if let (Some(old), new) = (&before.health, &after.health) {
             proof.add("health", old.clone(), new.clone().unwrap_or_else(|| "unknown".to_owned()));
         }
-        let fixed =
-            |own: &Sight, other: &Sight| ports::shown(&ports::fixed(&own.listeners, &other.listeners, &exposed));
-        proof.add("listens on", fixed(&before, &after), fixed(&after, &before));
+        let fixed = |own: &Sight, other: &Sight| ports::fixed(&own.listeners, &other.listeners, &exposed);
+        let listens = fixed(&after, &before);
+        proof.add("listens on", ports::shown(&fixed(&before, &after)), ports::shown(&listens));
+        proof.listens = listens.iter().map(Listener::port).collect();
         if before.runs() && after.runs() {
             self.answers(&mut proof, (old, &before), (new, &after))?;
         }

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::Port;
+
 /// The first port that the kernel gives to whoever names none. Source: `ip_local_port_range`.
 const EPHEMERAL: u16 = 32768;
 
@@ -21,6 +23,10 @@ impl Listener {
     pub fn shown(&self) -> String {
         let protocol = if self.udp { "udp" } else { "tcp" };
         format!("{protocol} {}", SocketAddr::new(self.address, self.port))
+    }
+
+    pub fn port(&self) -> Port {
+        Port { number: self.port, udp: self.udp, loopback: self.address.is_loopback() }
     }
 
     /// Returns where it can be reached from inside.

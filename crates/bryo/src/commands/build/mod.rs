@@ -178,7 +178,10 @@ impl Build {
                 harden::tag(engine, &tried.hardened.record, &name.to_string())?;
             }
         }
-        harden::discard(engine, &built.record)?;
+        // What is hardened already is what it becomes.
+        if !(holds && tried.as_ref().is_ok_and(|tried| tried.hardened.already)) {
+            harden::discard(engine, &built.record)?;
+        }
         let tried = tried?;
         if !self.quiet || !holds {
             let name = self.tags.first().map_or_else(|| "the result".to_owned(), Reference::to_string);
