@@ -3,6 +3,7 @@
 
 use bryo_tests::host::{Process, mark};
 use bryo_tests::images::BUSYBOX;
+use bryo_tests::program::eventually;
 use bryo_tests::user::Rung;
 use bryo_tests::{Home, Running, User};
 
@@ -139,7 +140,9 @@ fn inspect_says_which_rung_was_chosen_and_both_ids() {
         let name = format!("seen-{mark}");
         let _run = home.start(&["run", "--rm", "--name", &name, "--network", "none", BUSYBOX, "sleep", &mark]);
         let payload = Process::with_args(&["sleep", &mark]);
-        let record = home.bryo(&["inspect", &name]).json()[0].clone();
+        // It is written down while the payload begins.
+        let look = || Some(home.bryo(&["inspect", &name])).filter(|seen| seen.status.success());
+        let record = eventually("it is written down", look).json()[0].clone();
         let text = record.to_string();
         assert!(text.contains(&format!("\"{}\"", user.rung.word())), "{}: {text}", user.name);
         assert!(text.contains("65532"), "the id inside: {text}");

@@ -175,8 +175,9 @@ fn low_ports_are_everybodys_inside() {
     for user in User::all() {
         let home = Home::shared(&user);
         for network in [&[][..], &["--network", "none"]] {
-            // A slow machine takes its time until somebody listens, and until what was heard is written.
-            let script = "nc -l -p 80 > /tmp/got & for n in $(seq 50); do grep -q . /tmp/got && break; \
+            // A slow machine takes its time until somebody listens, and until what was heard is written; who speaks may
+            // see the end of who listens, which has nothing to say, before it has spoken.
+            let script = "while :; do nc -l -p 80 >> /tmp/got; done & for n in $(seq 50); do grep -q . /tmp/got && break; \
                           echo through | timeout 2 nc 127.0.0.1 80; sleep 0.1; done; cat /tmp/got";
             let output = home.bryo(&[&["run", "--rm"], network, &[BUSYBOX, "sh", "-c", script]].concat());
             assert!(output.text().contains("through"), "{output}");
