@@ -130,12 +130,6 @@ impl Store {
         fs::symlink_metadata(self.layer_dir(ownership_key, diff_id)).is_ok()
     }
 
-    /// Returns whether a layer is completely unpacked for any id map: then its archive was verified.
-    pub(crate) fn has_unpacked(&self, diff_id: &Digest) -> bool {
-        let maps = fs::read_dir(self.root.join("layers")).into_iter().flatten().flatten();
-        maps.filter_map(|map| map.file_name().into_string().ok()).any(|map| self.has_layer(&map, diff_id))
-    }
-
     /// Keeps garbage collection away until the returned pin is dropped.
     ///
     /// # Errors
