@@ -164,21 +164,24 @@ impl Engine {
         Ok(Hardened { record, image, user, facts, members, programs, taken: options.taken.clone(), already: false })
     }
 
-    /// Returns the image itself where the last thing done to it was to harden it, for the same user.
+    /// Returns the image itself where the last thing done to it was to harden it, for the same user. What the image says of
+    /// that is only believed as far as it holds: its user is not root.
     fn already(&self, base: &Image, options: &HardenOptions) -> Result<Option<Hardened>> {
         let config = base.config.config().as_ref();
         let label = |name: &str| config?.labels().as_ref()?.get(name).cloned();
         let last = base.config.history().as_ref().and_then(|history| history.last()?.created_by().clone());
         let user = Base::Image(base).user().unwrap_or_default();
-        let made = last.is_some_and(|last| last.starts_with(COMMAND)) && label(BASE).is_some();
         let asked = options.user.as_deref().is_none_or(|asked| asked == user) && options.groups != user.contains(':');
-        let Some(writable) = label(WRITABLE).filter(|_| made && asked && options.epoch.is_none()) else {
-            return Ok(None);
-        };
+        let made = last.zip(label(WRITABLE)).filter(|_| label(BASE).is_some() && asked && options.epoch.is_none());
+        let Some((last, writable)) = made else { return Ok(None) };
         let record = self.store.images()?.into_iter().find(|record| record.manifest == base.manifest_digest);
         let Some(record) = record else { return Ok(None) };
         let mut facts = self.hardened_facts(base, options, &Hardening::default())?;
-        facts.state = writable.split(',').map(PathBuf::from).collect();
+        let (uid, both) = (facts.uid.to_string(), format!("{}:{}", facts.uid, facts.gid));
+        if facts.uid == 0 || (user != uid && user != both) || last != format!("{COMMAND}{both}") {
+            return Ok(None);
+        }
+        facts.state = writable.split(',').filter(|path| path.starts_with('/')).map(PathBuf::from).collect();
         facts.groups = label(GROUPS).iter().flat_map(|text| text.split(',')).filter_map(|id| id.parse().ok()).collect();
         let (image, members) = (base.clone(), self.members(base)?);
         let paths = members.iter().map(|member| Path::new("/").join(std::ffi::OsStr::from_bytes(&member.entry.path)));

@@ -217,8 +217,11 @@ impl Tried {
     pub fn verdict(&self, name: &str) -> String {
         let (id, user) = (self.hardened.record.id(), &self.hardened.user);
         match self.proof.holds() {
-            _ if self.hardened.already => {
+            true if self.hardened.already => {
                 format!("{name}: {id}, USER {user}: hardened already, and nothing is changed")
+            }
+            false if self.hardened.already => {
+                format!("not proven: {id} with USER {user} was hardened already, and does not get the name {name}")
             }
             true => format!("{name}: {id}, USER {user}: does the same"),
             false => format!("not proven: the image with USER {user} is gone again"),
