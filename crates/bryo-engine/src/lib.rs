@@ -39,6 +39,7 @@ pub mod processes;
 pub mod profile;
 pub mod radius;
 pub mod run;
+mod shell;
 pub mod sizes;
 pub mod step;
 mod time;

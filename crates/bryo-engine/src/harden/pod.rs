@@ -14,6 +14,7 @@ use bryo_image::store::Image;
 use super::Hardened;
 use super::documents::{Told, json, one_line, pod_name};
 use super::proof::Port;
+use crate::shell::quoted;
 
 /// Directories that a container of any service writes to.
 const ALWAYS: [&str; 2] = ["/run", "/tmp"];
@@ -106,8 +107,8 @@ fn init(text: &mut String, image: &str, security: &str, (volumes, filled): (&[Pa
 }
 
 fn script<'a>(copied: impl Iterator<Item = (usize, &'a Path)>) -> String {
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
-    COPY.to_owned() + &copied.map(|(n, path)| format!("copy {} /bryo/{n}\n", quoted(path))).collect::<String>()
+    COPY.to_owned()
+        + &copied.map(|(n, path)| format!("copy {} /bryo/{n}\n", quoted(&path.to_string_lossy()))).collect::<String>()
 }
 
 /// Chooses the directories that are volumes: those declared, those every service has, and those that were written to.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::taken::Filter;
 use crate::derive::Hardening;
+use crate::shell::quoted;
 
 /// Where they lie.
 pub(super) const DIR: &str = "/usr/local/lib/bryo";
@@ -62,10 +63,10 @@ pub(super) fn without(filter: &Filter) -> (PathBuf, String) {
     let body = format!(
         "n=$#\nwhile [ $n -gt 0 ]; do\n\tword=$1\n\tshift\n\tn=$((n - 1))\n\tcase $word in\n\
          \t{}) [ $n = 0 ] || {{ shift; n=$((n - 1)); }} ;;\n\t{}) ;;\n\t*) set -- \"$@\" \"$word\" ;;\n\tesac\n\
-         done\nexec '{}' \"$@\"\n",
+         done\nexec {} \"$@\"\n",
         flags.join(" | "),
         with_value.join(" | "),
-        path.display().to_string().replace('\'', "'\\''")
+        quoted(&path.to_string_lossy())
     );
     (Path::new(DIR).join(name), script(name, &body))
 }

@@ -2,9 +2,10 @@
 //! What is taken out of an image so that no service of it tries to become who it is: giving its groups away fails
 //! without root, also where nothing would change.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::derive::Hardening;
+use crate::shell::quoted;
 
 use super::shims;
 
@@ -93,13 +94,14 @@ impl TakenOut {
 
     /// Returns a line for a Dockerfile that does to a file what an edit did.
     pub(super) fn instruction(edit: &Edit) -> String {
+        let name = edit.path.to_string_lossy();
+        // A line's end would be the end of the instruction.
+        if name.contains(char::is_control) || edit.path.to_str().is_none() {
+            return format!("# {}: a name that cannot be written here\n", name.escape_debug());
+        }
         let script: Vec<String> = edit.lines.iter().map(|(line, _)| format!("{line}s/^/{MARK}/")).collect();
-        format!("RUN sed -i '{}' {}\n", script.join(";"), quoted(&edit.path))
+        format!("RUN sed -i '{}' {}\n", script.join(";"), quoted(&name))
     }
-}
-
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -120,5 +122,8 @@ mod tests {
         let line = line.strip_prefix("RUN ").unwrap();
         assert!(std::process::Command::new("sh").args(["-c", line]).status().unwrap().success());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+        let hostile = Edit::new("/etc/rsyncd.d/x\nRUN rm -rf /".into(), b"uid = a", &[0]);
+        let line = TakenOut::instruction(&hostile);
+        assert!(line.starts_with("# ") && line.lines().count() == 1, "{line}");
     }
 }

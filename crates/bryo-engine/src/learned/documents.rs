@@ -8,6 +8,7 @@ use oci_spec::runtime::Capability;
 use super::{Ports, Profile, port};
 use crate::harden::{LOW_PORTS, json, one_line, pod_name};
 use crate::profile;
+use crate::shell::quoted;
 
 impl Profile {
     /// Writes a seccomp profile in Docker's form: the default's rules for these calls.
@@ -138,12 +139,6 @@ impl Profile {
         let words = self.ports.iter().flat_map(|ports| &ports.bind);
         words.filter_map(|word| port(word)).filter(|(_, n)| *n != 0)
     }
-}
-
-/// Quotes a word for a shell, where it needs that.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

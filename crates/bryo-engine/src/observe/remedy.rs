@@ -10,6 +10,7 @@ use super::Refusal;
 use super::sentence::Setting;
 use super::table::Verb;
 use crate::derive::{KEPT, PACKAGES};
+use crate::shell::quoted;
 
 /// Secrets, and files that say who is who; with all that is below them.
 const SECRETS: [&str; 16] = [
@@ -105,14 +106,16 @@ fn apart(refusal: &Refusal, object: &str) -> Option<String> {
 }
 
 /// Speaks of files of the image.
-fn file(refusal: &Refusal, object: &str) -> String {
+fn file(refusal: &Refusal, path: &str) -> String {
     let (uid, gid) = (refusal.uid, refusal.gid);
-    let dir = object.rsplit_once('/').map_or("/", |(dir, _)| if dir.is_empty() { "/" } else { dir });
+    let dir = path.rsplit_once('/').map_or("/", |(dir, _)| if dir.is_empty() { "/" } else { dir });
     let read_only = refusal.errno == "EROFS";
+    // The program chose the name, and what is said here is there to be copied.
+    let (object, dir) = (quoted(path), quoted(dir));
     let hardens =
-        if is_in(object, &STATE) && !is_in(object, &KEPT) { "; bryo harden does it for state directories" } else { "" };
+        if is_in(path, &STATE) && !is_in(path, &KEPT) { "; bryo harden does it for state directories" } else { "" };
     match refusal.verb {
-        _ if !object.starts_with('/') => "what it is cannot be told: look for it in the program's own words".to_owned(),
+        _ if !path.starts_with('/') => "what it is cannot be told: look for it in the program's own words".to_owned(),
         Verb::Create if dir == "/" && refusal.call.starts_with("mkdir") => {
             format!("in the image: RUN mkdir {object} && chown {uid}:{gid} {object}, and -v NAME:{object}; or --writable")
         }
