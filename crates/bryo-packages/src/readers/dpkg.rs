@@ -35,16 +35,21 @@ fn package(paragraph: &str, distroless: bool) -> Result<Option<Package>, &'stati
     let mut package = Package::new(Type::Deb, "", "");
     let mut source = None;
     let mut installed = distroless.then_some(true);
+    let mut said_status = false;
     for (name, value) in fields(paragraph) {
         match name {
             "Package" if !package.name.is_empty() => return Err("it is two packages in one"),
             "Package" => value.clone_into(&mut package.name),
+            // dpkg refuses these as well; the last of them would otherwise hide the first.
+            "Version" if !package.version.is_empty() => return Err("it has two versions"),
+            "Status" if said_status => return Err("it has two states"),
             "Version" => value.clone_into(&mut package.version),
             "Architecture" => package.arch = Some(value.to_owned()),
             "Maintainer" => package.supplier = Some(value.to_owned()),
             "Source" => source = Some(value),
             // Want, flag, state: what is half there can be vulnerable too, what left its settings behind cannot.
             "Status" => {
+                said_status = true;
                 let state = value.rsplit(' ').next().unwrap_or_default();
                 installed = Some(!matches!(state, "not-installed" | "config-files"));
             }
@@ -156,6 +161,8 @@ mod tests {
             (b"garbage\n", "garbage: a line of it is no field"),
             (b"Package: a\nStatus: install ok installed\nVersion: 1\ngarbage\n", "a line of it is no field"),
             (b"Package: a\nStatus: install ok installed\nVersion: 1\nPackage: b\n", "two packages in one"),
+            (b"Package: a\nStatus: install ok installed\nVersion: 1\nVersion: 9\n", "two versions"),
+            (b"Package: a\nStatus: install ok installed\nVersion: 1\nStatus: x ok config-files\n", "two states"),
         ] {
             let said =
                 parse(&[good.as_bytes(), bad, b"\n", &good.replace("good", "last").into_bytes()].concat(), false);
