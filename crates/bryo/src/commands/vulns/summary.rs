@@ -78,7 +78,7 @@ impl Summary {
         let judged = contained.inventory.items.iter().filter(|item| !item.owned).count();
         let unread = contained.inventory.problems.len();
         let unknown = found.unknown_packages();
-        summary.blind = unknown == judged;
+        summary.blind = judged > 0 && unknown == judged;
         let mut gaps = Vec::new();
         gaps.extend(found.problems.first().map(|problem| format!("advisories not read: {problem}")));
         gaps.extend((unread > 0).then(|| format!("{unread} {} not read", if unread == 1 { "file" } else { "files" })));
