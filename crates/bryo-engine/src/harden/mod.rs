@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use bryo_identity::rung::Rung;
 use bryo_image::archive::{self, Change, CommitOptions};
 use bryo_image::changes::{Inodes, Layers, Manner, write_layer};
-use bryo_image::members::{self, Entry};
+use bryo_image::members::{self, Entry, EntryKind};
 use bryo_image::store::{Image, ImageRecord};
 use bryo_sys::check;
 use jiff::Timestamp;
@@ -256,7 +256,8 @@ impl Engine {
         made.map_err(|error| failure.take().unwrap_or_else(|| error.into()))
     }
 
-    /// Lists the directories of an image's layers in which something lies, or lay until a layer took it away.
+    /// Lists the directories of an image's layers in which something lies, or lay until a layer took it away, and those
+    /// that are a service's and closed to others: it may insist on that, as PostgreSQL does, and a new volume is open.
     ///
     /// # Errors
     ///
@@ -268,6 +269,9 @@ impl Engine {
                 let path = Path::new("/").join(std::ffi::OsStr::from_bytes(&entry.path));
                 let whiteout = path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh."));
                 found.extend(path.parent().filter(|_| !whiteout).map(Path::to_owned));
+                if entry.kind == EntryKind::Directory && entry.uid != 0 && entry.mode & 0o007 == 0 {
+                    found.insert(path);
+                }
             })?;
         }
         Ok(found)
