@@ -4,6 +4,7 @@
 //! Guarantees: nothing is written, locked or executed; no link of an image leads out of its layer. What cannot be read is
 //! a problem of the outcome. Sources: containers/storage, "store.go" and "images.go"; moby, "layer/filestore.go".
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -75,24 +76,28 @@ pub fn has_containers(engine: &str) -> bool {
 /// Reads a description; nothing if there is none.
 fn document(path: &Path) -> Result<Option<Value>> {
     let failed = |error: &std::io::Error| Error::io(format!("read {}", path.display()), error);
-    let length = match std::fs::metadata(path) {
-        Ok(meta) if meta.is_file() => meta.len(),
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => (),
         Ok(_) => return Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(&error)),
-    };
-    if length > DOCUMENT_MAX {
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    if bytes.len() as u64 > DOCUMENT_MAX {
         return Err(Error::message(format!("read {}: it is too long", path.display())));
     }
-    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
     let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|error| Error::message(format!("read {}: {error}", path.display())))
 }
 
-/// Tells whether a name in a store is the one that was asked for: the whole, without its registry, or without `latest`.
+/// Tells whether a name in a store is the one that was asked for: the whole, with or without `latest`, or one that lacks
+/// what engines put before a short name. An image of another registry is another image.
 fn is_called(known: &str, name: &str) -> bool {
     let known = [known, known.strip_suffix(":latest").unwrap_or(known)];
-    known.iter().any(|known| *known == name || known.strip_suffix(name).is_some_and(|rest| rest.ends_with('/')))
+    let prefixes = ["", "localhost/", "docker.io/library/", "docker.io/"];
+    known.iter().any(|known| prefixes.iter().any(|prefix| known.strip_prefix(prefix) == Some(name)))
 }
 
 /// Tells whether a text is one component of a path: an id that a description names.
