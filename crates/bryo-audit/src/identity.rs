@@ -44,6 +44,10 @@ pub struct Accounts {
     pub odd: Vec<String>,
     /// Names of accounts that are made with a number that nobody says: never root's.
     pub made: BTreeSet<String>,
+    /// Names of which nobody can say what number they have: it was changed to one that is not known, or set twice.
+    pub unsure: BTreeSet<String>,
+    /// Names whose line was put at the end of the file: where one was there before, that one counts.
+    pub appended: BTreeSet<String>,
     /// Whether the file was written to by what cannot be read: no name is certain then.
     pub touched: bool,
 }
@@ -134,6 +138,8 @@ impl User {
             Part::Name(name) => known.map(|(_, (uid, _))| *uid).or((name == "root").then_some(0)),
             Part::Ambiguous(_) => None,
         };
+        let unsure = matches!(&self.user, Part::Name(name) if accounts.touched || accounts.unsure.contains(name));
+        let uid = uid.filter(|uid| *uid == 0 || !unsure);
         let gid = match &self.group {
             Some(Part::Id(id)) => Some(*id),
             Some(Part::Name(name)) => accounts.groups.get(name).copied().or((name == "root").then_some(0)),
@@ -148,7 +154,7 @@ impl User {
         let verdict = match (&self.user, uid) {
             (_, Some(0)) => Verdict::Root,
             (_, Some(_)) => Verdict::NotRoot,
-            (Part::Name(name), None) if accounts.made.contains(name) => Verdict::NotRoot,
+            (Part::Name(name), None) if !unsure && accounts.made.contains(name) => Verdict::NotRoot,
             // A name that nobody is known to have made may be root's.
             _ => Verdict::Unproven,
         };
@@ -169,6 +175,7 @@ impl User {
             && who.verdict == Verdict::Unproven
             && base.is_none()
             && !accounts.touched
+            && !accounts.unsure.contains(name)
             && bases::has_account(image, name)
         {
             who.verdict = Verdict::NotRoot;
@@ -180,6 +187,15 @@ impl User {
 impl Accounts {
     /// Adds those that were made later.
     pub fn add(&mut self, later: &Self) {
+        let other = |name: &&String| {
+            let before = self.users.get(*name).map(|(uid, _)| *uid);
+            before.is_some() && before != later.users.get(*name).map(|(uid, _)| *uid)
+        };
+        let twice: Vec<String> = later.appended.iter().filter(other).cloned().collect();
+        self.unsure.retain(|name| !later.users.contains_key(name));
+        self.unsure.extend(twice);
+        self.unsure.extend(later.unsure.iter().cloned());
+        self.appended.extend(later.appended.iter().cloned());
         self.users.extend(later.users.iter().map(|(name, ids)| (name.clone(), *ids)));
         self.groups.extend(later.groups.iter().map(|(name, id)| (name.clone(), *id)));
         self.members.extend(later.members.iter().cloned());
@@ -273,6 +289,9 @@ mod tests {
         let made = Accounts { made: ["app".to_owned()].into(), ..Accounts::default() };
         let touched = Accounts { touched: true, ..Accounts::default() };
         let base = Accounts::parse(b"root:x:0:0::/:\napp:x:0:0::/:\nweb:x:5:5::/:\n", b"");
+        let unread = Accounts { touched: true, ..made.clone() };
+        let unsure = Accounts { unsure: ["web".to_owned()].into(), ..Accounts::default() };
+        let twice = Accounts { appended: ["web".to_owned()].into(), ..Accounts::parse(b"web:x:6:6::/:\n", b"") };
         for (text, image, base, made, expected) in [
             ("app", "a", None, &none, Verdict::Unproven),
             ("app", "a", None, &made, Verdict::NotRoot),
@@ -284,6 +303,12 @@ mod tests {
             ("node", "docker.io/library/node:22-alpine", None, &none, Verdict::NotRoot),
             ("node", "evil.example/node:22", None, &none, Verdict::Unproven),
             ("5", "a", None, &touched, Verdict::NotRoot),
+            ("web", "a", Some(&base), &touched, Verdict::Unproven),
+            ("app", "a", Some(&base), &touched, Verdict::Root),
+            ("app", "a", None, &unread, Verdict::Unproven),
+            ("web", "a", Some(&base), &unsure, Verdict::Unproven),
+            ("web", "a", Some(&base), &twice, Verdict::Unproven),
+            ("web", "a", None, &twice, Verdict::NotRoot),
         ] {
             assert_eq!(who(text, image, base, made), expected, "{text} on {image}");
         }

@@ -16,6 +16,8 @@ pub struct Simple {
     pub assignments: Vec<String>,
     /// Where output goes.
     pub outputs: Vec<String>,
+    /// Those of the outputs that are added to, and not written anew.
+    pub appended: Vec<String>,
     /// Whether its output is another one's input.
     pub piped: bool,
 }
@@ -92,18 +94,20 @@ fn collect(text: &str, depth: usize, found: &mut Vec<Simple>) {
     }
     let mut lexer = Lexer { chars: text.chars().peekable(), inner: Vec::new() };
     let mut simple = Simple::default();
-    let mut redirected = false;
+    let mut redirected = None;
     loop {
         let token = lexer.next();
         match token {
-            Token::Word(word) if redirected => {
+            Token::Word(word) if redirected.is_some() => {
+                if redirected.take() == Some(true) {
+                    simple.appended.push(word.clone());
+                }
                 simple.outputs.push(word);
-                redirected = false;
             }
             Token::Word(word) => push(&mut simple, word),
-            Token::Output => redirected = true,
+            Token::Output { appends } => redirected = Some(appends),
             Token::Pipe | Token::End | Token::Stop => {
-                redirected = false;
+                redirected = None;
                 simple.piped = matches!(token, Token::Pipe);
                 let done = std::mem::take(&mut simple);
                 if !done.words.is_empty() || !done.outputs.is_empty() || !done.assignments.is_empty() {
@@ -231,7 +235,7 @@ fn inner_words(simple: &Simple) -> Option<Vec<String>> {
 
 enum Token {
     Word(String),
-    Output,
+    Output { appends: bool },
     Pipe,
     End,
     Stop,
@@ -257,8 +261,7 @@ impl Lexer<'_> {
                 '&' => {
                     self.chars.next();
                     if self.chars.next_if_eq(&'>').is_some() {
-                        self.chars.next_if_eq(&'>');
-                        return Token::Output;
+                        return Token::Output { appends: self.chars.next_if_eq(&'>').is_some() };
                     }
                     self.chars.next_if_eq(&'&');
                     return Token::End;
@@ -271,12 +274,12 @@ impl Lexer<'_> {
                 }
                 '>' => {
                     self.chars.next();
-                    self.chars.next_if(|c| matches!(c, '>' | '|'));
+                    let appends = self.chars.next_if(|c| matches!(c, '>' | '|')) == Some('>');
                     if self.chars.next_if_eq(&'&').is_some() {
                         while self.chars.next_if(|c| c.is_ascii_digit() || *c == '-').is_some() {}
                         continue;
                     }
-                    return Token::Output;
+                    return Token::Output { appends };
                 }
                 '<' => drop(self.chars.next()),
                 _ => {
@@ -403,6 +406,8 @@ mod tests {
             (found[0].shown().as_str(), found[0].outputs.as_slice()),
             ("echo x", &["/etc/passwd".to_owned()][..])
         );
+        assert_eq!(found[0].appended, found[0].outputs);
+        assert_eq!(commands("echo x > /a 2>> /b")[0].appended, ["/b"]);
         let found = &commands("useradd -u1000 --gid=5 -o app")[0];
         assert_eq!(found.value(&["-u"]), Some("1000"));
         assert_eq!(found.value(&["-g", "--gid"]), Some("5"));

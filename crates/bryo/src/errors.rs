@@ -200,7 +200,7 @@ fn with_reason(text: String, kind: Kind) -> String {
 }
 
 /// Joins the causes of a failure, each once: some errors tell their causes themselves.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

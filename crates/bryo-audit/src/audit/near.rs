@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bryo_sys::root::Root;
 
+use crate::facts::project::overrides;
 use crate::facts::yaml::{self, Node};
 
 /// The largest file that is read, in bytes.
@@ -81,11 +82,15 @@ impl Near {
         })
     }
 
-    /// Tells whether a file is put on top of another one that is there.
+    /// Tells whether a file is put on top of another one that is there: of several overrides the first one is.
     pub fn is_override(&self, file: &str) -> bool {
         let name = file.rsplit('/').next().unwrap_or(file);
         let stem = name.strip_suffix(".override.yaml").or_else(|| name.strip_suffix(".override.yml"));
-        stem.is_some_and(|stem| ["yaml", "yml"].iter().any(|end| self.has(&format!("{stem}.{end}"))))
+        let bases = stem.into_iter().flat_map(|stem| ["yaml", "yml"].map(|end| format!("{stem}.{end}")));
+        bases.filter(|base| self.has(base)).any(|base| {
+            let taken = overrides(&base).into_iter().find(|over| self.has(over));
+            taken.is_some_and(|taken| taken == name)
+        })
     }
 }
 
@@ -130,8 +135,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let near = Near::beside(&dir.path().join("compose.override.yaml"));
         assert!(!near.is_override("x/compose.override.yaml"));
-        std::fs::write(dir.path().join("compose.yml"), "").unwrap();
-        assert!(near.is_override("x/compose.override.yaml") && !near.is_override("x/compose.yml"));
+        for name in ["compose.yml", "compose.override.yml", "compose.dev.yml", "compose.dev.override.yml"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert!(near.is_override("x/compose.override.yml") && !near.is_override("x/compose.yml"));
+        // Nothing takes it.
+        assert!(!near.is_override("x/compose.dev.override.yml"));
+        // The first one is taken, and no other.
+        std::fs::write(dir.path().join("compose.override.yaml"), "").unwrap();
+        assert!(near.is_override("x/compose.override.yaml") && !near.is_override("x/compose.override.yml"));
     }
 
     #[test]

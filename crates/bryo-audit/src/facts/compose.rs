@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::project::{Files, Layer, Project, Service, joined, pairs, pairs_of, placed};
 use super::workload::{Build, Mount, Namespace, Platform, Port, Workload};
-use super::yaml::{Node, Value};
+use super::yaml::{Node, Value, truth};
 use crate::model::{Fact, Place};
 
 /// Shared memory above this is a limit that was lifted, in bytes.
@@ -132,7 +132,13 @@ impl<'a> Reader<'a> {
     fn security(self, made: &mut Workload) {
         let flag = |made: &mut Workload, key: &str| {
             let said = self.value(made, key)?;
-            Some(Fact { value: matches!(said.value.as_str(), "true" | "yes" | "on"), place: said.place })
+            let truth = truth(said.value.trim());
+            // An empty word is one of a variable that was told of already.
+            if truth.is_none() && !said.value.is_empty() {
+                let value = format!("{key}: {:?} is no truth value", said.value);
+                made.unresolved.push(Fact { value, place: said.place.clone() });
+            }
+            Some(Fact { value: truth?, place: said.place })
         };
         made.privileged = flag(made, "privileged");
         made.read_only = flag(made, "read_only");
@@ -416,6 +422,28 @@ mod tests {
         assert_eq!(all[0].user.as_ref().unwrap().value, "0");
         assert_eq!(all[0].unresolved.len(), 1);
         assert_eq!(all[0].image.as_ref().unwrap().value, "a:$x");
+    }
+
+    #[test]
+    fn every_word_for_true_counts() {
+        for (word, privileged, unresolved) in [
+            ("True", true, 0),
+            ("TRUE", true, 0),
+            ("Yes", true, 0),
+            ("'${P:-On}'", true, 0),
+            ("No", false, 0),
+            ("maybe", false, 1),
+        ] {
+            let all = services(&format!("services:\n  a: {{image: x, privileged: {word}}}\n"));
+            assert_eq!((all[0].is_privileged(), all[0].unresolved.len()), (privileged, unresolved), "{word}");
+        }
+        // A default of one variable says nothing of another one.
+        for (user, unresolved) in
+            [("${A:-1}", 0), ("${A:-${B:-1}}", 0), ("${A:-1}:${B}", 1), ("${A:-${B}}", 1), ("$$x-1", 0)]
+        {
+            let all = services(&format!("services:\n  a: {{image: x, user: '{user}'}}\n"));
+            assert_eq!(all[0].unresolved.len(), unresolved, "{user}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bryo_build::dockerfile::{self as language, Command, Copy, Instruction, Step, substitute};
 
-use super::accounts::{add_lines, make_accounts};
+use super::accounts::{make_accounts, replace_lines};
 use crate::identity::Accounts;
 use crate::model::{Fact, Place};
 use crate::shell::{self, Simple};
@@ -262,9 +262,14 @@ impl Stage {
     /// Remembers the accounts that a copy brings.
     fn copied(&mut self, copy: &Copy) {
         let mut texts = Vec::new();
+        let mut replaced = false;
         for source in copy.sources.iter().filter(|source| becomes_passwd(source, copy)) {
+            replaced = true;
             match (source, &copy.from) {
-                (language::Source::Heredoc(heredoc), _) => texts.push(heredoc.text()),
+                (language::Source::Heredoc(heredoc), _) => {
+                    self.passwd = None;
+                    texts.push(heredoc.text());
+                }
                 (_, Some(from)) => self.passwd = Some(Passwd::Stage(from.clone())),
                 (language::Source::Path(path), None) => {
                     let dir = path.trim_matches('/') == "etc";
@@ -273,7 +278,10 @@ impl Stage {
                 }
             }
         }
-        add_lines(&mut self.accounts, &texts.join("\n"));
+        // What commands made before is in the file that is gone.
+        if replaced {
+            replace_lines(&mut self.accounts, &texts.join("\n"));
+        }
     }
 
     fn empty(base: Base, place: &Place) -> Self {
@@ -474,8 +482,14 @@ mod tests {
         assert_eq!(stage.accounts.users["app"].0, 0);
         assert_eq!(stage.accounts.users["b"], (8, Some(7)));
         assert_eq!(facts.line_of(&stage.steps[0], "useradd -o").line, 3);
-        let written = read("FROM a\nRUN echo 'c:x:0:0::/:' >> /etc/passwd\nCOPY <<E /etc/passwd\nd:x:0:0::/:\nE\n");
-        assert_eq!((written.stages[0].accounts.users["c"].0, written.stages[0].accounts.users["d"].0), (0, 0));
+        let written = read("FROM a\nRUN useradd b\nRUN echo 'c:x:0:0::/:' >> /etc/passwd\n").stages.remove(0).accounts;
+        assert!(written.users["c"].0 == 0 && written.made.contains("b") && written.appended.contains("c"));
+        for write in ["COPY <<E /etc/passwd\nd:x:0:0::/:\nE\n", "RUN echo 'd:x:0:0::/:' > /etc/passwd\n"] {
+            let accounts = read(&format!("FROM a\nRUN useradd b && useradd -u 5 c\n{write}")).stages.remove(0).accounts;
+            assert_eq!((accounts.users.len(), accounts.users["d"].0, accounts.made.len()), (1, 0, 0), "{write}");
+        }
+        let twice = read("FROM a\nRUN useradd -u 5 c && echo 'c:x:0:0::/:' >> /etc/passwd\n").stages.remove(0).accounts;
+        assert!(twice.users["c"].0 == 5 && twice.unsure.contains("c"));
     }
 
     #[test]
@@ -506,7 +520,13 @@ mod tests {
         }
         assert!(made("RUN apt-get update && apt-get install -y postgresql-16").0.contains(&"postgres".to_owned()));
         // A number that nobody knows may be 0.
-        assert!(made("ARG U\nRUN useradd -o -u $U app").0.is_empty());
+        for run in ["ARG U\nRUN useradd -o -u $U app", "ARG U\nRUN useradd -ou $U app", "RUN useradd -ou 0 app"] {
+            assert!(made(run).0.is_empty(), "{run}");
+        }
+        let users = |run: &str| read(&format!("FROM a\nRUN {run}\n")).stages.remove(0).accounts.users;
+        for run in ["useradd -ou 0 app", "usermod -ou 0 app", "useradd app --ui 0", "usermod -l app root"] {
+            assert_eq!(users(run).get("app").map(|(uid, _)| *uid), Some(0), "{run}");
+        }
         for run in ["RUN sed -i s/1/0/ /etc/passwd", "RUN cat x >> /etc/passwd", "RUN cp x /etc/passwd"] {
             assert!(made(run).1, "{run}");
         }

@@ -156,19 +156,27 @@ pub struct Found<'a> {
 /// Where containers stand; workflows have one each.
 const CONTAINERS: [&str; 3] = ["containers", "container", "script"];
 
-/// Lists the pods in an object: whatever has containers with images.
-pub fn pods(object: &Node) -> Vec<Found<'_>> {
+/// Lists the pods in an object, whatever has containers with images, and tells whether there are more than are judged.
+pub fn pods(object: &Node) -> (Vec<Found<'_>>, bool) {
     let mut found = Vec::new();
     search(object, None, &mut found);
-    found
+    let more = found.len() > PODS_MAX;
+    found.truncate(PODS_MAX);
+    (found, more)
 }
 
 /// How many pods of one object are judged.
-const PODS_MAX: usize = 1000;
+pub const PODS_MAX: usize = 1000;
+
+/// What of a pod is read with it.
+const OF_PODS: [&str; 3] = ["initContainers", "ephemeralContainers", SIDECARS];
+
+/// Where workflows have containers beside the one.
+pub const SIDECARS: &str = "sidecars";
 
 /// Depth is bounded by what can be read at all.
 fn search<'a>(node: &'a Node, metadata: Option<&'a Node>, found: &mut Vec<Found<'a>>) {
-    if found.len() >= PODS_MAX {
+    if found.len() > PODS_MAX {
         return;
     }
     let has_image = |one: &Node| one.get("image").is_some_and(|image| image.text().is_some());
@@ -177,13 +185,18 @@ fn search<'a>(node: &'a Node, metadata: Option<&'a Node>, found: &mut Vec<Found<
         Some(one) => has_image(one),
         None => false,
     };
-    if CONTAINERS.iter().any(|key| has(node.get(key))) {
-        return found.push(Found { spec: node, metadata, known: false });
+    let is_pod = CONTAINERS.iter().any(|key| has(node.get(key)));
+    if is_pod {
+        found.push(Found { spec: node, metadata, known: false });
     }
     for item in node.items() {
         search(item, None, found);
     }
     for (key, value) in node.pairs() {
+        // Beside the containers of a pod there may be other pods.
+        if is_pod && (CONTAINERS.contains(&key) || OF_PODS.contains(&key)) {
+            continue;
+        }
         let beside = if key == "spec" { node.get("metadata") } else { None };
         search(value, beside, found);
     }
@@ -216,11 +229,18 @@ mod tests {
             ("spec: {containers: [{image: a}]}", 1),
             ("spec: {tasks: [{template: {spec: {containers: [{image: a}]}}}, {spec: {containers: [{image: b}]}}]}", 2),
             ("spec: {templates: [{name: x, container: {image: a}}, {name: y, script: {image: b}}]}", 2),
+            ("spec: {templates: [{container: {image: a}, sidecars: [{image: b}]}]}", 1),
+            ("spec: {container: {image: a}, next: {containers: [{image: b}]}}", 2),
             // A patch for pods that others make, and the description of a form.
             ("spec: {containers: [{name: a}]}", 0),
             ("spec: {properties: {containers: {type: array}}}", 0),
         ] {
-            assert_eq!(pods(&yaml::parse(text).unwrap()[0]).len(), count, "{text}");
+            assert_eq!(pods(&yaml::parse(text).unwrap()[0]).0.len(), count, "{text}");
+        }
+        let many = |count: usize| format!("spec: [{}]", "{containers: [{image: a}]}, ".repeat(count));
+        for (count, more) in [(PODS_MAX, false), (PODS_MAX + 1, true)] {
+            let node = &yaml::parse(&many(count)).unwrap()[0];
+            assert_eq!((pods(node).0.len(), pods(node).1), (PODS_MAX, more));
         }
     }
 }

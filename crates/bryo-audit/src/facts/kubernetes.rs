@@ -75,9 +75,9 @@ fn collect(
             let at = node.get("kind").unwrap_or(node);
             return Err(wrong(at, &format!("there is no kind {}: it is written {right}", object.kind)));
         }
-        Makes::Nothing => kinds::pods(node),
+        Makes::Nothing => limited(&mut object, node),
         Makes::Unknown => {
-            let found = kinds::pods(node);
+            let found = limited(&mut object, node);
             if found.is_empty() {
                 let version = version.unwrap_or("no version");
                 let what =
@@ -95,6 +95,16 @@ fn collect(
     }
     objects.push(object);
     Ok(())
+}
+
+/// Finds the pods of an object, and says so where not all of them are judged.
+fn limited<'a>(object: &mut Object, node: &'a Node) -> Vec<Found<'a>> {
+    let (found, more) = kinds::pods(node);
+    if more {
+        let what = format!("{} has more than {} pods: the others are not judged", object.name, kinds::PODS_MAX);
+        object.problems.push(wrong(node, &what));
+    }
+    found
 }
 
 /// Follows the way to a pod.
@@ -226,7 +236,10 @@ fn containers(reader: Reader<'_>, pod: &Arc<Workload>, found: &Found<'_>) -> Res
             containers.push(container(reader, pod, node, init));
         }
     }
-    // Workflows have one container each; in a pod that is a misspelling.
+    // Workflows have one container each, and others beside it; in a pod that is a misspelling.
+    let sidecars = spec.get(kinds::SIDECARS).filter(|_| !found.known).map(Node::items).unwrap_or_default();
+    let sidecars = sidecars.iter().filter(|one| one.is_map());
+    containers.extend(sidecars.map(|node| container(reader, pod, node, false)));
     let single = ["container", "script"].iter().filter(|_| !found.known).filter_map(|key| spec.get(key));
     let single = single.filter(|one| one.is_map());
     containers.extend(single.map(|node| container(reader, pod, node, false)));

@@ -179,17 +179,56 @@ impl<'a> Project<'a> {
         if !text.contains('$') {
             return (text.to_owned(), false);
         }
-        let unknown = Cell::new(false);
-        let lookup = |name: &str| {
-            let found = self.variables.get(name).cloned();
-            unknown.set(unknown.get() || found.is_none());
-            found
-        };
+        let lookup = |name: &str| self.variables.get(name).cloned();
         let plain = text.replace("$$", "\u{1}");
         let said = bryo_build::dockerfile::substitute::text(&plain, &lookup, '\0').unwrap_or_else(|_| text.to_owned());
-        let has_default = plain.contains(":-") || plain.contains("${") && plain.contains('-');
-        (said.replace('\u{1}', "$"), unknown.get() && !has_default)
+        (said.replace('\u{1}', "$"), self.is_unknown(&plain, 0))
     }
+
+    /// Tells whether a text has a variable with neither a value here nor a default, also within defaults that count.
+    fn is_unknown(&self, text: &str, depth: usize) -> bool {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once('$') {
+            let braced = after.strip_prefix('{');
+            let from = braced.unwrap_or(after);
+            let (name, behind) = from.split_at(from.find(|c| !is_name(c)).unwrap_or(from.len()));
+            rest = behind;
+            let value = self.variables.get(name);
+            if braced.is_none() {
+                if !name.is_empty() && value.is_none() {
+                    return true;
+                }
+                continue;
+            }
+            let (word, end) = behind.split_at(closing(behind));
+            rest = end;
+            let unset = value.is_none_or(|value| word.starts_with(':') && value.is_empty());
+            let word = word.strip_prefix(':').unwrap_or(word);
+            let unknown = match word.strip_prefix('-') {
+                Some(default) => unset && (depth >= DEEP_MAX || self.is_unknown(default, depth + 1)),
+                None => value.is_none() || depth >= DEEP_MAX || self.is_unknown(word, depth + 1),
+            };
+            if unknown {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Finds the bracket that ends what an opening one before the text has begun; its end without one.
+fn closing(text: &str) -> usize {
+    let mut depth = 1;
+    let end = text.char_indices().find(|(at, c)| {
+        match c {
+            '{' if text[..*at].ends_with('$') => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    end.map_or(text.len(), |(at, _)| at)
 }
 
 impl Service {
@@ -258,8 +297,8 @@ fn paths(node: &Arc<Node>) -> Vec<&Node> {
     }
 }
 
-/// The names that Compose looks for beside a file, to put on top of it.
-fn overrides(file: &str) -> Vec<String> {
+/// The names that Compose looks for beside a file, to put on top of it: the first that is there counts.
+pub(crate) fn overrides(file: &str) -> Vec<String> {
     let name = file.rsplit('/').next().unwrap_or(file);
     let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
     match stem {

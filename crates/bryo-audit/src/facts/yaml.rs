@@ -155,11 +155,7 @@ impl Node {
 
     /// Returns a truth value. YAML 1.1's words count too, as Kubernetes and Compose read them.
     pub fn truth(&self) -> Option<bool> {
-        match self.text()? {
-            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
-            "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
-            _ => None,
-        }
+        truth(self.text()?)
     }
 
     /// Returns a whole number. YAML 1.1 has numbers in base 2, and lines between digits.
@@ -197,6 +193,15 @@ fn whole(text: &str) -> Option<i64> {
 
 /// How many mistakes of one text are told.
 const MISTAKES_MAX: usize = 20;
+
+/// Returns what a word says as a truth value, with YAML 1.1's words.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
+        _ => None,
+    }
+}
 
 /// Reads all documents of a text.
 ///

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use bryo_engine::harden;
+
 use super::dockerfile::is_system;
 use super::startup::{self, By, Program, Start};
 use super::{Setting, files, resources, secrets, steps};
 use crate::bases;
-use crate::facts::image::Image;
+use crate::facts::image::{File, Image};
 use crate::identity::{Effective, POWERFUL_GROUPS, Part, User, Verdict};
 use crate::model::{Place, Severity, Sink};
 use crate::rules::*;
@@ -37,9 +39,6 @@ pub fn judge(image: &Image, file: &Arc<str>, setting: &Setting, sink: &mut Sink)
     who
 }
 
-/// Where the programs lie that hardened images have before others of their names.
-const SHIMS: &str = "usr/local/lib/bryo/";
-
 /// Where a distribution's own programs lie.
 const SYSTEM_PROGRAMS: [&str; 4] = ["bin/", "sbin/", "usr/bin/", "usr/sbin/"];
 
@@ -48,7 +47,7 @@ pub(crate) fn script(image: &Image, name: &str, by: By) -> Option<(String, Strin
     let (path, file) = image.program(name)?;
     // What scripts call without saying where is as a rule the distribution's.
     let system = by == By::Script && !name.contains('/') && SYSTEM_PROGRAMS.iter().any(|dir| path.starts_with(dir));
-    if system || path.starts_with(SHIMS) {
+    if system || is_shim(&path, file) {
         return None;
     }
     let text = std::str::from_utf8(file.content.as_deref()?).ok()?;
@@ -58,7 +57,15 @@ pub(crate) fn script(image: &Image, name: &str, by: By) -> Option<(String, Strin
 /// Looks a program up.
 pub(super) fn program(image: &Image, name: &str) -> Option<Program> {
     let (path, file) = image.program(name)?;
-    Some(Program { harmless: path.starts_with(SHIMS), set_id: file.mode & 0o4000 != 0 && file.uid == 0 })
+    Some(Program { harmless: is_shim(&path, file), set_id: file.mode & 0o4000 != 0 && file.uid == 0 })
+}
+
+/// Tells whether a file is one of the programs that hardened images have before others of their names: where it lies says
+/// nothing, what is in it does.
+fn is_shim(path: &str, file: &File) -> bool {
+    let name = path.strip_prefix(harden::SHIMS.trim_start_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+    let content = file.content.as_deref().unwrap_or_default();
+    name.is_some_and(|name| harden::is_shim(name, content))
 }
 
 fn user(image: &Image, place: &Place, sink: &mut Sink) -> Effective {

@@ -230,9 +230,13 @@ fn who_is_not_root_and_drops_nothing_has_no_way_back() {
     let found = |text: &str| super::numbers(&Auditor::default().image_facts(&image(text)));
     let user = "\"User\":\"5:5\",\"Entrypoint\":[\"ep\"],\"Env\":[\"PATH=/usr/local/lib/bryo:/usr/local/bin\"]\n";
     let entry = "0755 0:0 usr/local/bin/ep = #!/bin/sh~chown -R a /data~exec gosu a b\n";
-    let shims = "0755 0:0 usr/local/lib/bryo/gosu = #!/bin/sh\n0755 0:0 usr/local/lib/bryo/chown = #!/bin/sh\n";
-    let hardened = found(&format!("{user}{entry}{shims}"));
+    let drops = "0755 0:0 usr/local/bin/ep = #!/bin/sh~exec gosu a b\n";
+    let shim = bryo_engine::harden::shim("gosu").unwrap().replace('\n', "~");
+    let hardened = found(&format!("{user}{drops}0755 0:0 usr/local/lib/bryo/gosu = {shim}\n"));
     assert!([13, 24, 25].iter().all(|rule| !hardened.contains(rule)), "{hardened:?}");
+    // Where it lies makes nothing harmless.
+    let other = found(&format!("{user}{drops}0755 0:0 usr/local/lib/bryo/gosu = {shim}b~\n"));
+    assert!(other.contains(&25), "{other:?}");
     let plain = found(&format!("{user}{entry}0755 0:0 usr/local/bin/gosu"));
     assert!(plain.contains(&25) && !plain.contains(&13), "{plain:?}");
     assert!(found(&format!("{user}{entry}4755 0:0 usr/local/bin/gosu")).contains(&13));

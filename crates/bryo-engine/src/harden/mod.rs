@@ -40,6 +40,7 @@ pub use documents::{Told, dockerfile};
 pub(crate) use documents::{json, one_line, pod_name};
 pub(crate) use pod::LOW_PORTS;
 pub use pod::kubernetes;
+pub use shims::{DIR as SHIMS, is_ours as is_shim, shim};
 pub use taken::{Edit, Filter, Start, TakenOut};
 
 /// The label with the paths that must stay writable, with commas between.

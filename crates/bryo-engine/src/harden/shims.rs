@@ -12,7 +12,7 @@ use crate::derive::Hardening;
 use crate::shell::quoted;
 
 /// Where they lie.
-pub(super) const DIR: &str = "/usr/local/lib/bryo";
+pub const DIR: &str = "/usr/local/lib/bryo";
 
 /// How each takes its own words away from those of the command.
 const PROGRAMS: [(&str, &str); 8] = [
@@ -48,9 +48,8 @@ const RUNUSER: &str = "line= shell=/bin/sh seen=\nwhile [ $# -gt 0 ]; do\n\tcase
 
 /// Makes what the calls need. A call by a path is none that could be answered here.
 pub(super) fn of(droppers: &[String]) -> Hardening {
-    let known = |name: &String| PROGRAMS.iter().find(|(program, _)| program == name);
-    let mut programs: Vec<(PathBuf, String)> =
-        droppers.iter().filter_map(known).map(|(name, body)| (Path::new(DIR).join(name), script(name, body))).collect();
+    let made = |name: &String| Some((Path::new(DIR).join(name), shim(name)?));
+    let mut programs: Vec<(PathBuf, String)> = droppers.iter().filter_map(made).collect();
     programs.sort();
     programs.dedup();
     Hardening { programs, ..Hardening::default() }
@@ -69,6 +68,38 @@ pub(super) fn without(filter: &Filter) -> (PathBuf, String) {
         quoted(&path.to_string_lossy())
     );
     (Path::new(DIR).join(name), script(name, &body))
+}
+
+/// Returns the program in the place of one that becomes another user.
+pub fn shim(name: &str) -> Option<String> {
+    PROGRAMS.iter().find(|(program, _)| *program == name).map(|(name, body)| script(name, body))
+}
+
+/// Tells whether what lies in [`DIR`] under a name is, byte for byte, one of the programs that are made here. Whoever
+/// makes an image may put others there.
+pub fn is_ours(name: &str, content: &[u8]) -> bool {
+    if let Some(own) = shim(name) {
+        return content == own.as_bytes();
+    }
+    std::str::from_utf8(content).ok().and_then(|text| filter_of(name, text)).is_some_and(|filter| {
+        // Its words may not be more than flags, and it may call nothing but what it is named after.
+        let is_flag = |flag: &String| {
+            flag.starts_with('-') && flag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        let same = filter.path.file_name() == Some(name.as_ref());
+        same && filter.flags.iter().all(is_flag) && content == without(&filter).1.as_bytes()
+    })
+}
+
+/// Reads from a program of [`without`] what it was made of.
+fn filter_of(name: &str, text: &str) -> Option<Filter> {
+    let (_, rest) = text.split_once("case $word in\n\t")?;
+    let (flags, rest) = rest.split_once(") [ $n = 0 ]")?;
+    let (_, rest) = rest.rsplit_once("\nexec ")?;
+    let word = rest.strip_suffix(" \"$@\"\n")?;
+    let inner = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\''));
+    let path = inner.map_or_else(|| word.to_owned(), |inner| inner.replace("'\\''", "'"));
+    Some(Filter { name: name.to_owned(), path: path.into(), flags: flags.split(" | ").map(str::to_owned).collect() })
 }
 
 fn script(name: &str, body: &str) -> String {
@@ -132,6 +163,21 @@ mod tests {
             let output = Command::new("sh").arg(&path).args(arguments).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn only_what_was_made_here_is_ours() {
+        for (name, body) in PROGRAMS {
+            let text = script(name, body);
+            assert!(is_ours(name, text.as_bytes()), "{name}");
+            assert!(!is_ours(name, format!("{text}\n").as_bytes()) && !is_ours("other", text.as_bytes()), "{name}");
+        }
+        let flags = vec!["--user".to_owned(), "-u".to_owned()];
+        let text = |path: &str| without(&Filter { name: "a".into(), path: path.into(), flags: flags.clone() }).1;
+        assert!(is_ours("a", text("/usr/bin/a").as_bytes()) && is_ours("a", text("/it's/a").as_bytes()));
+        assert!(!is_ours("gosu", text("/usr/bin/a").as_bytes()) && !is_ours("a", text("/usr/bin/b").as_bytes()));
+        let other = text("/usr/bin/a").replace("--user | -u)", "--user | $(x))");
+        assert!(!is_ours("a", other.as_bytes()) && !is_ours("a", b"#!/bin/sh\n") && !is_ours("a", b""));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use bryo_audit::identity::Accounts;
 use bryo_audit::{Auditor, Outcome, engines, kernel};
 use bryo_engine::Engine;
 use bryo_engine::container::Record;
-use bryo_engine::drift::Foreign;
+use bryo_engine::drift::{Drift, Foreign, Unread};
+use bryo_engine::error::Kind;
 use bryo_engine::policy::{Report, Verdict};
 use bryo_image::archive::{self, LoadOptions};
 use bryo_image::changes::ChangeKind;
@@ -22,7 +23,7 @@ use bryo_image::store::{self, ImageRecord, Store};
 use super::{flaws, stores};
 use crate::commands::{policy, pull};
 use crate::context::Context;
-use crate::errors::{Error, Result};
+use crate::errors::{Error, Result, chain};
 
 /// The largest image that another engine is asked for, in bytes.
 const IMAGE_MAX: u64 = 64 << 30;
@@ -217,10 +218,13 @@ impl Targets<'_> {
             return;
         }
         match flaws::of(engine, name) {
-            Ok(found) => self.auditor.flaws(outcome, &found),
+            Ok(found) => {
+                self.auditor.flaws(outcome, &found.all);
+                not_read(outcome, found.unread);
+                not_judged(outcome, found.not_judged);
+            }
             Err(error) => {
-                let why = format!("look for vulnerabilities: {}", error.text().unwrap_or_default());
-                outcome.problems.extend(Outcome::failed(name, why).problems);
+                not_read(outcome, [format!("look for vulnerabilities: {}", error.text().unwrap_or_default())]);
             }
         }
     }
@@ -230,13 +234,30 @@ impl Targets<'_> {
             Ok(value) => value.to_string(),
             Err(error) => return Outcome::failed(&record.name, error.to_string()),
         };
-        self.auditor.container(&format!("bryo container {}", record.name), &text, |made| {
+        // Some containers have no layer of their own, and nothing to compare.
+        let unsupported = |error: &bryo_engine::error::Error| error.kind() == Kind::Unsupported;
+        let (mut unread, mut beyond) = (Vec::new(), Vec::new());
+        let mut outcome = self.auditor.container(&format!("bryo container {}", record.name), &text, |made| {
             let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|v| v["State"]["Pid"].as_u64());
             let pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
             made.process = pid.and_then(kernel::process);
             kernel::complete(made);
-            made.drift = engine.drift(std::slice::from_ref(record)).remove(0).ok().map(|drift| drift.findings);
-            for change in engine.changes(record).unwrap_or_default() {
+            match engine.drift(std::slice::from_ref(record)).remove(0) {
+                Ok(drift) => {
+                    unread.extend(drift.unread.iter().map(told));
+                    made.drift = Some(drift.findings);
+                }
+                Err(error) => {
+                    let list = if unsupported(&error) { &mut beyond } else { &mut unread };
+                    list.push(format!("compare with the image: {}", chain(&error)));
+                }
+            }
+            let changes = engine.changes(record).unwrap_or_else(|error| {
+                let list = if unsupported(&error) { &mut beyond } else { &mut unread };
+                list.push(format!("list what has changed: {}", chain(&error)));
+                Vec::new()
+            });
+            for change in changes {
                 let kind = match change.kind {
                     ChangeKind::Changed => 0,
                     ChangeKind::Added => 1,
@@ -244,7 +265,10 @@ impl Targets<'_> {
                 };
                 made.changes.push((kind, change.path.to_string_lossy().into_owned()));
             }
-        })
+        });
+        not_read(&mut outcome, unread);
+        not_judged(&mut outcome, beyond);
+        outcome
     }
 
     /// Returns where an engine listens.
@@ -273,21 +297,34 @@ impl Targets<'_> {
         let one = |(id, name): &(String, String)| {
             let shown = format!("{} container {name}", engine.name);
             match engine.inspect(id) {
-                Ok(text) => self.auditor.container(&shown, &text, |made| {
-                    engine.more(&text, made);
-                    made.drift = self.drift_elsewhere(&text);
-                }),
+                Ok(text) => {
+                    let mut unread = Vec::new();
+                    let mut outcome = self.auditor.container(&shown, &text, |made| {
+                        engine.more(&text, made);
+                        match self.drift_elsewhere(&text) {
+                            Ok(drift) => {
+                                unread.extend(drift.unread.iter().map(told));
+                                made.drift = Some(drift.findings);
+                            }
+                            Err(why) => unread.push(format!("compare with the image: {why}")),
+                        }
+                    });
+                    // Others' containers are theirs to close.
+                    not_judged(&mut outcome, unread);
+                    outcome
+                }
                 Err(error) => Outcome::failed(&shown, error),
             }
         };
         Ok(all.iter().map(one).collect())
     }
 
-    /// Looks for what is not as in the image of a container of another engine; nothing where that cannot be read.
-    fn drift_elsewhere(&self, inspected: &str) -> Option<Vec<bryo_engine::drift::Finding>> {
-        let other = Foreign::parse(&serde_json::from_str(inspected).ok()?).ok()?;
-        let found = self.context.engine().ok()?.drift_of_others(&[other]).remove(0).ok()?;
-        Some(found.findings)
+    /// Looks for what is not as in the image of a container of another engine, or says why nobody can.
+    fn drift_elsewhere(&self, inspected: &str) -> std::result::Result<Drift, String> {
+        let value = serde_json::from_str(inspected).map_err(|error| error.to_string())?;
+        let other = Foreign::parse(&value).map_err(|error| chain(&error))?;
+        let engine = self.context.engine().map_err(|error| error.text().unwrap_or_default())?;
+        engine.drift_of_others(&[other]).remove(0).map_err(|error| chain(&error))
     }
 
     /// Audits an image of another engine's store: by its files where nobody listens, else as that engine exports it.
@@ -313,10 +350,27 @@ impl Targets<'_> {
             return Err(Error::message(what));
         };
         let mut outcome = self.auditor.image_facts(&facts);
-        for why in unread {
-            outcome.problems.extend(Outcome::failed(name, why).problems);
-        }
+        not_read(&mut outcome, unread);
         Ok(vec![outcome])
+    }
+}
+
+/// Says what could not be looked into.
+fn told(unread: &Unread) -> String {
+    format!("{}: {}", unread.what, unread.why)
+}
+
+/// Adds what of a target could not be read.
+fn not_read(outcome: &mut Outcome, all: impl IntoIterator<Item = String>) {
+    for why in all {
+        outcome.problems.extend(Outcome::failed(&outcome.target, why).problems);
+    }
+}
+
+/// Adds what of a target nothing is known of.
+fn not_judged(outcome: &mut Outcome, all: impl IntoIterator<Item = String>) {
+    for why in all {
+        outcome.not_judged.extend(Outcome::left_out(&outcome.target, why).not_judged);
     }
 }
 
