@@ -185,20 +185,8 @@ fn privilege(refusal: &Refusal, object: &str, setting: Setting<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sentence::tests::refusal;
     use super::*;
-
-    fn refusal(call: &str, verb: Verb, errno: &str, object: &str) -> Refusal {
-        Refusal {
-            call: call.into(),
-            errno: errno.into(),
-            verb,
-            object: Some(object.into()),
-            detail: None,
-            uid: 65532,
-            gid: 65532,
-            program: "sh".into(),
-        }
-    }
 
     fn told(call: &str, verb: Verb, errno: &str, object: &str) -> String {
         remedy(&refusal(call, verb, errno, object), Setting { own_network: true, filter: None })

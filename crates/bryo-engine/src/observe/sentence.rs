@@ -119,10 +119,10 @@ fn wanted(refusal: &Refusal) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn refusal(call: &str, verb: Verb, errno: &str, object: &str) -> Refusal {
+    pub(in crate::observe) fn refusal(call: &str, verb: Verb, errno: &str, object: &str) -> Refusal {
         Refusal {
             call: call.into(),
             errno: errno.into(),
