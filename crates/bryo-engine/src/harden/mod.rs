@@ -7,8 +7,7 @@
 //!
 //! Guarantees: the same image, user and time give the same digest, whatever the clock says; no file of the base but its
 //! account files and state changes hands, none but these and the lines that were taken out changes, and no program of it
-//! is replaced. Nothing of the image is executed before it
-//! is compared: see [`proof`].
+//! is replaced. Nothing of the image is executed before it is compared: see [`proof`].
 
 mod documents;
 mod pod;

@@ -189,11 +189,9 @@ impl Profile {
     /// Tells whether something is written to a mount: what is written to another one in it is not.
     fn writes_to(&self, target: &Path, mounts: &[PathBuf]) -> bool {
         let inner = |written: &Path| {
-            let deeper = |other: &&PathBuf| *other != target && other.starts_with(target) && written.starts_with(other);
-            mounts.iter().find(deeper).is_some()
+            mounts.iter().any(|other| other != target && other.starts_with(target) && written.starts_with(other))
         };
-        let written = self.writes.iter().map(Path::new);
-        written.into_iter().any(|it| target.starts_with(it) || it.starts_with(target) && !inner(it))
+        self.writes.iter().map(Path::new).any(|it| target.starts_with(it) || it.starts_with(target) && !inner(it))
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! It is the SHA-256 of a line of bytes for each name, in the order of names, parents first: the path, what it is, its
 //! permission bits, its owner and group inside, for a regular file its time of change, attributes, lists of access and the
-//! SHA-256 of its content, for a directory its attributes and lists, for a link its target. Times of directories are not in it, since a place to mount on changes them.
+//! SHA-256 of its content, for a directory its attributes and lists, for a link its target. Times of directories are not
+//! in it, since a place to mount on changes them.
 
 use std::collections::BTreeSet;
 use std::io::Read;
